@@ -1,0 +1,155 @@
+// The page that a virtual CPU shares with its virtual machine monitor (VMM). The same for SVM and
+// VMX. At an exit the kernel writes it; at vcpu_run the kernel reads what the VMM asks for, each
+// field once, and the guard checks it before anything reaches the processor.
+#pragma once
+#include <horos/abi/types.hpp>
+
+namespace horos::abi {
+
+// Groups of fields. The VMM sets a bit in `dirty` when it changed a field of that group; the kernel
+// takes over the group at the next vcpu_run and clears the bit. A bit in `wanted` makes the kernel
+// store that group at every exit. General registers, rip and rflags are always taken and stored.
+namespace group {
+inline constexpr u32 control = 1u << 0;  // cr0 cr2 cr3 cr4 efer; cr0, cr3, cr4, efer stored always
+inline constexpr u32 segments = 1u << 1; // es cs ss ds fs gs ldtr tr gdtr idtr
+inline constexpr u32 debug = 1u << 2;    // dr0..dr3 dr6 dr7
+inline constexpr u32 system = 1u << 3;   // star lstar cstar sfmask kernel_gs_base sysenter_* pat
+inline constexpr u32 policy = 1u << 4;   // tsc_offset xcr0 exception_exits extra_exits
+inline constexpr u32 all = 31;
+} // namespace group
+
+enum class ExitReason : u32 {
+    none = 0,
+    notified = 1,        // the thread's bound notification was signalled; info[0] = bits
+    deadline = 2,        // `deadline` has passed
+    window = 3,          // the guest can take an interrupt now (after request::window)
+    cpuid = 4,
+    io = 5,              // info[0] = port | io_flag bits, info[1] = address size 2, 4 or 8 bytes
+    rdmsr = 6,
+    wrmsr = 7,
+    hlt = 8,
+    memory = 9,          // guest-physical address info[0], access info[1] (memory_flag bits)
+    vmcall = 10,         // VMMCALL or VMCALL
+    xsetbv = 11,
+    shutdown = 12,       // triple fault
+    exception = 13,      // info[0] = vector, info[1] = error code, info[2] = CR2 for #PF
+    cr_access = 14,      // info[0] = control register; 16 more for a write
+    dr_access = 15,      // info[0] = debug register; 16 more for a write
+    wbinvd = 16,
+    invd = 17,
+    monitor = 18,
+    mwait = 19,
+    rdpmc = 20,
+    pause = 21,
+    invlpg = 22,
+    svm_vmx_instruction = 23, // virtualisation instruction: info[0] = vendor's exit code
+    rsm = 24,
+    task_switch = 25,
+    init = 26,
+    entry_refused = 27,  // the processor refused the state; info[0] = vendor's code
+    descriptor_access = 28,
+    rdtsc = 29,
+    rdtscp = 30,
+    software_interrupt = 31,
+    iret = 32,
+    pushf_popf = 33,
+    smi = 34,
+    nmi_window = 35,
+    unknown = 63         // info[0] = vendor's exit code
+};
+
+namespace io_flag { // in info[0] of ExitReason::io, above the 16-bit port
+inline constexpr u64 in = u64{1} << 16; // else OUT
+inline constexpr u64 string = u64{1} << 17;
+inline constexpr u64 rep = u64{1} << 18;
+inline constexpr u64 size_shift = 20;   // operand size in bytes: 1, 2 or 4 (3 bits)
+} // namespace io_flag
+
+namespace memory_flag { // in info[1] of ExitReason::memory
+inline constexpr u64 write = 1;
+inline constexpr u64 fetch = 2;
+inline constexpr u64 present = 4;   // the nested entry is there but forbids the access
+inline constexpr u64 page_walk = 8; // the guest's own page tables were being read or marked
+} // namespace memory_flag
+
+namespace request { // bits of VcpuState::requests, read at every vcpu_run
+inline constexpr u32 window = 1; // exit as soon as the guest can take an external interrupt
+inline constexpr u32 extra_state = 2;
+} // namespace request
+
+// Optional exits that a VMM may ask for in `extra_exits`. What is mandatory is not listed.
+namespace extra_exit {
+inline constexpr u32 pause = 1u << 0;
+inline constexpr u32 rdtsc = 1u << 1;
+inline constexpr u32 invlpg = 1u << 2;
+inline constexpr u32 dr_access = 1u << 3;
+inline constexpr u32 cr3_write = 1u << 4;
+inline constexpr u32 cr0_write = 1u << 5;
+inline constexpr u32 cr4_write = 1u << 6;
+inline constexpr u32 cr8 = 1u << 7;
+inline constexpr u32 descriptor_access = 1u << 8;
+inline constexpr u32 known = (1u << 9) - 1;
+} // namespace extra_exit
+
+// An event to inject or one whose delivery an exit interrupted. Bit layout of APM vol. 2 §15.20
+// (EVENTINJ): vector 7:0, type 10:8 (0 external interrupt, 2 NMI, 3 exception, 4 software
+// interrupt), error code valid 11, valid 31, error code 63:32. VMX's format is made from it.
+namespace event {
+inline constexpr u64 vector_mask = 0xff;
+inline constexpr u64 type_shift = 8;
+inline constexpr u64 external = 0, nmi = 2, exception = 3, software = 4;
+inline constexpr u64 has_error_code = u64{1} << 11;
+inline constexpr u64 valid = u64{1} << 31;
+inline constexpr u64 error_code_shift = 32;
+} // namespace event
+
+// Attributes packed as in the VMCB (APM vol. 2 §15.5.1): type 3:0, S 4, DPL 6:5, P 7, AVL 8, L 9,
+// D/B 10, G 11.
+struct Segment {
+    u16 selector;
+    u16 attributes;
+    u32 limit;
+    u64 base;
+};
+
+enum class Gpr : u32 { rax, rcx, rdx, rbx, rsp, rbp, rsi, rdi, r8, r9, r10, r11, r12, r13, r14, r15 };
+
+struct VcpuState {
+    // Always taken at entry and stored at an exit.
+    u64 gpr[16];         // in the order of Gpr
+    u64 rip;
+    u64 rflags;
+    u64 inject;          // event to inject at the next entry (event::), 0 = none; cleared when taken
+    u64 deadline;        // TSC value at which vcpu_run comes back; no_deadline = never
+    u32 requests;        // request:: bits
+    u32 interrupt_shadow; // 1: the guest is in an interrupt shadow
+    u32 tpr;             // guest task priority, 0..15 (CR8)
+    u32 dirty;           // group:: bits the VMM changed
+    u32 wanted;          // group:: bits to store at each exit
+    // Written at an exit.
+    u32 exit_reason;     // ExitReason
+    u32 instruction_length; // 0: the processor does not tell
+    u32 instruction_count;  // bytes valid in `instruction`; 0: the processor does not tell
+    u64 info[4];         // meaning: see ExitReason
+    u64 interrupted_event; // event whose delivery the exit cut off (event::), 0 = none
+    u64 instruction[2];  // up to 15 bytes
+    // group::control
+    u64 cr0, cr2, cr3, cr4, efer;
+    // group::segments. cs and ss are stored at every exit.
+    Segment es, cs, ss, ds, fs, gs, ldtr, tr, gdtr, idtr;
+    // group::debug
+    u64 dr[4];
+    u64 dr6, dr7;
+    // group::system
+    u64 star, lstar, cstar, sfmask, kernel_gs_base, sysenter_cs, sysenter_esp, sysenter_eip, pat;
+    // group::policy
+    u64 tsc_offset;      // guest TSC = host TSC + tsc_offset
+    u64 xcr0;            // guest XCR0: 1, or bits the host's XCR0 has too
+    u32 exception_exits; // exceptions that exit, a bit per vector, besides the mandatory ones
+    u32 extra_exits;     // extra_exit:: bits
+    u64 reserved[8];
+};
+static_assert(sizeof(VcpuState) <= 4096);
+static_assert(offsetof(VcpuState, rip) == 128 && offsetof(VcpuState, info) == 192);
+
+} // namespace horos::abi
