@@ -20,18 +20,27 @@ enum class RuleId : uint16_t {
     INSN_HSAVE_SET = 6,      // #GP(0): VM_HSAVE_PA is not 0
 
     // Control area: #VMEXIT(INVALID).
-    CTL_VMRUN_INTERCEPT = 16,    // §15.5.1: the VMRUN intercept is set
-    CTL_ASID = 17,               // §15.5.1: ASID is not 0
-    CTL_ASID_RANGE = 18,         // §15.16.1: ASID is below CPUID 8000_000A EBX
-    CTL_IOPM_RANGE = 19,         // §15.5.1: the I/O map lies below the maximum physical address
-    CTL_MSRPM_RANGE = 20,        // §15.5.1: the MSR map lies below the maximum physical address
-    CTL_NP_HOST_PAGING = 21,     // §15.25.3: nested paging needs the host's CR0.PG
-    CTL_NP_NCR3_MBZ = 22,        // §15.25.4: no must-be-zero bit of nCR3 is set
-    CTL_NP_GPAT = 23,            // §15.25.4: every G_PAT field is a defined memory type
-    CTL_EVENT_TYPE = 24,         // §15.20: EVENTINJ.TYPE is not reserved
-    CTL_EVENT_VECTOR = 25,       // §15.20: TYPE 3 has the vector of an exception
-    CTL_VNMI_NMI_INTERCEPT = 26, // §15.21.10: V_NMI_ENABLE needs the NMI intercept
-    CTL_AVIC_ADDRESSES = 27,     // §15.29: AVIC page addresses are in range
+    CTL_VMRUN_INTERCEPT = 16,      // §15.5.1: the VMRUN intercept is set
+    CTL_ASID = 17,                 // §15.5.1: ASID is not 0
+    CTL_ASID_RANGE = 18,           // §15.16.1: ASID is below CPUID 8000_000A EBX
+    CTL_IOPM_RANGE = 19,           // §15.5.1: the I/O map lies below the maximum physical address
+    CTL_MSRPM_RANGE = 20,          // §15.5.1: the MSR map lies below the maximum physical address
+    CTL_NP_HOST_PAGING = 21,       // §15.25.3: nested paging needs the host's CR0.PG
+    CTL_NP_NCR3_MBZ = 22,          // §15.25.4: no must-be-zero bit of nCR3 is set
+    CTL_NP_GPAT = 23,              // §15.25.4: every G_PAT field is a defined memory type
+    CTL_EVENT_TYPE = 24,           // §15.20: EVENTINJ.TYPE is not reserved
+    CTL_EVENT_VECTOR = 25,         // §15.20: TYPE 3 has the vector of an exception
+    CTL_VNMI_NMI_INTERCEPT = 26,   // §15.21.10: V_NMI_ENABLE needs the NMI intercept
+    CTL_AVIC_ADDRESSES = 27,       // §15.29.4.3: AVIC pages lie below the maximum physical address
+    CTL_EVENT_MODE = 28,           // §15.20: the event is possible in the guest's mode
+    CTL_EVENT_VECTOR_FEATURE = 29, // §15.20: nor the vector of an exception the part lacks
+    CTL_X2AVIC_AVIC = 30,          // §15.29.4.1: x2AVIC needs AVIC
+    CTL_AVIC_MAX_INDEX = 31,       // §15.29.4.3: AVIC_PHYSICAL_MAX_INDEX is in range
+    CTL_NP_NCR3_PHYS = 32,         // §15.25.4: nCR3 lies below the maximum physical address
+    CTL_SEV_NP = 33,               // §15.34.3: SEV needs nested paging
+    CTL_SEV_SMMLOCK = 34,          // §15.34.3: SEV needs HWCR.SMMLOCK
+    CTL_SEV_ASID = 35,             // §15.34.3: the ASID of a SEV guest is in its range
+    CTL_SEV_64BIT_HOST = 36,       // §15.34.3: SEV needs a 64-bit host on such parts
 
     // State-save area: #VMEXIT(INVALID), §15.5.1.
     SAVE_EFER_SVME = 48,      // EFER.SVME is set
@@ -49,6 +58,8 @@ enum class RuleId : uint16_t {
     SAVE_CR4_CET_WP = 60,     // CR4.CET needs CR0.WP
     SAVE_S_CET_MBZ = 61,      // no reserved bit of S_CET
     SAVE_CET_SS_VM = 62,      // not CR4.CET and U_CET.SS (the loaded MSR) with RFLAGS.VM
+    SAVE_CR3_PHYS = 63,       // CR3 lies below the maximum physical address
+    SAVE_PAE_PDPES = 64,      // §15.5.1: no reserved bit in the PDPEs of a PAE guest
 };
 
 } // namespace horos::svm
