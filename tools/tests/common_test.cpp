@@ -1,0 +1,52 @@
+#include <gmock/gmock.h>
+
+#include <cstdio>
+#include <filesystem>
+
+#include "tools/common/crc32c.hpp"
+#include "tools/common/files.hpp"
+#include "tools/common/table_reader.hpp"
+
+namespace horos::tools {
+namespace {
+
+std::span<const std::uint8_t> bytes(std::string_view text) {
+    return {reinterpret_cast<const std::uint8_t*>(text.data()), text.size()};
+}
+
+// Check values: RFC 3720 appendix B.4, and the usual "123456789".
+TEST(Crc32c, MatchesPublishedValues) {
+    EXPECT_EQ(crc32c(bytes("123456789")), 0xe3069283u);
+    EXPECT_EQ(crc32c(std::vector<std::uint8_t>(32, 0x00)), 0x8a9136aau);
+    EXPECT_EQ(crc32c(std::vector<std::uint8_t>(32, 0xff)), 0x62a8ab43u);
+    EXPECT_EQ(crc32c({}), 0u);
+}
+
+TEST(ParseSize, KnowsBinaryUnits) {
+    EXPECT_EQ(parse_size("4096"), 4096u);
+    EXPECT_EQ(parse_size("64KiB"), 65536u);
+    EXPECT_EQ(parse_size("256 MiB"), 256u << 20);
+    EXPECT_EQ(parse_size("2 GiB"), std::uint64_t{2} << 30);
+}
+
+TEST(ParseSize, RefusesTheRest) {
+    for (const char* text : {"", "MiB", "1 MB", "-1", "1.5 GiB", "17179869184 GiB", "0x10"}) {
+        EXPECT_FALSE(parse_size(text)) << text;
+    }
+}
+
+TEST(ReadFiles, MissingFileAndDirectoryAreNamed) {
+    const auto message = [](const char* file) {
+        try {
+            read_text(file);
+        } catch (const Fatal& error) {
+            return std::string(error.what());
+        }
+        return std::string("no error");
+    };
+    EXPECT_EQ(message("/nowhere/x"), "/nowhere/x: error: cannot open: No such file or directory");
+    EXPECT_EQ(message("/"), "/: error: is a directory, not a file");
+}
+
+} // namespace
+} // namespace horos::tools
