@@ -73,9 +73,13 @@ inline constexpr u64 page_walk = 8; // the guest's own page tables were being re
 } // namespace memory_flag
 
 namespace request { // bits of VcpuState::requests, read at every vcpu_run
-inline constexpr u32 window = 1; // exit as soon as the guest can take an external interrupt
-inline constexpr u32 extra_state = 2;
+inline constexpr u32 window = 1;     // exit as soon as the guest can take an external interrupt
+inline constexpr u32 nmi_window = 2; // exit as soon as the guest can take an NMI (after IRET)
 } // namespace request
+
+namespace pending { // VcpuState::pending_interrupt
+inline constexpr u64 valid = u64{1} << 8;
+} // namespace pending
 
 // Optional exits that a VMM may ask for in `extra_exits`. What is mandatory is not listed.
 namespace extra_exit {
@@ -121,6 +125,9 @@ struct VcpuState {
     u64 rflags;
     u64 inject;          // event to inject at the next entry (event::), 0 = none; cleared when taken
     u64 deadline;        // TSC value at which vcpu_run comes back; no_deadline = never
+    u64 pending_interrupt; // external interrupt to deliver as soon as the guest can take it, with
+                         // priority vector / 16 against tpr: pending::valid | vector. Read back
+                         // after an exit: 0 when it was delivered.
     u32 requests;        // request:: bits
     u32 interrupt_shadow; // 1: the guest is in an interrupt shadow
     u32 tpr;             // guest task priority, 0..15 (CR8)
@@ -130,6 +137,8 @@ struct VcpuState {
     u32 exit_reason;     // ExitReason
     u32 instruction_length; // 0: the processor does not tell
     u32 instruction_count;  // bytes valid in `instruction`; 0: the processor does not tell
+    u32 cpl;             // current privilege level
+    u32 pad;
     u64 info[4];         // meaning: see ExitReason
     u64 interrupted_event; // event whose delivery the exit cut off (event::), 0 = none
     u64 instruction[2];  // up to 15 bytes
@@ -150,6 +159,6 @@ struct VcpuState {
     u64 reserved[8];
 };
 static_assert(sizeof(VcpuState) <= 4096);
-static_assert(offsetof(VcpuState, rip) == 128 && offsetof(VcpuState, info) == 192);
+static_assert(offsetof(VcpuState, rip) == 128 && offsetof(VcpuState, info) == 208);
 
 } // namespace horos::abi
