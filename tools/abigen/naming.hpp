@@ -1,7 +1,8 @@
 // Names of the interface as C++ names.
 #pragma once
-#include <cstdint>
 #include <string>
+
+#include "tools/common/text.hpp"
 
 namespace horos::tools::abigen {
 
@@ -9,7 +10,6 @@ bool is_snake_case(const std::string& name);
 std::string identifier(const std::string& name); // "delete" -> "delete_"
 std::string camel_case(const std::string& name); // "frame_retype" -> "FrameRetype"
 std::string quoted(const std::string& text);     // as a C++ string literal
-std::string hex(std::uint64_t value);            // "0x1f"
 std::string generated_notice(const std::string& source, const char* comment);
 
 } // namespace horos::tools::abigen
