@@ -33,6 +33,21 @@ enum class EndPolicy : u32 { // when the partition powers itself off or its prog
     power_off_machine = 1 // its power-off ends the run
 };
 
+// Capabilities of the root task that a native partition gets a copy of. For test programs.
+namespace system_grant {
+inline constexpr u32 cores = 1, irq_control = 2, ports = 4, mmio = 8, platform = 16;
+inline constexpr u32 all = 31;
+} // namespace system_grant
+
+// Scheduling slots that belong to the system. Every window of core 0 includes these two.
+inline constexpr u32 monitor_slot = 0; // core 0: the root task's monitor
+inline constexpr u32 console_slot = 1; // core 0: the console server
+inline constexpr u32 first_partition_slot = 2;
+inline constexpr u32 boot_slot = 15; // core 0: the root task while it starts
+inline constexpr u32 system_slots_core0 = 1u << monitor_slot | 1u << console_slot;
+
+inline constexpr u64 max_native_memory = u64{64} << 20;
+
 // Virtual devices of a Linux partition.
 namespace device {
 inline constexpr u32 uart = 1, rtc = 2, pit = 4, pic = 8, ioapic = 16, local_apic = 32, pci = 64,
@@ -105,6 +120,8 @@ struct Partition {
     u32 mmio_count;
     u32 cpuid_count;
     u32 msr_count;
+    u32 grants;      // system_grant:: bits; native partitions only
+    u32 watchdog_ms; // without progress for so long it counts as faulted; 0 = no watchdog
     u32 reserved;
     Placement placements[max_partition_vcpus];
     PortRange ports[max_partition_ports];
@@ -175,13 +192,15 @@ constexpr bool terminated(const char* text, u32 size) {
     return false;
 }
 
-constexpr SystemFault check_partition(const Partition& p, u32 core_count, u32 entry_count) {
+constexpr SystemFault check_partition(const Partition& p, u32 entry_count) {
     const bool counts_fit = p.placement_count >= 1 && p.placement_count <= max_partition_vcpus &&
                             p.port_count <= max_partition_ports &&
                             p.irq_count <= max_partition_irqs &&
                             p.mmio_count <= max_partition_mmio &&
                             p.cpuid_count <= max_cpuid_rules && p.msr_count <= max_msr_rules;
     const bool is_guest = p.kind == PartitionKind::linux_guest;
+    const bool memory_fits =
+        p.memory % block_size == 0 && (is_guest ? p.grants == 0 : p.memory <= max_native_memory);
     const bool entries_fit = p.program < entry_count &&
                              (is_guest ? p.kernel < entry_count : p.kernel == no_entry) &&
                              (p.initramfs == no_entry || p.initramfs < entry_count);
@@ -190,11 +209,40 @@ constexpr SystemFault check_partition(const Partition& p, u32 core_count, u32 en
         p.name[0] == 0 || p.memory % block_size != 0) {
         return SystemFault::partition;
     }
-    for (u32 i = 0; i < p.placement_count; ++i) {
-        const Placement& place = p.placements[i];
-        if (place.core >= core_count || place.service_slot >= sc_slots ||
-            place.main_slot >= sc_slots) {
-            return SystemFault::placement;
+    return SystemFault::none;
+}
+
+// No two users of one slot, and none of a slot of the system.
+constexpr SystemFault check_placements(const System& s) {
+    u16 taken[max_cores] = {};
+    taken[0] = system_slots_core0 | 1u << boot_slot;
+    for (u32 i = 0; i < s.partition_count; ++i) {
+        for (u32 j = 0; j < s.partitions[i].placement_count; ++j) {
+            const Placement& place = s.partitions[i].placements[j];
+            if (place.core >= s.core_count || place.service_slot >= sc_slots ||
+                place.main_slot >= sc_slots || place.service_slot == place.main_slot) {
+                return SystemFault::placement;
+            }
+            const u32 both = 1u << place.service_slot | 1u << place.main_slot;
+            if ((taken[place.core] & both) != 0) {
+                return SystemFault::placement;
+            }
+            taken[place.core] = static_cast<u16>(taken[place.core] | both);
+        }
+    }
+    return SystemFault::none;
+}
+
+constexpr SystemFault check_schedule(const CoreSchedule& schedule, u32 core_count) {
+    if (schedule.core >= core_count || schedule.window_count > max_windows) {
+        return SystemFault::schedule;
+    }
+    const u32 always = schedule.core == 0 ? system_slots_core0 : 0;
+    for (u32 i = 0; i < schedule.window_count; ++i) {
+        const Window& window = schedule.windows[i];
+        if (window.length_ns == 0 || window.slots >= 1u << sc_slots ||
+            (window.slots & always) != always) {
+            return SystemFault::schedule;
         }
     }
     return SystemFault::none;
@@ -202,7 +250,7 @@ constexpr SystemFault check_partition(const Partition& p, u32 core_count, u32 en
 
 constexpr SystemFault check_tables(const System& s) {
     for (u32 i = 0; i < s.schedule_count; ++i) {
-        if (s.schedules[i].core >= s.core_count || s.schedules[i].window_count > max_windows) {
+        if (check_schedule(s.schedules[i], s.core_count) != SystemFault::none) {
             return SystemFault::schedule;
         }
     }
@@ -236,13 +284,13 @@ constexpr SystemFault check(const System& s, u64 bytes, u32 entry_count) {
         return SystemFault::counts;
     }
     for (u32 i = 0; i < s.partition_count; ++i) {
-        const SystemFault fault =
-            detail::check_partition(s.partitions[i], s.core_count, entry_count);
+        const SystemFault fault = detail::check_partition(s.partitions[i], entry_count);
         if (fault != SystemFault::none) {
             return fault;
         }
     }
-    return detail::check_tables(s);
+    const SystemFault fault = detail::check_placements(s);
+    return fault != SystemFault::none ? fault : detail::check_tables(s);
 }
 
 } // namespace horos::abi
