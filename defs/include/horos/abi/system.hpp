@@ -206,7 +206,7 @@ constexpr SystemFault check_partition(const Partition& p, u32 entry_count) {
                              (p.initramfs == no_entry || p.initramfs < entry_count);
     if (!counts_fit || !entries_fit || (!is_guest && p.kind != PartitionKind::native) ||
         !terminated(p.name, sizeof p.name) || !terminated(p.command_line, sizeof p.command_line) ||
-        p.name[0] == 0 || p.memory % block_size != 0) {
+        p.name[0] == 0 || !memory_fits || (p.grants & ~system_grant::all) != 0) {
         return SystemFault::partition;
     }
     return SystemFault::none;
