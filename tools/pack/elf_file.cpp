@@ -25,13 +25,17 @@ private:
     std::uint64_t file_offset(std::uint64_t address, std::uint64_t size, const char* what) const;
     std::string text_at(std::uint64_t offset, std::uint64_t end) const;
 
+    Elf64_Shdr section_header(std::uint64_t index) const {
+        return at<Elf64_Shdr>(header_.e_shoff + index * sizeof(Elf64_Shdr), "a section header");
+    }
+
     void check_header();
     void read_segment(const Elf64_Phdr& segment);
     void read_dynamic(const Elf64_Phdr& segment);
     void read_symbols();
     std::uint64_t symbol_count() const;
     void read_relocations(std::uint64_t table, std::uint64_t size);
-    void refuse_static_ifuncs();
+    void read_static_symbols();
     std::uint64_t dynamic(std::int64_t tag) const {
         const auto found = dynamic_.find(tag);
         return found == dynamic_.end() ? 0 : found->second;
@@ -142,8 +146,7 @@ void Reader::read_dynamic(const Elf64_Phdr& segment) {
 // the hash tables. Relocations may name any of them.
 std::uint64_t Reader::symbol_count() const {
     for (std::uint64_t i = 0; i < header_.e_shnum; ++i) {
-        const auto section =
-            at<Elf64_Shdr>(header_.e_shoff + i * sizeof(Elf64_Shdr), "a section header");
+        const auto section = section_header(i);
         if (section.sh_type == SHT_DYNSYM) {
             return section.sh_size / sizeof(Elf64_Sym);
         }
@@ -192,25 +195,29 @@ void Reader::read_relocations(std::uint64_t table, std::uint64_t size) {
     }
 }
 
-// A static program keeps its IFUNC relocations where only its start-up code finds them.
-void Reader::refuse_static_ifuncs() {
+// A program's own symbols serve the shared objects whether the linker exported them or not. And a
+// static program keeps its IFUNC relocations where only its start-up code finds them.
+void Reader::read_static_symbols() {
     for (std::uint64_t i = 0; i < header_.e_shnum; ++i) {
-        const auto section =
-            at<Elf64_Shdr>(header_.e_shoff + i * sizeof(Elf64_Shdr), "a section header");
+        const auto section = section_header(i);
         if (section.sh_type != SHT_SYMTAB) {
             continue;
         }
+        const auto names = section_header(section.sh_link);
+        const auto end =
+            std::min<std::uint64_t>(names.sh_offset + names.sh_size, elf_.contents.size());
         for (std::uint64_t j = 0; j < section.sh_size / sizeof(Elf64_Sym); ++j) {
-            const auto symbol =
-                at<Elf64_Sym>(section.sh_offset + j * sizeof(Elf64_Sym), "a symbol");
-            if (ELF64_ST_TYPE(symbol.st_info) == STT_GNU_IFUNC && symbol.st_shndx != SHN_UNDEF) {
-                const auto names = at<Elf64_Shdr>(
-                    header_.e_shoff + section.sh_link * sizeof(Elf64_Shdr), "a section header");
-                const auto end =
-                    std::min<std::uint64_t>(names.sh_offset + names.sh_size, elf_.contents.size());
-                fail("'" + text_at(names.sh_offset + symbol.st_name, end) +
-                     "' is an IFUNC; flat programs cannot have these");
+            const auto raw = at<Elf64_Sym>(section.sh_offset + j * sizeof(Elf64_Sym), "a symbol");
+            const unsigned type = ELF64_ST_TYPE(raw.st_info);
+            if (raw.st_shndx == SHN_UNDEF || ELF64_ST_BIND(raw.st_info) == STB_LOCAL) {
+                continue;
             }
+            ElfSymbol symbol{text_at(names.sh_offset + raw.st_name, end), raw.st_value, true,
+                             ELF64_ST_BIND(raw.st_info) == STB_WEAK, type};
+            if (type == STT_GNU_IFUNC) {
+                fail("'" + symbol.name + "' is an IFUNC; flat programs cannot have these");
+            }
+            elf_.static_symbols.push_back(std::move(symbol));
         }
     }
 }
@@ -240,7 +247,7 @@ void Reader::read() {
             read_dynamic(segment);
         }
     }
-    refuse_static_ifuncs();
+    read_static_symbols();
 }
 
 } // namespace

@@ -38,7 +38,8 @@ struct ElfFile {
     std::vector<LoadSegment> segments;
     std::uint64_t relro_begin = 0; // read-only once relocated; empty when equal
     std::uint64_t relro_end = 0;
-    std::vector<ElfSymbol> symbols; // dynamic ones
+    std::vector<ElfSymbol> symbols;        // dynamic ones
+    std::vector<ElfSymbol> static_symbols; // global, defined; empty when stripped
     std::vector<ElfRelocation> relocations;
     std::uint64_t initialisers = 0; // entries of DT_INIT_ARRAY
 };

@@ -55,6 +55,11 @@ void Linker::export_symbols(const Placed& placed) {
             exported_.emplace(symbol.name, placed.bias + symbol.value);
         }
     }
+    if (placed_.size() == 1) { // the program
+        for (const ElfSymbol& symbol : placed.elf->static_symbols) {
+            exported_.emplace(symbol.name, placed.bias + symbol.value);
+        }
+    }
 }
 
 const char* refused_name(std::uint32_t type) {
