@@ -52,15 +52,18 @@ void heartbeat() {
 
 // What the compiler and prebuilt libraries call when something cannot go on.
 extern "C" {
-[[noreturn]] void __cxa_pure_virtual() { horos::rt::panic("pure virtual function called"); }
-[[noreturn]] void __stack_chk_fail() { horos::rt::panic("a stack buffer overflowed"); }
-void abort() { horos::rt::panic("abort"); }
+void __cxa_pure_virtual() { horos::rt::panic("pure virtual function called"); }
+void __stack_chk_fail() { horos::rt::panic("a stack buffer overflowed"); }
+void abort() noexcept { horos::rt::panic("abort"); }
+void __assert_fail(const char* what, const char*, unsigned, const char*) noexcept {
+    horos::rt::panic(what);
+}
 int __cxa_atexit(void (*)(void*), void*, void*) { return 0; } // programs do not return
 void* __dso_handle = nullptr;
 }
 
 namespace std {
 // libstdc++'s checked containers end here.
-[[noreturn]] void __throw_out_of_range_fmt(const char*, ...) { horos::rt::panic("out of range"); }
-[[noreturn]] void __throw_bad_optional_access() { horos::rt::panic("empty optional"); }
+void __throw_out_of_range_fmt(const char*, ...) { horos::rt::panic("out of range"); }
+void __throw_bad_optional_access() { horos::rt::panic("empty optional"); }
 } // namespace std
