@@ -24,25 +24,27 @@ void core_timer(u32 core);                // the timer fired
 void core_reschedule(u32 core);           // another core asked for it
 void core_fault(u32 core, u64 vector, u64 error, u64 address); // regs of the thread are saved
 
-// Boot.
-struct InitialRange { // frames that become the root task's
-    u32 first;
-    u32 count;
-};
-void core_init_machine();            // marks every frame reserved; machine must be filled in
-void core_add_ram(u32 first, u32 count);   // ordinary memory of nobody yet
-void core_reserve(u32 first, u32 count, ObjectType type); // kernel image, tables, firmware
-void core_init_core(u32 core);       // as each core comes up
+// Boot. `frames` and `blocks` are all zero before.
+void core_add_ram(u32 first, u32 count); // ordinary memory, nobody's yet
+// Takes frames out of it: kernel image, tables, firmware.
+void core_reserve(u32 first, u32 count, ObjectType type);
+// Splits the blocks of a range, so that its frames can be mapped one by one.
+void core_split(u32 first, u32 count);
+void core_init_core(u32 core); // as each core comes up, the boot core first
 
-// Makes the root task out of ordinary frames that `frames` supplies (all consecutive from `first`).
+// The root task's first objects.
 struct RootTask {
-    u32 domain, cap_table, space, root_table, thread, sched_context, irq_control, platform, ports,
-        mmio, first_core; // frames; cores follow each other
+    Frame domain, cap_table, space, root_table, thread, sched_context, irq_control, platform,
+        ports, mmio;
+    Frame first_core; // one CoreObject for each core follows
 };
-Frame core_init_root(u32 first_frame, u32 core_count, RootTask& out); // returns frames used
-void core_own_all(Frame domain);     // all ordinary memory now belongs to the root task
-// Maps a page for the root task at boot; takes page tables from `spare`, returns frames used, or
-// ~0 when there is no room.
+inline constexpr u32 root_frames = 10; // and one for each core
+
+// Makes the root task out of the ordinary frames from `first` on, root_frames + core_count of
+// them. All ordinary memory is its own afterwards.
+void core_init_root(Frame first, RootTask& out);
+// Maps a frame for the root task. Page tables come from `spare` on; gives back how many were
+// needed (0..3).
 u32 core_root_map(const RootTask& root, u64 address, Frame frame, u8 rights, Frame spare);
 void core_root_start(const RootTask& root, u64 entry, u64 stack, u64 argument);
 

@@ -106,7 +106,7 @@ struct Thread {
     u32 badge;         // of the capability it called through
     u32 fault_count;
     ThreadState state;
-    u8 pad[1024 - 305];
+    u8 pad[1024 - 289];
     u8 fpu[3072]; // XSAVE area
 };
 static_assert(sizeof(Thread) == frame_size && offsetof(Thread, fpu) % 64 == 0);
@@ -178,6 +178,7 @@ inline constexpr u32 no_core = 0xff;
 struct Vcpu {
     u64 dr[4];         // guest's DR0..DR3
     u64 xcr0;          // guest's XCR0
+    u64 deadline;      // TSC at which its VMM wants it back
     u64 tlb_era;       // era of the core's TLB tags that `tlb_tag` belongs to
     u32 tlb_tag;       // ASID or VPID; 0 = none yet
     u32 flushes_seen;  // Space::flushes at the last entry
@@ -189,9 +190,10 @@ struct Vcpu {
     u32 thread;        // who runs it now
     u32 exception_exits; // asked for by the VMM, mandatory ones added by the backend
     u32 extra_exits;
+    u32 exit_reason;     // ExitReason of the last exit that its VMM saw
     u8 dr_live;        // the guest's debug registers are in the processor
     u8 launched;       // the control block has been made ready
-    u8 pad[4096 - 90];
+    u8 pad[4096 - 102];
 };
 static_assert(sizeof(Vcpu) == frame_size);
 

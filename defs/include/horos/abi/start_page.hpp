@@ -92,6 +92,8 @@ struct StartPage {
     Vendor vendor;
     u64 tsc_khz;
     u64 host_xcr0;     // XCR0 bits that guests may use
+    u64 wall_clock_seconds; // UTC, seconds since 1970, at the moment below; 0 = unknown
+    u64 wall_clock_tsc;
     u32 has_next_rip;
     u32 has_decode_assist;
     u64 guest_memory_size; // bytes at guest_memory_address

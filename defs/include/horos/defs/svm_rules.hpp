@@ -41,6 +41,7 @@ enum class RuleId : uint16_t {
     CTL_SEV_SMMLOCK = 34,          // §15.34.3: SEV needs HWCR.SMMLOCK
     CTL_SEV_ASID = 35,             // §15.34.3: the ASID of a SEV guest is in its range
     CTL_SEV_64BIT_HOST = 36,       // §15.34.3: SEV needs a 64-bit host on such parts
+    CTL_EVENT_MODE_OF = 37,        // §15.20: nor #OF in 64-bit mode
 
     // State-save area: #VMEXIT(INVALID), §15.5.1.
     SAVE_EFER_SVME = 48,      // EFER.SVME is set

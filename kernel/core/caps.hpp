@@ -1,0 +1,30 @@
+// Capabilities: lookup, and the calls that copy and remove them.
+#pragma once
+#include "kernel/core/caller.hpp"
+
+namespace horos::core {
+
+inline constexpr u32 no_slot = ~u32{0};
+
+// The capability in a domain's slot, if it is there, alive, of that type and has those rights.
+Error lookup(Frame domain, u32 selector, ObjectType type, u8 rights, CapSlot& out);
+// Likewise for any type.
+Error lookup_any(Frame domain, u32 selector, CapSlot& out);
+// Whether a slot exists and is empty.
+Error check_empty(Frame domain, u32 selector);
+// Fills a slot that check_empty accepted.
+void put(Frame domain, u32 selector, const CapSlot& cap);
+// A capability with all rights to a new object.
+CapSlot full_cap(Frame object, ObjectType type);
+// The generation an object has now.
+u32 generation_of(ObjectType type, u32 object);
+
+Error cap_info(const Caller&, const CapInfoArgs&, Values&);
+Error cap_mint(const Caller&, const CapMintArgs&);
+Error cap_move(const Caller&, const CapMoveArgs&);
+Error cap_delete(const Caller&, const CapDeleteArgs&);
+Error cap_revoke(const Caller&, const CapRevokeArgs&);
+Error cap_give(const Caller&, const CapGiveArgs&);
+Error cap_take(const Caller&, const CapTakeArgs&);
+
+} // namespace horos::core

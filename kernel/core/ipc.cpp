@@ -1,0 +1,188 @@
+#include "kernel/core/ipc.hpp"
+#include "kernel/core/caps.hpp"
+#include "kernel/core/frames.hpp"
+#include "kernel/core/sched.hpp"
+#include "kernel/core/shell.hpp"
+#include "kernel/core/threads.hpp"
+
+namespace horos::core {
+
+Error endpoint_create(const Caller& me, const EndpointCreateArgs& a) {
+    if (const Error e = check_empty(me.domain, a.slot); e != Error::ok)
+        return e;
+    if (const Error e = check_retype(me.domain, a.frame); e != Error::ok)
+        return e;
+    retype(a.frame, ObjectType::endpoint);
+    put(me.domain, a.slot, full_cap(a.frame, ObjectType::endpoint));
+    return Error::ok;
+}
+
+// The server takes up the client's message and its scheduling context.
+static void serve(Frame server, Frame client, u32 badge, const u64 (&m)[message_words]) {
+    Thread& s = threads[server];
+    Thread& c = threads[client];
+    const Frame sc = c.running_on;
+    s.state = ThreadState::runnable;
+    s.waiting_for = 0;
+    s.client = client;
+    s.running_on = sc;
+    c.state = ThreadState::wait_reply;
+    c.waiting_for = 0;
+    c.server = server;
+    sched_contexts[sc].running = server;
+    set_values(server, Error::ok, {{badge, m[0], m[1], m[2], m[3], 0}});
+}
+
+// The thread that runs on a core's current scheduling context has changed.
+static void follow_context(u32 core) {
+    if (cores[core].context != 0)
+        cores[core].thread = sched_contexts[cores[core].context].running;
+}
+
+u64 call(const Caller& me, const CallArgs& a, Values&) {
+    CapSlot cap;
+    if (const Error e = lookup(me.domain, a.endpoint, ObjectType::endpoint, right::write, cap);
+        e != Error::ok)
+        return word(e);
+    Endpoint& endpoint = endpoints[cap.object];
+    if (endpoint.bound != 0 && endpoint.core != me.core)
+        return word(Error::wrong_core);
+    const u64 message[message_words] = {a.w0, a.w1, a.w2, a.w3};
+    Thread& thread = threads[me.thread];
+    if (thread.running_on != thread.sc)
+        return word(Error::wrong_state); // a server does not call while it serves
+    if (endpoint.server != 0) {
+        const Frame server = endpoint.server;
+        endpoint.server = 0;
+        serve(server, me.thread, cap.badge, message);
+        cores[me.core].thread = server;
+        return result_switch;
+    }
+    endpoint.core = me.core;
+    endpoint.bound = 1;
+    endpoint.callers |= position_bit(sched_contexts[thread.running_on].position);
+    for (u32 i = 0; i < message_words; ++i)
+        thread.message[i] = message[i];
+    thread.badge = cap.badge;
+    thread.state = ThreadState::wait_call;
+    thread.waiting_for = cap.object;
+    make_unready(me.thread);
+    return result_switch;
+}
+
+void return_context(Frame server) {
+    Thread& s = threads[server];
+    const Frame lent = s.running_on;
+    if (lent == 0 || lent == s.sc)
+        return;
+    SchedContext& sc = sched_contexts[lent];
+    const Frame home = s.client != 0 ? s.client : sc.thread;
+    sc.running = home;
+    threads[home].running_on = lent;
+    s.running_on = s.sc;
+    s.client = 0;
+    // Without a client to answer (it was stopped), its context has nobody to run.
+    if (threads[home].state != ThreadState::runnable)
+        cores[sc.core].ready &= static_cast<u16>(~position_bit(sc.position));
+}
+
+// Gives the client its answer; the server has no scheduling context of a client's afterwards.
+static void answer(Frame server, u64 w0, u64 w1, u64 w2, u64 w3) {
+    const Frame client = threads[server].client;
+    if (client != 0) {
+        Thread& c = threads[client];
+        c.state = ThreadState::runnable;
+        c.server = 0;
+        set_values(client, Error::ok, {{w0, w1, w2, w3, 0, 0}});
+    }
+    return_context(server);
+}
+
+Error reply(const Caller& me, const ReplyArgs& a) {
+    Thread& server = threads[me.thread];
+    if (server.running_on == server.sc)
+        return Error::wrong_state;
+    const bool gone = server.client == 0;
+    answer(me.thread, a.w0, a.w1, a.w2, a.w3);
+    make_ready(me.thread);
+    follow_context(me.core);
+    cores[me.core].reschedule = 1;
+    return gone ? Error::dead : Error::ok;
+}
+
+// The waiting caller with the highest priority, or 0.
+static Frame next_caller(const Endpoint& endpoint) {
+    if (endpoint.callers == 0)
+        return 0;
+    const u32 position = static_cast<u32>(__builtin_ctz(endpoint.callers));
+    return sched_contexts[cores[endpoint.core].sc[position & 15]].running;
+}
+
+// The calling thread, which serves nobody, waits at the endpoint or takes up a waiting call.
+static void wait_at(const Caller& me, Frame number) {
+    Endpoint& endpoint = endpoints[number];
+    Thread& server = threads[me.thread];
+    endpoint.core = me.core;
+    endpoint.bound = 1;
+    const Frame client = next_caller(endpoint);
+    if (client == 0) {
+        endpoint.server = me.thread;
+        server.state = ThreadState::wait_receive;
+        server.waiting_for = number;
+        return;
+    }
+    const SchedContext& sc = sched_contexts[threads[client].running_on];
+    endpoint.callers &= static_cast<u16>(~position_bit(sc.position));
+    serve(me.thread, client, threads[client].badge, threads[client].message);
+    cores[me.core].ready |= position_bit(sc.position);
+    cores[me.core].reschedule = 1;
+}
+
+static Error find_endpoint(const Caller& me, u32 selector, Frame& number) {
+    CapSlot cap;
+    if (const Error e = lookup(me.domain, selector, ObjectType::endpoint, right::read, cap);
+        e != Error::ok)
+        return e;
+    number = cap.object;
+    const Endpoint& endpoint = endpoints[number];
+    if (endpoint.bound != 0 && endpoint.core != me.core)
+        return Error::wrong_core;
+    return endpoint.server == 0 ? Error::ok : Error::busy;
+}
+
+u64 receive(const Caller& me, const ReceiveArgs& a, Values&) {
+    Frame number;
+    if (const Error e = find_endpoint(me, a.endpoint, number); e != Error::ok)
+        return word(e);
+    if (threads[me.thread].running_on != threads[me.thread].sc)
+        return word(Error::wrong_state); // it owes an answer
+    make_unready(me.thread);
+    wait_at(me, number);
+    return result_switch;
+}
+
+u64 reply_receive(const Caller& me, const ReplyReceiveArgs& a, Values&) {
+    Frame number;
+    if (const Error e = find_endpoint(me, a.endpoint, number); e != Error::ok)
+        return word(e);
+    if (threads[me.thread].running_on == threads[me.thread].sc)
+        make_unready(me.thread);
+    else if (threads[me.thread].client == 0)
+        cores[me.core].reschedule = 1;
+    answer(me.thread, a.w0, a.w1, a.w2, a.w3);
+    wait_at(me, number);
+    follow_context(me.core);
+    return result_switch;
+}
+
+void empty_endpoint(Frame number) {
+    Endpoint& endpoint = endpoints[number];
+    if (endpoint.server != 0)
+        wake(endpoint.server, Error::dead, 0);
+    for (u32 p = 0; p < sc_slots; ++p) {
+        if ((endpoint.callers & position_bit(p)) != 0)
+            wake(sched_contexts[cores[endpoint.core].sc[p]].running, Error::dead, 0);
+    }
+}
+
+} // namespace horos::core

@@ -1,0 +1,227 @@
+#include "kernel/core/vcpu.hpp"
+#include "kernel/core/caps.hpp"
+#include "kernel/core/frames.hpp"
+#include "kernel/core/sched.hpp"
+#include "kernel/core/shell.hpp"
+#include "kernel/core/vendor.hpp"
+
+namespace horos::core {
+
+static Error find_guest_space(const Caller& me, u32 selector, Frame& space) {
+    CapSlot cap;
+    if (const Error e = lookup(me.domain, selector, ObjectType::space, right::write, cap);
+        e != Error::ok)
+        return e;
+    space = cap.object;
+    return spaces[space].kind == SpaceKind::guest ? Error::ok : Error::wrong_space;
+}
+
+static Error check_vcpu_frames(const Caller& me, const VcpuCreateArgs& a) {
+    if (const Error e = check_retype(me.domain, a.frame); e != Error::ok)
+        return e;
+    if (const Error e = check_retype(me.domain, a.control); e != Error::ok)
+        return e;
+    if (const Error e = check_retype(me.domain, a.fpu); e != Error::ok)
+        return e;
+    if (const Error e = check_ram(me.domain, a.state); e != Error::ok)
+        return e;
+    const bool distinct = a.frame != a.control && a.frame != a.fpu && a.control != a.fpu &&
+                          a.state != a.frame && a.state != a.control && a.state != a.fpu;
+    return distinct ? Error::ok : Error::frame_in_use;
+}
+
+Error vcpu_create(const Caller& me, const VcpuCreateArgs& a) {
+    Frame space;
+    if (const Error e = find_guest_space(me, a.space, space); e != Error::ok)
+        return e;
+    if (const Error e = check_empty(me.domain, a.slot); e != Error::ok)
+        return e;
+    if (const Error e = check_vcpu_frames(me, a); e != Error::ok)
+        return e;
+    if (!can_reference(space) || !can_reference(a.state))
+        return Error::limit;
+    retype(a.frame, ObjectType::vcpu);
+    retype(a.control, ObjectType::vmcb);
+    retype(a.fpu, ObjectType::fpu);
+    reference(space);
+    reference(a.control);
+    reference(a.fpu);
+    reference(a.state);
+    Vcpu& vcpu = vcpus[a.frame];
+    vcpu.space = space;
+    vcpu.control = a.control;
+    vcpu.fpu = a.fpu;
+    vcpu.state = a.state;
+    vcpu.core = no_core;
+    vcpu.xcr0 = 1;
+    vendor_init_vcpu(a.frame);
+    put(me.domain, a.slot, full_cap(a.frame, ObjectType::vcpu));
+    return Error::ok;
+}
+
+static Error check_maps(const Caller& me, Frame first, u32 count) {
+    for (u32 i = 0; i < 4; ++i) {
+        if (i >= count)
+            break;
+        if (const Error e = check_retype(me.domain, first + i); e != Error::ok)
+            return e;
+    }
+    return Error::ok;
+}
+
+static void make_maps(Frame first, u32 count, ObjectType type) {
+    for (u32 i = 0; i < 4; ++i) {
+        if (i >= count)
+            break;
+        retype(first + i, type);
+        reference(first + i);
+    }
+}
+
+Error space_io_map(const Caller& me, const SpaceIoMapArgs& a) {
+    Frame space;
+    if (const Error e = find_guest_space(me, a.space, space); e != Error::ok)
+        return e;
+    if (spaces[space].io_map != 0)
+        return Error::busy;
+    if (const Error e = check_maps(me, a.frame, io_map_frames); e != Error::ok)
+        return e;
+    make_maps(a.frame, io_map_frames, ObjectType::io_map);
+    for (u32 i = 0; i < io_map_frames; ++i)
+        __builtin_memset(&permission_maps[a.frame + i], 0xff, frame_size);
+    spaces[space].io_map = a.frame;
+    return Error::ok;
+}
+
+Error space_msr_map(const Caller& me, const SpaceMsrMapArgs& a) {
+    Frame space;
+    if (const Error e = find_guest_space(me, a.space, space); e != Error::ok)
+        return e;
+    if (spaces[space].msr_map != 0)
+        return Error::busy;
+    if (const Error e = check_maps(me, a.frame, msr_map_frames); e != Error::ok)
+        return e;
+    make_maps(a.frame, msr_map_frames, ObjectType::msr_map);
+    vendor_init_msr_map(a.frame);
+    spaces[space].msr_map = a.frame;
+    return Error::ok;
+}
+
+Error guest_port(const Caller& me, const GuestPortArgs& a) {
+    Frame space;
+    CapSlot cap;
+    if (const Error e = find_guest_space(me, a.space, space); e != Error::ok)
+        return e;
+    if (const Error e =
+            lookup(me.domain, a.ports, ObjectType::ports, right::read | right::write, cap);
+        e != Error::ok)
+        return e;
+    if (a.allow > 1)
+        return Error::bad_argument;
+    const Ports& range = port_ranges[cap.object];
+    if (a.port < range.first || a.port > range.last || (a.port & 0xff7e) == 0x20)
+        return Error::port_denied; // beyond the range, or an interrupt controller of the kernel's
+    const Frame map = spaces[space].io_map;
+    if (map == 0)
+        return Error::wrong_state;
+    u8& byte = permission_maps[map + a.port / (8 * frame_size)].bytes[(a.port / 8) % frame_size];
+    const u8 mask = static_cast<u8>(1u << (a.port % 8));
+    byte = static_cast<u8>(a.allow != 0 ? byte & ~mask : byte | mask);
+    return Error::ok;
+}
+
+Error guest_msr(const Caller& me, const GuestMsrArgs& a) {
+    Frame space;
+    if (const Error e = find_guest_space(me, a.space, space); e != Error::ok)
+        return e;
+    if (a.access > 3)
+        return Error::bad_argument;
+    if (spaces[space].msr_map == 0)
+        return Error::wrong_state;
+    return vendor_set_msr(spaces[space].msr_map, a.msr, a.access) ? Error::ok
+                                                                  : Error::bad_argument;
+}
+
+// The virtual CPU stops being run; its VMM's thread goes on with this exit.
+static u64 finish(Frame thread, ExitReason reason) {
+    vcpus[threads[thread].vcpu].thread = 0;
+    threads[thread].vcpu = 0;
+    clear_deadline(thread);
+    results[shell_core()] = {{static_cast<u64>(reason), 0, 0, 0, 0, 0}};
+    return result_values;
+}
+
+static u64 finish_with(Frame thread, ExitReason reason, u64 info) {
+    vendor_store_exit(threads[thread].vcpu, reason, info);
+    return finish(thread, reason);
+}
+
+// An earlier deadline than the core's timer moves the timer; a later one can wait for it.
+static void arm_deadline(Core& core, Frame thread, u64 deadline) {
+    if (deadline == no_deadline)
+        return;
+    set_deadline(thread, deadline);
+    if (deadline < core.timer) {
+        core.timer = deadline;
+        shell_set_timer(deadline);
+    }
+}
+
+// What ends the run before the guest goes on: bits for its thread, or a deadline.
+static u64 pending_exit(Frame thread) {
+    const Frame bound = threads[thread].bound;
+    if (bound != 0 && notifications[bound].bits != 0) {
+        const u64 bits = notifications[bound].bits;
+        notifications[bound].bits = 0;
+        return finish_with(thread, ExitReason::notified, bits);
+    }
+    const u64 deadline = vcpus[threads[thread].vcpu].deadline;
+    if (deadline != no_deadline && deadline <= shell_now())
+        return finish_with(thread, ExitReason::deadline, 0);
+    return 0;
+}
+
+extern "C" u64 core_run_guest(u32 number) {
+    Core& core = cores[number];
+    const Frame thread = core.thread;
+    const Frame vcpu = threads[thread].vcpu;
+    arm_deadline(core, thread, vcpus[vcpu].deadline);
+    // Each round ends with the guest stopped by something that happened outside it, or by an exit
+    // that its VMM must see; only the former goes round again.
+    for (;;) {
+        if (core.reschedule != 0)
+            return result_switch;
+        if (const u64 result = pending_exit(thread); result != 0)
+            return result;
+        spaces[vcpus[vcpu].space].active |= bit(number);
+        const GuestStep step = vendor_enter(number, vcpu);
+        spaces[vcpus[vcpu].space].active &= ~bit(number);
+        if (step == GuestStep::exit_to_vmm)
+            return finish(thread, static_cast<ExitReason>(vcpus[vcpu].exit_reason));
+    }
+}
+
+u64 vcpu_run(const Caller& me, const VcpuRunArgs& a, Values& v) {
+    CapSlot cap;
+    if (const Error e = lookup(me.domain, a.vcpu, ObjectType::vcpu, right::write, cap);
+        e != Error::ok)
+        return word(e);
+    Vcpu& vcpu = vcpus[cap.object];
+    if (vcpu.thread != 0)
+        return word(Error::busy);
+    if (vcpu.core != me.core && vcpu.core != no_core)
+        return word(Error::wrong_core);
+    Thread& thread = threads[me.thread];
+    if (thread.running_on != thread.sc)
+        return word(Error::wrong_state); // it would keep its client waiting
+    if (const u32 rule = vendor_take_state(cap.object); rule != 0) {
+        v = {{rule, 0, 0, 0, 0, 0}};
+        return word(Error::guard) | result_values;
+    }
+    vcpu.core = me.core;
+    vcpu.thread = me.thread;
+    thread.vcpu = cap.object;
+    return core_run_guest(me.core);
+}
+
+} // namespace horos::core
