@@ -42,9 +42,10 @@ struct Profile {
     // Derived from the leaves by derive().
     unsigned physical_bits = 36;
     unsigned linear_bits = 48;
-    uint32_t asid_count = 0;   // CPUID 8000_000A EBX
-    uint32_t svm_features = 0; // CPUID 8000_000A EDX
-    uint32_t sev_max_asid = 0; // CPUID 8000_001F ECX
+    uint32_t asid_count = 0;     // CPUID 8000_000A EBX
+    uint32_t svm_features = 0;   // CPUID 8000_000A EDX
+    uint32_t svm_features_c = 0; // CPUID 8000_000A ECX
+    uint32_t sev_max_asid = 0;   // CPUID 8000_001F ECX
     bool has_svm = false;
     bool long_mode = false;
     bool nx = false;
