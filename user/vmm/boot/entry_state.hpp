@@ -1,0 +1,16 @@
+// Register states in which virtual CPUs start.
+#pragma once
+
+#include "emul/guest_memory.hpp"
+#include "horos/abi/vcpu_state.hpp"
+
+namespace horos::vmm {
+
+// The boot processor at Linux' 64-bit entry: long mode, identity-mapped tables, flat segments,
+// boot_params in RSI. Also writes the tables and the GDT to guest memory.
+void set_linux_entry(abi::VcpuState& cpu, const GuestMemory& memory, u64 entry, u64 boot_params);
+
+// Another processor after INIT and a start-up interrupt: real mode at page << 12.
+void set_startup_entry(abi::VcpuState& cpu, u8 page);
+
+} // namespace horos::vmm

@@ -1,0 +1,35 @@
+// A bounded software walk of the guest's page tables (APM vol. 2 §5.2-5.6), for instruction bytes
+// and for the memory operands of emulated instructions.
+#pragma once
+
+#include "emul/guest_memory.hpp"
+
+namespace horos::vmm {
+
+// The registers that decide about translation.
+struct PagingState {
+    u64 cr0 = 0, cr3 = 0, cr4 = 0, efer = 0;
+    u8 cpl = 0;
+    bool ac_flag = false; // RFLAGS.AC, which lifts SMAP
+};
+
+enum class Access : u8 { read, write, fetch };
+
+struct Translation {
+    enum class Status : u8 {
+        ok,
+        page_fault, // error_code says why
+        not_canonical,
+        outside_ram, // a page table is not in the guest's RAM
+    };
+    Status status = Status::ok;
+    u32 error_code = 0; // as pushed by #PF (APM vol. 2 §8.4.2)
+    u64 address = 0;    // guest-physical
+};
+
+// Translates a linear address. Marks entries accessed and, for a write, dirty, as a processor
+// does, unless `mark` is false.
+Translation translate(const GuestMemory& memory, const PagingState& paging, u64 linear,
+                      Access access, bool mark = true);
+
+} // namespace horos::vmm

@@ -1,0 +1,104 @@
+// One virtual CPU: its thread's loop, its exits, its local APIC and its private registers.
+#pragma once
+
+#include "emul/emulator.hpp"
+#include "emul/fetch.hpp"
+#include "run/machine.hpp"
+
+namespace horos::vmm {
+
+class Vcpu final : private MmioBus, private PortBus {
+public:
+    Vcpu(u32 index, abi::VcpuState& state, Machine& machine);
+
+    // Runs for ever; the boot processor from the state its page holds, the others after start-up.
+    [[noreturn]] void loop();
+    // One entry and its exit. For loop() and for tests.
+    void step();
+
+    Lapic& apic() { return apic_; }
+
+private:
+    using Gpr = abi::Gpr;
+    enum class Power : u8 { running, halted, waiting_for_startup };
+    enum class Offer : u8 { none, apic, external };
+
+    // vcpu.cpp: the way into the guest
+    void prepare();
+    void collect_mail();
+    void offer_interrupt();
+    void interrupt_taken();
+    void replay_event();
+    void sleep();
+    void set_deadline();
+    void start_up(u8 page);
+
+    // exits.cpp: the way out
+    void dispatch(abi::ExitReason reason);
+    void exit_cpuid();
+    void exit_io();
+    void exit_memory();
+    void exit_halt();
+    void exit_hypercall();
+    void exit_xsetbv();
+    void exit_exception();
+    void finish(const Outcome& outcome, u64 length);
+    void inject(const Exception& exception);
+    void inject(u8 vector) { inject(Exception{.vector = vector}); }
+    void inject(u8 vector, u32 error_code) {
+        inject(Exception{.vector = vector, .has_error_code = true, .error_code = error_code});
+    }
+    void skip(const u8* opcode, unsigned bytes);
+    [[noreturn]] void give_up(abi::ReportKind kind, const char* why);
+
+    // msrs.cpp
+    void exit_rdmsr();
+    void exit_wrmsr();
+    bool read_msr(u32 number, u64& value);
+    bool write_msr(u32 number, u64 value);
+    bool write_efer(u64 value);
+    void set_tsc_offset(u64 offset);
+    void apply(const ApicEffect& effect);
+    bool set_system_time(u64 value);
+    bool set_silent_eoi(u64 value);
+
+    // silent_eoi.cpp
+    void arm_silent_eoi(u8 vector);
+    void settle_silent_eoi();
+    void disarm_silent_eoi();
+
+    u64 mmio_read(u64 address, unsigned bytes) override;
+    void mmio_write(u64 address, unsigned bytes, u64 value) override;
+    u32 port_read(u16 port, unsigned bytes) override {
+        return machine_.port_read(port, bytes, index_);
+    }
+    void port_write(u16 port, unsigned bytes, u32 value) override {
+        machine_.port_write(port, bytes, value, index_);
+    }
+
+    u64& gpr(Gpr number) { return cpu_.gpr[static_cast<u32>(number)]; }
+    u64 pair_value() const; // EDX:EAX
+    void set_pair(u64 value);
+
+    u32 index_;
+    abi::VcpuState& cpu_;
+    Machine& machine_;
+    Lapic apic_;
+    DecodeCache decoder_;
+    Power power_;
+    Offer offered_ = Offer::none;
+    u8 offered_vector_ = 0;
+    u32 offered_irq_ = 0;
+    bool attention_ = true; // something changed that may concern interrupts or deadlines
+    bool nmi_pending_ = false;
+    // Paravirtual EOI.
+    u8* eoi_flag_ = nullptr; // in guest memory
+    u64 eoi_msr_ = 0;
+    bool eoi_armed_ = false;
+    bool eoi_in_service_ = false;
+    u64 system_time_msr_ = 0, wall_clock_msr_ = 0;
+    u64 tsc_adjust_ = 0;
+    std::array<u64, MsrPolicy::storage_count> stored_msrs_{};
+};
+
+} // namespace horos::vmm
