@@ -1,0 +1,335 @@
+// Ways into and out of the kernel. Interrupts are off in ring 0 except in the one-instruction
+// windows of take_interrupt and idle_wait, so no entry nests.
+#include "asm_offsets.h"
+
+#define RFLAGS_IF 0x200
+
+    .section .text.entry, "ax", @progbits
+    .code64
+
+// SYSCALL: rcx = return address, r11 = flags, number in rax. The C handler keeps rbx rbp r12-r15,
+// so they are stored only when the core switches threads.
+    .balign 64
+    .global syscall_entry
+syscall_entry:
+    swapgs
+    mov %rsp, %gs:PC_USER_RSP
+    mov %gs:PC_KERNEL_RSP, %rsp
+    push %rcx
+    push %r11
+    lock btsl $0, kernel_lock_word
+    jc 5f
+1:  mov hypercall_count, %r11d
+    mov %r10, %rcx
+    cmp %r11, %rax
+    jae 6f
+    call *hypercall_table(, %rax, 8)
+2:  test $RESULT_VALUES | RESULT_SWITCH, %eax
+    jnz 4f
+    xor %edx, %edx
+    xor %edi, %edi
+    xor %esi, %esi
+    xor %r8d, %r8d
+    xor %r9d, %r9d
+    xor %r10d, %r10d
+3:  movl $0, kernel_lock_word
+    mov 8(%rsp), %rcx
+    mov %rcx, %r11
+    shr $47, %r11               // SYSRET to a non-canonical address would fault in ring 0
+    jnz 7f
+    pop %r11
+    pop %rcx
+    mov %gs:PC_USER_RSP, %rsp
+    swapgs
+    sysretq
+
+4:  test $RESULT_SWITCH, %eax
+    jnz switch_thread
+    mov %gs:PC_RESULTS, %rcx
+    movzbl %al, %eax
+    mov (%rcx), %rdx
+    mov 8(%rcx), %rdi
+    mov 16(%rcx), %rsi
+    mov 24(%rcx), %r8
+    mov 32(%rcx), %r9
+    mov 40(%rcx), %r10
+    jmp 3b
+5:  call kernel_lock_wait
+    jmp 1b
+6:  call hypercall_unknown
+    jmp 2b
+7:  lock btsl $0, kernel_lock_word  // shell_resume finds the bad address
+    jnc switch_thread
+    call kernel_lock_wait
+
+// The caller does not simply go on: keep what only the processor holds, then see what is next.
+switch_thread:
+    mov %gs:PC_REGS, %rcx
+    mov %rbx, RG_RBX(%rcx)
+    mov %rbp, RG_RBP(%rcx)
+    mov %r12, RG_R12(%rcx)
+    mov %r13, RG_R13(%rcx)
+    mov %r14, RG_R14(%rcx)
+    mov %r15, RG_R15(%rcx)
+    mov %gs:PC_USER_RSP, %rax
+    mov %rax, RG_RSP(%rcx)
+    pop %rax
+    mov %rax, RG_RFLAGS(%rcx)
+    pop %rax
+    mov %rax, RG_RIP(%rcx)
+    movq $0, RG_FULL(%rcx)
+    call shell_resume
+
+// rax = registers of the thread to run in ring 3; the lock is free.
+    .global resume_user
+resume_user:
+    mov %ds, %ecx               // selectors that another thread left there are not ours to show
+    mov %es, %edx
+    or %ecx, %edx
+    mov %fs, %ecx
+    or %ecx, %edx
+    mov %gs, %ecx
+    or %ecx, %edx
+    jnz clear_selectors
+resume_clean:
+    mov %rax, %rcx
+    mov RG_RBX(%rcx), %rbx
+    mov RG_RBP(%rcx), %rbp
+    mov RG_R12(%rcx), %r12
+    mov RG_R13(%rcx), %r13
+    mov RG_R14(%rcx), %r14
+    mov RG_R15(%rcx), %r15
+    mov RG_RAX(%rcx), %rax
+    mov RG_RDX(%rcx), %rdx
+    mov RG_RDI(%rcx), %rdi
+    mov RG_RSI(%rcx), %rsi
+    mov RG_R8(%rcx), %r8
+    mov RG_R9(%rcx), %r9
+    mov RG_R10(%rcx), %r10
+    cmpq $0, RG_FULL(%rcx)
+    jne resume_full
+    mov RG_RFLAGS(%rcx), %r11
+    mov RG_RSP(%rcx), %rsp
+    mov RG_RIP(%rcx), %rcx
+    swapgs
+    sysretq
+
+resume_full:
+    mov %gs:PC_KERNEL_RSP, %rsp
+    push $SEL_USER_DATA
+    push RG_RSP(%rcx)
+    push RG_RFLAGS(%rcx)
+    push $SEL_USER_CODE
+    push RG_RIP(%rcx)
+    mov RG_R11(%rcx), %r11
+    mov RG_RCX(%rcx), %rcx
+    swapgs
+    iretq
+
+clear_selectors:
+    xor %ecx, %ecx
+    mov %ecx, %ds
+    mov %ecx, %es
+    mov %ecx, %fs               // zeroes FS base on some processors: shell_resume's value is lost
+    swapgs
+    mov %ecx, %gs               // user GS base is zero anyway
+    swapgs
+    mov %rax, %rbx
+    mov %rax, %rdi
+    call shell_reload_fs_base
+    mov %rbx, %rax
+    jmp resume_clean
+
+// Exceptions and interrupts. The stack holds vector, error code, rip, cs, rflags, rsp, ss.
+interrupt_common:
+    push (%rsp)                 // in the error code's place
+trap_common:
+    testb $3, 24(%rsp)
+    jz trap_in_kernel
+    swapgs
+    push %rax
+    mov %gs:PC_REGS, %rax
+    mov %rcx, RG_RCX(%rax)
+    mov %rdx, RG_RDX(%rax)
+    mov %rbx, RG_RBX(%rax)
+    mov %rbp, RG_RBP(%rax)
+    mov %rsi, RG_RSI(%rax)
+    mov %rdi, RG_RDI(%rax)
+    mov %r8, RG_R8(%rax)
+    mov %r9, RG_R9(%rax)
+    mov %r10, RG_R10(%rax)
+    mov %r11, RG_R11(%rax)
+    mov %r12, RG_R12(%rax)
+    mov %r13, RG_R13(%rax)
+    mov %r14, RG_R14(%rax)
+    mov %r15, RG_R15(%rax)
+    pop RG_RAX(%rax)
+    pop %rdi                    // vector
+    pop %rsi                    // error code
+    pop RG_RIP(%rax)
+    pop %rcx                    // cs
+    pop RG_RFLAGS(%rax)
+    pop RG_RSP(%rax)
+    movq $1, RG_FULL(%rax)
+    push $2                     // clean flags: the user's AC would switch SMAP off, DF confuse C++
+    popfq
+    mov %gs:PC_KERNEL_RSP, %rsp
+    movzbl %dil, %edi
+    call shell_trap
+    jmp resume_user
+
+trap_in_kernel:
+    cmpb $32, (%rsp)
+    jb 1f
+    push %rax                   // an interrupt in the window: note it, and let no second one in
+    movzbl 8(%rsp), %eax
+    mov %rax, %gs:PC_WINDOW_VECTOR
+    pop %rax
+    add $16, %rsp
+    andl $~RFLAGS_IF, 16(%rsp)
+    iretq
+1:  pop %rdi
+    pop %rsi
+    mov (%rsp), %rdx
+    mov 24(%rsp), %rcx
+    call shell_kernel_fault
+    ud2
+
+// Goes on at resume_user without having come in by an entry.
+    .global resume_user_from
+resume_user_from:
+    mov %rdi, %rax
+    jmp resume_user
+
+    .global run_on_stack
+run_on_stack:
+    mov %rdi, %rsp
+    xor %ebp, %ebp
+    call *%rsi
+    ud2
+
+// Opens the window for one pending interrupt; its vector, or 0.
+    .global take_interrupt
+take_interrupt:
+    movq $0, %gs:PC_WINDOW_VECTOR
+    sti
+    nop
+    cli
+    mov %gs:PC_WINDOW_VECTOR, %rax
+    ret
+
+// Sleeps until an interrupt; its vector.
+    .global idle_wait
+idle_wait:
+    movq $0, %gs:PC_WINDOW_VECTOR
+    sti
+    hlt
+    cli
+    mov %gs:PC_WINDOW_VECTOR, %rax
+    ret
+
+// Takes the kernel lock that somebody holds. Who holds it may be waiting for our TLB flush.
+// Keeps all registers but r11 and flags.
+    .global kernel_lock_wait
+kernel_lock_wait:
+    pause
+    cmpl $0, %gs:PC_FLUSH_PENDING
+    jne 2f
+1:  testl $1, kernel_lock_word
+    jnz kernel_lock_wait
+    lock btsl $0, kernel_lock_word
+    jc kernel_lock_wait
+    ret
+2:  mov %cr3, %r11
+    mov %r11, %cr3
+    movl $0, %gs:PC_FLUSH_PENDING
+    jmp 1b
+
+// On its own stack, GS unknown. Only the stop request and hardware errors come this way.
+nmi_entry:
+    push %rax
+    push %rcx
+    push %rdx
+    push %rsi
+    push %rdi
+    push %r8
+    push %r9
+    push %r10
+    push %r11
+    cld
+    call shell_nmi
+    pop %r11
+    pop %r10
+    pop %r9
+    pop %r8
+    pop %rdi
+    pop %rsi
+    pop %rdx
+    pop %rcx
+    pop %rax
+    iretq
+
+// Double fault and machine check never return; on their own stacks, GS unknown.
+    .macro fatal_stub vector
+    mov $\vector, %edi
+    mov (%rsp), %rdx
+    .if \vector == 8
+    mov 8(%rsp), %rdx
+    .endif
+    xor %esi, %esi
+    xor %ecx, %ecx
+    cld
+    call shell_kernel_fault
+    ud2
+    .endm
+double_fault_entry:
+    fatal_stub 8
+machine_check_entry:
+    fatal_stub 18
+
+// Stub of vector v at exception_stubs + 16 v, of interrupt v at interrupt_stubs + 8 (v - 32).
+    .balign 16
+    .global exception_stubs
+exception_stubs:
+    vec = 0
+    .rept 32
+    .balign 16
+    .if vec == 2
+    jmp nmi_entry
+    .elseif vec == 8
+    jmp double_fault_entry
+    .elseif vec == 18
+    jmp machine_check_entry
+    .else
+    .ifeq (vec - 10) * (vec - 11) * (vec - 12) * (vec - 13) * (vec - 14) * (vec - 17) * (vec - 21) * (vec - 29) * (vec - 30)
+    .else
+    push $0
+    .endif
+    push $vec
+    jmp trap_common
+    .endif
+    vec = vec + 1
+    .endr
+
+    .balign 16
+    .global interrupt_stubs
+interrupt_stubs:
+    vec = 32
+    .rept 224
+    .balign 8
+    .if vec < 128
+    push $vec
+    .else
+    push $vec - 256
+    .endif
+    jmp interrupt_common
+    vec = vec + 1
+    .endr
+
+    .section .data.boot, "aw", @progbits
+    .balign 64
+    .global kernel_lock_word
+kernel_lock_word: .long 0
+    .skip 60
+
+    .section .note.GNU-stack, "", @progbits

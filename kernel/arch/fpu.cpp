@@ -1,0 +1,85 @@
+#include "fpu.hpp"
+#include "cpu.hpp"
+#include "io.hpp"
+#include "paging.hpp"
+#include <horos/defs/x86.hpp>
+
+namespace horos::arch {
+namespace {
+
+u64 host_xcr0 = 0;
+constexpr u32 area_fcw = 0, area_mxcsr = 24; // in the FXSAVE image
+constexpr u16 initial_fcw = 0x37f;
+constexpr u32 initial_mxcsr = 0x1f80;
+
+void save(u8* area) {
+    if (features.xsave)
+        asm volatile("xsave64 (%0)" ::"r"(area), "a"(~0u), "d"(~0u) : "memory");
+    else
+        asm volatile("fxsave64 (%0)" ::"r"(area) : "memory");
+}
+
+// An all-zero area is the initial state; the processor wants two of its fields otherwise.
+void restore(u8* area) {
+    u16 fcw;
+    u32 mxcsr;
+    __builtin_memcpy(&fcw, area + area_fcw, sizeof fcw);
+    __builtin_memcpy(&mxcsr, area + area_mxcsr, sizeof mxcsr);
+    if (fcw == 0 && mxcsr == 0) {
+        __builtin_memcpy(area + area_fcw, &initial_fcw, sizeof fcw);
+        __builtin_memcpy(area + area_mxcsr, &initial_mxcsr, sizeof mxcsr);
+    }
+    if (features.xsave)
+        asm volatile("xrstor64 (%0)" ::"r"(area), "a"(~0u), "d"(~0u) : "memory");
+    else
+        asm volatile("fxrstor64 (%0)" ::"r"(area) : "memory");
+}
+
+} // namespace
+
+u64 fpu_init() {
+    if (!features.xsave)
+        return 0;
+    const CpuidResult leaf = cpuid(x86::cpuid::LEAF_XSTATE);
+    const u64 wanted = x86::xcr0::X87 | x86::xcr0::SSE | x86::xcr0::AVX;
+    host_xcr0 = (u64{leaf.edx} << 32 | leaf.eax) & wanted;
+    asm volatile("xsetbv" ::"c"(0), "a"(static_cast<u32>(host_xcr0)), "d"(0));
+    return host_xcr0;
+}
+
+void fpu_allow(bool may) {
+    const u64 cr0 = read_cr0();
+    const bool allowed = (cr0 & x86::cr0::TS) == 0;
+    if (may == allowed)
+        return;
+    if (may)
+        asm volatile("clts");
+    else
+        write_cr0(cr0 | x86::cr0::TS);
+}
+
+} // namespace horos::arch
+
+namespace horos::core {
+
+static u8* fpu_area(Frame owner) {
+    if (frames[owner].type == ObjectType::thread)
+        return threads[owner].fpu;
+    return arch::direct(u64{vcpus[owner].fpu} * frame_size);
+}
+
+// Whoever's state is in the registers is saved, and the new owner's loaded.
+void shell_fpu_switch(u32 owner) {
+    using namespace arch;
+    u32& current = cores[this_cpu().core].fpu_owner;
+    asm volatile("clts");
+    if (current == owner)
+        return;
+    if (current)
+        save(fpu_area(current));
+    current = owner;
+    if (owner)
+        restore(fpu_area(owner));
+}
+
+} // namespace horos::core
