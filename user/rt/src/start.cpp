@@ -44,11 +44,10 @@ Error start_thread(u32 index, void (*function)(u64), u64 argument) {
         return Error::bad_argument;
     }
     thread_starts[index] = {function, argument};
-    return user::thread_start(abi::start_selector::thread(index),
-                              reinterpret_cast<u64>(&horos_thread_entry),
-                              abi::thread_stack_top(index),
-                              reinterpret_cast<u64>(&thread_starts[index]),
-                              abi::thread_fs_base(index))
+    return user::thread_start(
+               abi::start_selector::thread(index), reinterpret_cast<u64>(&horos_thread_entry),
+               abi::thread_stack_top(index), reinterpret_cast<u64>(&thread_starts[index]),
+               abi::thread_fs_base(index))
         .error;
 }
 

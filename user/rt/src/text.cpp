@@ -7,7 +7,7 @@ using abi::u32;
 using abi::u64;
 
 class Output {
-  public:
+public:
     Output(char* out, u32 capacity) : out_(out), capacity_(capacity) {}
     void push(char c) {
         if (size_ < capacity_) {
@@ -21,7 +21,7 @@ class Output {
     }
     u32 size() const { return size_; }
 
-  private:
+private:
     char* out_;
     u32 capacity_;
     u32 size_ = 0;

@@ -17,20 +17,20 @@ constexpr u32 service_thread(u32 placement) { return placement * threads_per_pla
 
 // Layout of a program's address space; the program itself is linked at program_address.
 inline constexpr u64 program_address = 0x40'0000;
-inline constexpr u64 start_page_address = 0x10'0000'0000;   // start_page_size bytes, read-only
+inline constexpr u64 start_page_address = 0x10'0000'0000; // start_page_size bytes, read-only
 inline constexpr u64 start_page_size = 2 * frame_size;
 inline constexpr u64 report_page_address = 0x10'0001'0000;  // read-write, shared with root
 inline constexpr u64 console_page_address = 0x10'0002'0000; // read-write, shared with the console
 inline constexpr u64 vcpu_state_address = 0x10'0003'0000;   // one page for each virtual CPU
 inline constexpr u64 thread_area_address = 0x20'0000'0000;  // stack and FS block of each thread
 inline constexpr u64 thread_area_stride = 0x10'0000;
-inline constexpr u64 thread_stack_size = 64 * 1024;         // below it nothing is mapped
-inline constexpr u64 kernel_file_address = 0x30'0000'0000;  // guest kernel, read-only
+inline constexpr u64 thread_stack_size = 64 * 1024;           // below it nothing is mapped
+inline constexpr u64 kernel_file_address = 0x30'0000'0000;    // guest kernel, read-only
 inline constexpr u64 initramfs_file_address = 0x38'0000'0000; // initramfs, read-only
-inline constexpr u64 guest_memory_address = 0x40'0000'0000; // guest RAM, read-write
-inline constexpr u64 mmio_address = 0x50'0000'0000;         // device memory of native programs
-inline constexpr u64 mmio_stride = 0x1'0000'0000;           // from one MmioRange to the next
-inline constexpr u64 free_address = 0x60'0000'0000;         // from here on the program's own
+inline constexpr u64 guest_memory_address = 0x40'0000'0000;   // guest RAM, read-write
+inline constexpr u64 mmio_address = 0x50'0000'0000;           // device memory of native programs
+inline constexpr u64 mmio_stride = 0x1'0000'0000;             // from one MmioRange to the next
+inline constexpr u64 free_address = 0x60'0000'0000;           // from here on the program's own
 
 // Guest RAM is at guest-physical 0 up to here; what is left of it starts at 4 GiB.
 inline constexpr u64 guest_low_end = 0xc000'0000;
@@ -78,20 +78,20 @@ inline constexpr u32 max_pool_ranges = 32;
 struct ChannelEnd {
     u64 address; // where it is mapped in the program; virtual machines: guest-physical as well
     u64 size;
-    u32 index;   // in System::channels; the capability is at first_channel + index
+    u32 index; // in System::channels; the capability is at first_channel + index
     u32 reserved;
 };
 
 struct StartPage {
     u64 magic;
-    u32 size;          // sizeof(StartPage)
+    u32 size; // sizeof(StartPage)
     u32 partition_index;
-    u32 incarnation;   // 0 at the first start, one more at each restart
+    u32 incarnation; // 0 at the first start, one more at each restart
     u32 thread_count;
-    u32 vcpu_count;    // 0 for native programs
+    u32 vcpu_count; // 0 for native programs
     Vendor vendor;
     u64 tsc_khz;
-    u64 host_xcr0;     // XCR0 bits that guests may use
+    u64 host_xcr0;          // XCR0 bits that guests may use
     u64 wall_clock_seconds; // UTC, seconds since 1970, at the moment below; 0 = unknown
     u64 wall_clock_tsc;
     u32 has_next_rip;
@@ -119,11 +119,11 @@ enum class ReportKind : u32 {
 
 // Written by the program, read by the root task: each field once, and none of it trusted.
 struct ReportPage {
-    u32 kind;      // ReportKind; written last
+    u32 kind; // ReportKind; written last
     u32 vcpu;
-    u64 rip;       // guest's or program's
-    u64 info[4];   // what the kind says, for people to read
-    u64 heartbeat; // any change says that the partition makes progress (watchdog)
+    u64 rip;        // guest's or program's
+    u64 info[4];    // what the kind says, for people to read
+    u64 heartbeat;  // any change says that the partition makes progress (watchdog)
     char text[192]; // zero-terminated if shorter
 };
 static_assert(sizeof(ReportPage) <= frame_size);

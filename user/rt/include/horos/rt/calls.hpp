@@ -6,10 +6,10 @@
 
 namespace horos::rt {
 
+using abi::Error;
 using abi::u16;
 using abi::u32;
 using abi::u64;
 using abi::u8;
-using abi::Error;
 
 } // namespace horos::rt

@@ -7,7 +7,7 @@
 namespace horos::rt {
 
 class ConsoleClient {
-  public:
+public:
     // After the start, once: takes the page that root has mapped. Empties nothing.
     void attach();
     // Takes as many bytes as there is room for, and wakes the server if it sleeps. If fewer were
@@ -23,7 +23,7 @@ class ConsoleClient {
     bool has_input() { return input_.fill() != 0; }
     u32 room() { return output_.room(); }
 
-  private:
+private:
     void wake_server();
 
     RingProducer output_;

@@ -16,7 +16,7 @@ inline void fence() { __atomic_thread_fence(__ATOMIC_SEQ_CST); }
 } // namespace detail
 
 class RingProducer {
-  public:
+public:
     void attach(abi::RingIndices* indices, u8* bytes, u32 capacity) {
         indices_ = indices;
         bytes_ = bytes;
@@ -56,7 +56,7 @@ class RingProducer {
         detail::fence();
     }
 
-  private:
+private:
     abi::RingIndices* indices_ = nullptr;
     u8* bytes_ = nullptr;
     u32 capacity_ = 1;
@@ -64,7 +64,7 @@ class RingProducer {
 };
 
 class RingConsumer {
-  public:
+public:
     void attach(abi::RingIndices* indices, const u8* bytes, u32 capacity) {
         indices_ = indices;
         bytes_ = bytes;
@@ -102,7 +102,7 @@ class RingConsumer {
         detail::fence();
     }
 
-  private:
+private:
     abi::RingIndices* indices_ = nullptr;
     const u8* bytes_ = nullptr;
     u32 capacity_ = 1;

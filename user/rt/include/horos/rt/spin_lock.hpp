@@ -6,7 +6,7 @@
 namespace horos::rt {
 
 class SpinLock {
-  public:
+public:
     void lock() {
         while (taken_.exchange(true, std::memory_order_acquire)) {
             while (taken_.load(std::memory_order_relaxed)) {
@@ -17,18 +17,18 @@ class SpinLock {
     bool try_lock() { return !taken_.exchange(true, std::memory_order_acquire); }
     void unlock() { taken_.store(false, std::memory_order_release); }
 
-  private:
+private:
     std::atomic<bool> taken_ = false;
 };
 
 class LockGuard {
-  public:
+public:
     explicit LockGuard(SpinLock& lock) : lock_(lock) { lock_.lock(); }
     ~LockGuard() { lock_.unlock(); }
     LockGuard(const LockGuard&) = delete;
     LockGuard& operator=(const LockGuard&) = delete;
 
-  private:
+private:
     SpinLock& lock_;
 };
 

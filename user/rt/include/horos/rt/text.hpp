@@ -39,8 +39,9 @@ struct FormatArgument {
 abi::u32 format_into(char* out, abi::u32 capacity, std::string_view pattern,
                      const FormatArgument* arguments, abi::u32 count);
 
-template <abi::u32 Capacity> class Text {
-  public:
+template <abi::u32 Capacity>
+class Text {
+public:
     template <class... Arguments>
     Text& format(std::string_view pattern, const Arguments&... arguments) {
         const FormatArgument list[] = {FormatArgument(arguments)..., FormatArgument(0)};
@@ -63,13 +64,14 @@ template <abi::u32 Capacity> class Text {
     abi::u32 size() const { return size_; }
     bool full() const { return size_ == Capacity; }
 
-  private:
+private:
     char bytes_[Capacity];
     abi::u32 size_ = 0;
 };
 
 // The text in a fixed field, up to its zero or its end.
-template <abi::u32 Size> constexpr std::string_view field_text(const char (&field)[Size]) {
+template <abi::u32 Size>
+constexpr std::string_view field_text(const char (&field)[Size]) {
     abi::u32 length = 0;
     while (length < Size && field[length] != 0) {
         ++length;
