@@ -192,7 +192,7 @@ struct Vcpu {
     u32 extra_exits;
     u32 exit_reason;     // ExitReason of the last exit that its VMM saw
     u8 dr_live;        // the guest's debug registers are in the processor
-    u8 launched;       // the control block has been made ready
+    u8 delivering;     // an external interrupt is armed in the control block
     u8 pad[4096 - 102];
 };
 static_assert(sizeof(Vcpu) == frame_size);
@@ -262,6 +262,7 @@ struct Machine {
     u32 tlb_tags;     // ASIDs of a core
     u32 io_map;       // default permission maps: everything exits
     u32 msr_map;
+    u32 host_frames;  // two for each core, for the vendor's backend
     u8 has_next_rip;
     u8 has_decode_assist;
     u8 has_xsave;

@@ -181,6 +181,8 @@ static u64 pending_exit(Frame thread) {
     return 0;
 }
 
+extern "C" u64 svm_continue(u32 core) { return core_run_guest(core); }
+
 extern "C" u64 core_run_guest(u32 number) {
     Core& core = cores[number];
     const Frame thread = core.thread;

@@ -81,6 +81,13 @@ namespace pending { // VcpuState::pending_interrupt
 inline constexpr u64 valid = u64{1} << 8;
 } // namespace pending
 
+// Rules of the guard that are not rules of the processor; the processor's have smaller numbers
+// (defs/svm_rules.hpp).
+namespace guard_rule {
+inline constexpr u32 xcr0 = 0x8001;        // xcr0: x87 missing, AVX without SSE, or not offered
+inline constexpr u32 extra_exits = 0x8002; // an unknown bit in extra_exits
+} // namespace guard_rule
+
 // Optional exits that a VMM may ask for in `extra_exits`. What is mandatory is not listed.
 namespace extra_exit {
 inline constexpr u32 pause = 1u << 0;

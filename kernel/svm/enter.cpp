@@ -1,0 +1,133 @@
+// One entry into a guest, and what the kernel itself does at the exit.
+#include "kernel/arch/lock.hpp"
+#include "kernel/core/shell.hpp"
+#include "kernel/svm/svm.hpp"
+
+namespace horos::core {
+
+// run.S
+extern "C" void svm_run(u64 vmcb, u64* registers, u64 host_state);
+
+void store_guest_exit(Frame vcpu);
+
+namespace {
+
+using svm::ExitCode;
+
+// A tag that no entry of this core's TLB has. When they are used up, all are void at once.
+void new_tlb_tag(Core& core, Vcpu& vcpu, svm::ControlArea& control) {
+    control.tlb_control = static_cast<u8>(svm::TlbControl::NOTHING);
+    if (core.tlb_next >= machine.tlb_tags) {
+        core.tlb_era++;
+        core.tlb_next = 1;
+        control.tlb_control = static_cast<u8>(svm::TlbControl::FLUSH_ALL);
+    }
+    vcpu.tlb_tag = core.tlb_next++;
+    vcpu.tlb_era = core.tlb_era;
+    vcpu.flushes_seen = spaces[vcpu.space].flushes;
+    control.guest_asid = vcpu.tlb_tag;
+}
+
+void set_xcr0(u64 value) {
+    asm volatile("xsetbv" ::"c"(0), "a"(static_cast<u32>(value)),
+                 "d"(static_cast<u32>(value >> 32)));
+}
+
+void load_debug(const Vcpu& v) {
+    asm volatile("mov %0, %%dr0\n\tmov %1, %%dr1\n\tmov %2, %%dr2\n\tmov %3, %%dr3" ::"r"(v.dr[0]),
+                 "r"(v.dr[1]), "r"(v.dr[2]), "r"(v.dr[3]));
+}
+
+constexpr u32 address_registers = 0x000f'000f; // accesses to DR0..DR3
+
+// The guest's breakpoint addresses are kept in the processor only while it has breakpoints.
+void store_debug(Vcpu& v, svm::Vmcb& b) {
+    asm volatile("mov %%dr0, %0\n\tmov %%dr1, %1\n\tmov %%dr2, %2\n\tmov %%dr3, %3"
+                 : "=r"(v.dr[0]), "=r"(v.dr[1]), "=r"(v.dr[2]), "=r"(v.dr[3]));
+    if ((b.save.dr7 & x86::dr7::ENABLES) == 0) {
+        v.dr_live = 0;
+        b.control.intercept_dr |= address_registers;
+    }
+}
+
+struct HostState {
+    u64 cr0, cr3, cr4;
+};
+
+HostState host_state() {
+    HostState h;
+    asm volatile("mov %%cr0, %0\n\tmov %%cr3, %1\n\tmov %%cr4, %2"
+                 : "=r"(h.cr0), "=r"(h.cr3), "=r"(h.cr4));
+    return h;
+}
+
+// Every way out, a refused entry included, comes through here. A processor that did not restore
+// the host is not one to go on with.
+void check_host(const HostState& before) {
+    const HostState now = host_state();
+    if (now.cr0 != before.cr0 || now.cr3 != before.cr3 || now.cr4 != before.cr4)
+        shell_stop("host control registers after a guest exit");
+}
+
+void run(u32 core, Vcpu& vcpu, svm::Vmcb& b) {
+    const bool other_xcr0 = vcpu.xcr0 != machine.xcr0 && machine.has_xsave != 0;
+    // VMLOAD after the exit brings this back with the other host state.
+    vmcbs[host_state_frame(core)].save.fs.base = threads[cores[core].thread].regs.fs_base;
+    if (other_xcr0)
+        set_xcr0(vcpu.xcr0);
+    if (vcpu.dr_live != 0)
+        load_debug(vcpu);
+    const HostState before = host_state();
+    arch::kernel_unlock();
+    svm_run(u64{vcpu.control} << frame_bits, state_pages[vcpu.state].state.gpr,
+            u64{host_state_frame(core)} << frame_bits);
+    arch::kernel_lock();
+    check_host(before);
+    if (vcpu.dr_live != 0)
+        store_debug(vcpu, b);
+    if (other_xcr0)
+        set_xcr0(machine.xcr0);
+}
+
+// Exits that are the kernel's own affair. What was being delivered is delivered again.
+GuestStep own_exit(svm::Vmcb& b) {
+    b.control.event_inj = event_to_replay(b.control.exit_int_info);
+    return GuestStep::again;
+}
+
+// The guest touches DR0..DR3: from now on they are its own in the processor.
+GuestStep give_debug(Vcpu& vcpu, svm::Vmcb& b) {
+    vcpu.dr_live = 1;
+    b.control.intercept_dr &= ~address_registers;
+    return own_exit(b);
+}
+
+} // namespace
+
+GuestStep vendor_enter(u32 number, Frame f) {
+    Core& core = cores[number];
+    Vcpu& vcpu = vcpus[f];
+    svm::Vmcb& b = vmcbs[vcpu.control];
+    b.control.tlb_control = static_cast<u8>(svm::TlbControl::NOTHING);
+    if (vcpu.tlb_era != core.tlb_era || vcpu.flushes_seen != spaces[vcpu.space].flushes)
+        new_tlb_tag(core, vcpu, b.control);
+    if (core.fpu_owner != f)
+        shell_fpu_switch(f);
+    run(number, vcpu, b);
+    const u64 code = b.control.exit_code;
+    if (code == static_cast<u64>(ExitCode::INTR)) {
+        shell_take_interrupt();
+        return own_exit(b);
+    }
+    if (code == static_cast<u64>(ExitCode::NMI) || code == static_cast<u64>(ExitCode::INIT))
+        return own_exit(b); // it reaches the host when the lock is next released
+    if (code == static_cast<u64>(ExitCode::EXCEPTION_0) + 18)
+        shell_stop("machine check");
+    if (code - static_cast<u64>(ExitCode::DR0_READ) < 0x20 && (code & 0xf) < 4 &&
+        (vcpu.extra_exits & extra_exit::dr_access) == 0)
+        return give_debug(vcpu, b);
+    store_guest_exit(f);
+    return GuestStep::exit_to_vmm;
+}
+
+} // namespace horos::core

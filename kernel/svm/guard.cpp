@@ -1,0 +1,362 @@
+// The entry guard: turns what a VMM asks for into the VMCB. Everything is read once, checked as a
+// whole, and only then written, so that a refusal changes nothing.
+#include "kernel/svm/svm.hpp"
+
+namespace horos::core {
+
+namespace {
+
+using svm::RuleId;
+
+// State that VMRUN checks together (§15.5.1, "Canonicalization and Consistency Checks").
+struct Checked {
+    u64 cr0, cr3, cr4, efer, dr6, dr7, pat;
+    u16 cs_attributes;
+};
+
+constexpr u64 low_half = 0xffff'ffff;
+
+bool is_memory_type(u64 t) { return t <= 1 || (t >= 4 && t <= 7); } // §7.8.1
+
+bool pat_is_valid(u64 pat) {
+    bool valid = true;
+    for (u32 i = 0; i < 8; ++i)
+        valid &= is_memory_type((pat >> (8 * i)) & 0xff);
+    return valid;
+}
+
+RuleId check_paging(const Checked& c) {
+    const bool paging = (c.cr0 & x86::cr0::PG) != 0;
+    const bool long_mode = paging && (c.efer & x86::efer::LME) != 0;
+    if (long_mode && (c.cr4 & x86::cr4::PAE) == 0)
+        return RuleId::SAVE_LME_PG_PAE;
+    if (long_mode && (c.cr0 & x86::cr0::PE) == 0)
+        return RuleId::SAVE_LME_PG_PE;
+    const u16 both = x86::seg::L | x86::seg::DB;
+    if (long_mode && (c.cr4 & x86::cr4::PAE) != 0 && (c.cs_attributes & both) == both)
+        return RuleId::SAVE_CS_L_D;
+    return RuleId::NONE;
+}
+
+RuleId check_registers(const Checked& c) {
+    if ((c.efer & ~svm_limits.efer) != 0)
+        return RuleId::SAVE_EFER_MBZ;
+    if ((c.cr0 & (x86::cr0::CD | x86::cr0::NW)) == x86::cr0::NW)
+        return RuleId::SAVE_CR0_CD_NW;
+    if ((c.cr0 & ~low_half) != 0)
+        return RuleId::SAVE_CR0_HIGH;
+    // With CR4.PCIDE the low bits are a PCID; bit 63 is an operand of MOV only.
+    if ((c.efer & x86::efer::LME) != 0 && (c.cr3 & ~svm_limits.physical_mask) != 0)
+        return RuleId::SAVE_CR3_MBZ;
+    if ((c.cr4 & ~svm_limits.cr4) != 0)
+        return RuleId::SAVE_CR4_MBZ;
+    if ((c.dr6 & ~low_half) != 0)
+        return RuleId::SAVE_DR6_HIGH;
+    if ((c.dr7 & ~low_half) != 0)
+        return RuleId::SAVE_DR7_HIGH;
+    return pat_is_valid(c.pat) ? RuleId::NONE : RuleId::CTL_NP_GPAT;
+}
+
+// §15.20: the types 0, 2, 3 and 4; type 3 has the vector of an exception, but not NMI's.
+RuleId check_event(u64 e) {
+    if ((e & svm::event::VALID) == 0)
+        return RuleId::NONE;
+    const u64 type = (e & svm::event::TYPE) >> svm::event::TYPE_SHIFT;
+    if (type != 0 && (type < 2 || type > 4))
+        return RuleId::CTL_EVENT_TYPE;
+    const u64 vector = e & svm::event::VECTOR;
+    return type == 3 && (vector > 31 || vector == 2) ? RuleId::CTL_EVENT_VECTOR : RuleId::NONE;
+}
+
+// A copy of the groups that the VMM changed.
+struct Request {
+    VcpuState s; // only the fields of `dirty` groups are filled in
+    u32 dirty;
+};
+
+template <class T> void copy(T& to, const T& from) { to = read_once(from); }
+
+void copy_segment(Segment& to, const Segment& from) {
+    copy(to.selector, from.selector);
+    to.attributes = read_once(from.attributes) & x86::seg::DEFINED;
+    copy(to.limit, from.limit);
+    copy(to.base, from.base);
+}
+
+void copy_control(VcpuState& to, const VcpuState& from) {
+    copy(to.cr0, from.cr0);
+    copy(to.cr2, from.cr2);
+    copy(to.cr3, from.cr3);
+    copy(to.cr4, from.cr4);
+    copy(to.efer, from.efer);
+}
+
+void copy_segments(VcpuState& to, const VcpuState& from) {
+    copy_segment(to.es, from.es);
+    copy_segment(to.cs, from.cs);
+    copy_segment(to.ss, from.ss);
+    copy_segment(to.ds, from.ds);
+    copy_segment(to.fs, from.fs);
+    copy_segment(to.gs, from.gs);
+    copy_segment(to.ldtr, from.ldtr);
+    copy_segment(to.tr, from.tr);
+    copy_segment(to.gdtr, from.gdtr);
+    copy_segment(to.idtr, from.idtr);
+}
+
+void copy_debug(VcpuState& to, const VcpuState& from) {
+    for (u32 i = 0; i < 4; ++i)
+        copy(to.dr[i], from.dr[i]);
+    copy(to.dr6, from.dr6);
+    copy(to.dr7, from.dr7);
+}
+
+void copy_system(VcpuState& to, const VcpuState& from) {
+    copy(to.star, from.star);
+    copy(to.lstar, from.lstar);
+    copy(to.cstar, from.cstar);
+    copy(to.sfmask, from.sfmask);
+    copy(to.kernel_gs_base, from.kernel_gs_base);
+    copy(to.sysenter_cs, from.sysenter_cs);
+    copy(to.sysenter_esp, from.sysenter_esp);
+    copy(to.sysenter_eip, from.sysenter_eip);
+    copy(to.pat, from.pat);
+}
+
+void copy_policy(VcpuState& to, const VcpuState& from) {
+    copy(to.tsc_offset, from.tsc_offset);
+    copy(to.xcr0, from.xcr0);
+    copy(to.exception_exits, from.exception_exits);
+    copy(to.extra_exits, from.extra_exits);
+}
+
+// The state as it would be with the request: changed groups from it, the others from the VMCB.
+Checked merge(const Request& r, const svm::SaveArea& save) {
+    Checked c{save.cr0, save.cr3, save.cr4,   save.efer & ~x86::efer::SVME,
+              save.dr6, save.dr7, save.g_pat, save.cs.attributes};
+    if ((r.dirty & group::control) != 0) {
+        c.cr0 = r.s.cr0;
+        c.cr3 = r.s.cr3;
+        c.cr4 = r.s.cr4;
+        c.efer = r.s.efer & ~x86::efer::SVME; // the host's (§15.5.1 wants it set), not the VMM's
+    }
+    if ((r.dirty & group::segments) != 0)
+        c.cs_attributes = r.s.cs.attributes;
+    if ((r.dirty & group::debug) != 0) {
+        c.dr6 = r.s.dr6;
+        c.dr7 = r.s.dr7;
+    }
+    if ((r.dirty & group::system) != 0)
+        c.pat = r.s.pat;
+    return c;
+}
+
+// XCR0 as XSETBV would take it: x87 always, AVX only with SSE, nothing the host lacks.
+u32 check_policy(const Request& r) {
+    if ((r.dirty & group::policy) == 0)
+        return 0;
+    const u64 x = r.s.xcr0;
+    const bool avx_alone = (x & x86::xcr0::AVX) != 0 && (x & x86::xcr0::SSE) == 0;
+    if ((x & x86::xcr0::X87) == 0 || avx_alone || (x & ~(machine.xcr0 | 1)) != 0)
+        return guard_rule::xcr0;
+    return (r.s.extra_exits & ~extra_exit::known) != 0 ? guard_rule::extra_exits : 0;
+}
+
+void put_segment(svm::Segment& to, const Segment& from) {
+    to.selector = from.selector;
+    to.attributes = from.attributes;
+    to.limit = from.limit;
+    to.base = from.base;
+}
+
+void put_control(svm::SaveArea& save, const VcpuState& s) {
+    const bool long_mode = (s.cr0 & x86::cr0::PG) != 0 && (s.efer & x86::efer::LME) != 0;
+    save.cr0 = s.cr0;
+    save.cr2 = s.cr2;
+    save.cr3 = s.cr3;
+    save.cr4 = s.cr4;
+    save.efer = (s.efer & ~x86::efer::LMA) | x86::efer::SVME | (long_mode ? x86::efer::LMA : 0);
+}
+
+void put_segments(svm::SaveArea& save, const VcpuState& s) {
+    put_segment(save.es, s.es);
+    put_segment(save.cs, s.cs);
+    put_segment(save.ss, s.ss);
+    put_segment(save.ds, s.ds);
+    put_segment(save.fs, s.fs);
+    put_segment(save.gs, s.gs);
+    put_segment(save.ldtr, s.ldtr);
+    put_segment(save.tr, s.tr);
+    put_segment(save.gdtr, s.gdtr);
+    put_segment(save.idtr, s.idtr);
+    save.cpl = static_cast<u8>((s.ss.attributes & x86::seg::DPL_MASK) >> x86::seg::DPL_SHIFT);
+}
+
+void put_debug(Vcpu& vcpu, svm::Vmcb& b, const VcpuState& s) {
+    for (u32 i = 0; i < 4; ++i)
+        vcpu.dr[i] = s.dr[i];
+    b.save.dr6 = s.dr6;
+    b.save.dr7 = s.dr7;
+}
+
+void put_system(svm::SaveArea& save, const VcpuState& s) {
+    save.star = s.star;
+    save.lstar = s.lstar;
+    save.cstar = s.cstar;
+    save.sfmask = s.sfmask;
+    save.kernel_gs_base = s.kernel_gs_base;
+    save.sysenter_cs = s.sysenter_cs;
+    save.sysenter_esp = s.sysenter_esp;
+    save.sysenter_eip = s.sysenter_eip;
+    save.g_pat = s.pat;
+}
+
+u32 optional_cr(u32 extra) {
+    return ((extra & extra_exit::cr3_write) != 0 ? svm::intercept_write(3) : 0) |
+           ((extra & extra_exit::cr0_write) != 0 ? svm::intercept_write(0) : 0) |
+           ((extra & extra_exit::cr4_write) != 0 ? svm::intercept_write(4) : 0) |
+           ((extra & extra_exit::cr8) != 0 ? svm::intercept_read(8) | svm::intercept_write(8) : 0);
+}
+
+u32 optional_misc1(u32 extra) {
+    using svm::bit;
+    using svm::Misc1;
+    constexpr u32 tables = bit(Misc1::IDTR_READ) | bit(Misc1::GDTR_READ) | bit(Misc1::LDTR_READ) |
+                           bit(Misc1::TR_READ) | bit(Misc1::IDTR_WRITE) | bit(Misc1::GDTR_WRITE) |
+                           bit(Misc1::LDTR_WRITE) | bit(Misc1::TR_WRITE);
+    return ((extra & extra_exit::pause) != 0 ? bit(Misc1::PAUSE) : 0) |
+           ((extra & extra_exit::rdtsc) != 0 ? bit(Misc1::RDTSC) : 0) |
+           ((extra & extra_exit::invlpg) != 0 ? bit(Misc1::INVLPG) : 0) |
+           ((extra & extra_exit::descriptor_access) != 0 ? tables : 0);
+}
+
+void put_policy(Vcpu& vcpu, svm::ControlArea& control, const VcpuState& s) {
+    control.tsc_offset = s.tsc_offset;
+    vcpu.xcr0 = s.xcr0;
+    vcpu.exception_exits = s.exception_exits;
+    vcpu.extra_exits = s.extra_exits;
+    control.intercept_exceptions = s.exception_exits | mandatory::exceptions;
+    control.intercept_cr = optional_cr(s.extra_exits);
+    control.intercept_misc1 = mandatory::misc1 | optional_misc1(s.extra_exits);
+    const bool rdtscp = (s.extra_exits & extra_exit::rdtsc) != 0;
+    control.intercept_misc2 = mandatory::misc2 | (rdtscp ? bit(svm::Misc2::RDTSCP) : 0);
+}
+
+Request read_request(const VcpuState& page, u32 dirty) {
+    Request r{};
+    r.dirty = dirty;
+    if ((dirty & group::control) != 0)
+        copy_control(r.s, page);
+    if ((dirty & group::segments) != 0)
+        copy_segments(r.s, page);
+    if ((dirty & group::debug) != 0)
+        copy_debug(r.s, page);
+    if ((dirty & group::system) != 0)
+        copy_system(r.s, page);
+    if ((dirty & group::policy) != 0)
+        copy_policy(r.s, page);
+    return r;
+}
+
+[[gnu::noinline]] u32 take_groups(Vcpu& vcpu, svm::Vmcb& b, const VcpuState& page, u32 dirty) {
+    const Request r = read_request(page, dirty);
+    const Checked merged = merge(r, b.save);
+    if (const RuleId rule = check_registers(merged); rule != RuleId::NONE)
+        return static_cast<u32>(rule);
+    if (const RuleId rule = check_paging(merged); rule != RuleId::NONE)
+        return static_cast<u32>(rule);
+    if (const u32 rule = check_policy(r); rule != 0)
+        return rule;
+    if ((dirty & group::control) != 0)
+        put_control(b.save, r.s);
+    if ((dirty & group::segments) != 0)
+        put_segments(b.save, r.s);
+    if ((dirty & group::debug) != 0)
+        put_debug(vcpu, b, r.s);
+    if ((dirty & group::system) != 0)
+        put_system(b.save, r.s);
+    if ((dirty & group::policy) != 0)
+        put_policy(vcpu, b.control, r.s);
+    return 0;
+}
+
+// §15.21.4: the virtual interrupt. A window is a virtual interrupt that exits instead of being
+// delivered.
+void put_interrupts(Vcpu& vcpu, svm::ControlArea& control, const VcpuState& page) {
+    const u32 requests = read_once(page.requests);
+    const u64 wanted = read_once(page.pending_interrupt);
+    const bool window = (requests & request::window) != 0;
+    const bool deliver = !window && (wanted & pending::valid) != 0;
+    const u8 vector = static_cast<u8>(wanted);
+    u32 ctl = svm::int_ctl::V_INTR_MASKING | (read_once(page.tpr) & svm::int_ctl::V_TPR_PRIO);
+    if (deliver)
+        ctl |= svm::int_ctl::V_IRQ | static_cast<u32>(vector >> 4)
+                                         << svm::int_ctl::V_INTR_PRIO_SHIFT;
+    if (window)
+        ctl |= svm::int_ctl::V_IRQ | svm::int_ctl::V_IGN_TPR | svm::int_ctl::V_INTR_PRIO;
+    control.int_ctl = ctl;
+    control.v_intr_vector = deliver ? vector : 0;
+    constexpr u32 windows = bit(svm::Misc1::VINTR) | bit(svm::Misc1::IRET);
+    control.intercept_misc1 = (control.intercept_misc1 & ~windows) |
+                              (window ? bit(svm::Misc1::VINTR) : 0) |
+                              ((requests & request::nmi_window) != 0 ? bit(svm::Misc1::IRET) : 0);
+    vcpu.delivering = deliver;
+}
+
+} // namespace
+
+void vendor_init_vcpu(Frame f) {
+    Vcpu& vcpu = vcpus[f];
+    svm::Vmcb& b = vmcbs[vcpu.control];
+    b.control.intercept_exceptions = mandatory::exceptions;
+    b.control.intercept_misc1 = mandatory::misc1;
+    b.control.intercept_misc2 = mandatory::misc2;
+    b.control.intercept_misc3 = mandatory::misc3;
+    b.control.intercept_dr = 0x000f'000f; // DR0..DR3 until the guest uses them
+    b.control.nested_ctl = svm::nested_ctl::NP_ENABLE;
+    b.control.nested_cr3 = u64{spaces[vcpu.space].root} << frame_bits;
+    b.control.int_ctl = svm::int_ctl::V_INTR_MASKING;
+    b.save.efer = x86::efer::SVME;
+    b.save.cr0 = x86::cr0::ET | x86::cr0::CD | x86::cr0::NW; // as after RESET (§14.1.3)
+    b.save.g_pat = x86::PAT_RESET;
+    b.save.dr6 = x86::dr6::RESET;
+    b.save.dr7 = x86::dr7::RESET;
+    b.save.rflags = x86::rflags::ONE;
+}
+
+void vendor_use_maps(Frame f) {
+    const Space& space = spaces[vcpus[f].space];
+    svm::ControlArea& control = vmcbs[vcpus[f].control].control;
+    const Frame io = space.io_map != 0 ? space.io_map : machine.io_map;
+    const Frame msr = space.msr_map != 0 ? space.msr_map : machine.msr_map;
+    control.iopm_base_pa = u64{io} << frame_bits;
+    control.msrpm_base_pa = u64{msr} << frame_bits;
+}
+
+u32 vendor_take_state(Frame f) {
+    Vcpu& vcpu = vcpus[f];
+    svm::Vmcb& b = vmcbs[vcpu.control];
+    VcpuState& page = state_pages[vcpu.state].state;
+    const u64 event = read_once(page.inject) & ~svm::event::RESERVED;
+    if (const RuleId rule = check_event(event); rule != RuleId::NONE)
+        return static_cast<u32>(rule);
+    const u32 dirty = read_once(page.dirty) & group::all;
+    if (dirty != 0) {
+        if (const u32 rule = take_groups(vcpu, b, page, dirty); rule != 0)
+            return rule;
+        page.dirty = 0;
+    }
+    b.save.rip = read_once(page.rip);
+    b.save.rflags = (read_once(page.rflags) & x86::rflags::DEFINED) | x86::rflags::ONE;
+    b.save.rax = read_once(page.gpr[0]);
+    b.save.rsp = read_once(page.gpr[4]);
+    b.control.event_inj = (event & svm::event::VALID) != 0 ? event : 0;
+    b.control.int_state = read_once(page.interrupt_shadow) & svm::int_state::INTERRUPT_SHADOW;
+    put_interrupts(vcpu, b.control, page);
+    vcpu.deadline = read_once(page.deadline);
+    page.inject = 0;
+    vendor_use_maps(f);
+    return 0;
+}
+
+} // namespace horos::core

@@ -1,0 +1,109 @@
+// Switching SVM on, and what belongs to the machine rather than to a virtual CPU.
+#include "kernel/core/shell.hpp"
+#include "kernel/svm/svm.hpp"
+
+namespace horos::core {
+
+SvmLimits svm_limits;
+
+namespace {
+
+struct Leaf {
+    u32 eax, ebx, ecx, edx;
+};
+
+Leaf cpuid(u32 leaf) {
+    Leaf r;
+    asm volatile("cpuid" : "=a"(r.eax), "=b"(r.ebx), "=c"(r.ecx), "=d"(r.edx) : "a"(leaf), "c"(0));
+    return r;
+}
+
+u64 read_msr(u32 number) {
+    u32 low;
+    u32 high;
+    asm volatile("rdmsr" : "=a"(low), "=d"(high) : "c"(number));
+    return u64{high} << 32 | low;
+}
+
+void write_msr(u32 number, u64 value) {
+    asm volatile("wrmsr" ::"c"(number), "a"(static_cast<u32>(value)),
+                 "d"(static_cast<u32>(value >> 32)));
+}
+
+// CR4 bits that exist (§3.1.3), by the CPUID bit that announces each.
+u64 supported_cr4() {
+    namespace id = x86::cpuid;
+    namespace cr4 = x86::cr4;
+    const Leaf one = cpuid(id::LEAF_FEATURES);
+    const bool has7 = cpuid(id::LEAF_BASIC).eax >= id::LEAF_STRUCTURED;
+    const Leaf seven = has7 ? cpuid(id::LEAF_STRUCTURED) : Leaf{};
+    const auto if_set = [](u32 word, u32 mask, u64 bits) { return (word & mask) != 0 ? bits : 0; };
+    return cr4::PCE | cr4::OSFXSR | cr4::OSXMMEXCPT | cr4::TSD | cr4::PAE |
+           if_set(one.edx, id::L1_EDX_VME, cr4::VME | cr4::PVI) |
+           if_set(one.edx, id::L1_EDX_DE, cr4::DE) | if_set(one.edx, id::L1_EDX_PSE, cr4::PSE) |
+           if_set(one.edx, id::L1_EDX_MCE, cr4::MCE) | if_set(one.edx, id::L1_EDX_PGE, cr4::PGE) |
+           if_set(one.ecx, id::L1_ECX_PCID, cr4::PCIDE) |
+           if_set(one.ecx, id::L1_ECX_XSAVE, cr4::OSXSAVE) |
+           if_set(seven.ebx, id::L7_EBX_FSGSBASE, cr4::FSGSBASE) |
+           if_set(seven.ebx, id::L7_EBX_SMEP, cr4::SMEP) |
+           if_set(seven.ebx, id::L7_EBX_SMAP, cr4::SMAP) |
+           if_set(seven.ecx, id::L7_ECX_UMIP, cr4::UMIP);
+}
+
+// The MSRs that are part of a virtual CPU: VMRUN, VMLOAD and VMSAVE switch them (§15.5.2), G_PAT
+// stands for PAT (§15.25.4).
+constexpr u32 own_msrs[] = {
+    x86::msr::FS_BASE,     x86::msr::GS_BASE,      x86::msr::KERNEL_GS_BASE,
+    x86::msr::STAR,        x86::msr::LSTAR,        x86::msr::CSTAR,
+    x86::msr::SFMASK,      x86::msr::SYSENTER_CS,  x86::msr::SYSENTER_ESP,
+    x86::msr::SYSENTER_EIP, x86::msr::PAT,
+};
+
+bool is_own(u32 msr) {
+    for (const u32 own : own_msrs) {
+        if (own == msr)
+            return true;
+    }
+    return false;
+}
+
+} // namespace
+
+bool vendor_set_msr(Frame first, u32 msr, u8 access) {
+    if (!is_own(msr))
+        return false;
+    const u32 bit = svm::msrpm_bit(msr); // read, then write; a set bit exits
+    u8& byte = permission_maps[first + bit / (8 * frame_size)].bytes[(bit / 8) % frame_size];
+    const u8 both = static_cast<u8>(3u << (bit % 8));
+    const u8 exits = static_cast<u8>((~access & 3u) << (bit % 8));
+    byte = static_cast<u8>((byte & ~both) | exits);
+    return true;
+}
+
+void vendor_init_msr_map(Frame first) {
+    for (u32 i = 0; i < msr_map_frames; ++i)
+        __builtin_memset(&permission_maps[first + i], 0xff, frame_size);
+    for (const u32 msr : own_msrs)
+        vendor_set_msr(first, msr, 3);
+}
+
+void svm_init() {
+    svm_limits.cr4 = supported_cr4();
+    svm_limits.efer = x86::efer::SCE | x86::efer::LME | x86::efer::LMA | x86::efer::NXE;
+    svm_limits.physical_mask = (u64{1} << machine.physical_bits) - 1;
+    const Leaf svm_leaf = cpuid(x86::cpuid::LEAF_SVM);
+    machine.tlb_tags = svm_leaf.ebx;
+    machine.has_next_rip = (svm_leaf.edx & x86::cpuid::SVM_EDX_NRIPS) != 0;
+    machine.has_decode_assist = (svm_leaf.edx & x86::cpuid::SVM_EDX_DECODE_ASSISTS) != 0;
+    for (u32 i = 0; i < io_map_frames; ++i)
+        __builtin_memset(&permission_maps[machine.io_map + i], 0xff, frame_size);
+    vendor_init_msr_map(machine.msr_map);
+}
+
+void svm_enable_cpu(u32 core) {
+    write_msr(x86::msr::EFER, read_msr(x86::msr::EFER) | x86::efer::SVME);
+    write_msr(x86::msr::VM_HSAVE_PA, u64{host_save_frame(core)} << frame_bits);
+    asm volatile("vmsave %%rax" ::"a"(u64{host_state_frame(core)} << frame_bits) : "memory");
+}
+
+} // namespace horos::core
