@@ -17,6 +17,7 @@ namespace {
 struct Options {
     std::string bundle;
     bool json = false;
+    bool needs = false;
 };
 
 // The entry's own structure, beyond its checksum.
@@ -97,9 +98,33 @@ void print_json(const std::vector<BundleItem>& items, const std::string& file) {
     std::printf("%s\n", nlohmann::json{{"entries", entries}}.dump(2).c_str());
 }
 
+// For the script that starts the machine: what it must have for this bundle.
+void print_needs(const std::vector<BundleItem>& items, const std::string& file) {
+    std::uint64_t bytes = 0;
+    std::uint32_t cores = 1;
+    for (const BundleItem& item : items) {
+        bytes += item.bytes.size();
+        if (item.type != abi::BundleType::system) {
+            continue;
+        }
+        const abi::System system = check_system(item, items.size(), file);
+        cores = system.core_count;
+        for (std::uint32_t i = 0; i < system.partition_count; ++i) {
+            bytes += system.partitions[i].memory;
+        }
+        for (std::uint32_t i = 0; i < system.channel_count; ++i) {
+            bytes += system.channels[i].size;
+        }
+    }
+    std::printf("cores %u\nmemory_mib %llu\n", cores,
+                static_cast<unsigned long long>((bytes >> 20) + 1));
+}
+
 void run(const Options& options) {
     const auto items = decode_bundle(read_bytes(options.bundle), options.bundle);
-    if (options.json) {
+    if (options.needs) {
+        print_needs(items, options.bundle);
+    } else if (options.json) {
         print_json(items, options.bundle);
     } else {
         print_text(items, options.bundle);
@@ -113,6 +138,7 @@ void add_inspect(CLI::App& app) {
     auto options = std::make_shared<Options>();
     command->add_option("bundle", options->bundle, "boot bundle")->required();
     command->add_flag("--json", options->json, "print JSON");
+    command->add_flag("--needs", options->needs, "print the cores and memory it needs");
     command->callback([options] { run(*options); });
 }
 

@@ -1,4 +1,5 @@
 // horos-pack: flat programs, system descriptions, boot bundles.
+#include <algorithm>
 #include <cstdio>
 #include <exception>
 
@@ -13,10 +14,21 @@ int main(int argc, char** argv) {
     add_build(app);
     add_inspect(app);
     add_flatten(app);
+    const auto commands = app.get_subcommands([](const CLI::App*) { return true; });
+    const bool known = argc < 2 || argv[1][0] == '-' ||
+                       std::any_of(
+                           commands.begin(), commands.end(),
+                           [&](const CLI::App* command) { return command->get_name() == argv[1]; });
+    if (!known) {
+        std::fprintf(stderr, "horos-pack: error: there is no command '%s'\n%s", argv[1],
+                     "Run with --help for more information.\n");
+        return 2;
+    }
     try {
         app.parse(argc, argv);
     } catch (const CLI::ParseError& error) {
-        return app.exit(error) == 0 ? 0 : 2;
+        const int code = app.exit(error);
+        return code == 0 || code == 1 ? code : 2; // 1: the command said what is wrong
     } catch (const std::exception& error) {
         std::fprintf(stderr, "%s\n", error.what());
         return 1;

@@ -1,0 +1,162 @@
+# ./horos run
+
+run_usage() {
+    cat <<'HELP'
+usage: ./horos run [--description FILE] [--smp N] [--memory MIB] [--accel kvm|tcg]
+                   [--target qemu] [--timeout SECONDS]
+
+Builds Horos, gets Debian's kernel as a guest, packs the system that FILE describes (default:
+descriptions/demo.toml) and boots it in QEMU. COM1 is this terminal; Horos's own log and the lines
+of the other partitions go to build/run/horos.log.
+
+  --description FILE  system description to boot
+  --smp N             processors of the machine (default: as many as the description has cores)
+  --memory MIB        its memory (default: what the description needs and 512 MiB more)
+  --accel kvm         run on this machine's processor (AMD, with nested virtualisation)
+  --timeout SECONDS   end the run after so long, with status 124
+
+`poweroff` in the guest ends the run with status 0. On a terminal, Ctrl-C goes to the guest;
+Ctrl-A X ends QEMU.
+HELP
+}
+
+# Values of the options.
+description=descriptions/demo.toml
+smp=
+memory=
+accel=tcg
+timeout=
+
+parse_options() {
+    while (($#)); do
+        case $1 in
+        --help | -h)
+            run_usage
+            exit 0
+            ;;
+        --description | --smp | --memory | --accel | --timeout | --target)
+            need_value "$1" $#
+            set_option "$1" "$2"
+            shift 2
+            ;;
+        *) misuse "unknown option '$1'" ;;
+        esac
+    done
+}
+
+set_option() {
+    case $1 in
+    --description)
+        [[ -f $2 ]] || die "there is no description '$2'"
+        description=$2
+        ;;
+    --smp)
+        is_number "$2" && (($2 >= 1 && $2 <= 64)) || misuse "--smp takes 1 to 64, not '$2'"
+        smp=$2
+        ;;
+    --memory)
+        is_number "$2" && (($2 >= 128)) || misuse "--memory takes MiB, at least 128, not '$2'"
+        memory=$2
+        ;;
+    --accel)
+        [[ $2 == kvm || $2 == tcg ]] || misuse "--accel takes kvm or tcg, not '$2'"
+        accel=$2
+        ;;
+    --timeout)
+        is_number "$2" || misuse "--timeout takes seconds, not '$2'"
+        timeout=$2
+        ;;
+    --target)
+        [[ $2 == qemu ]] || misuse "--target takes qemu, not '$2'"
+        ;;
+    esac
+}
+
+# Fills in what the options left open, from the bundle's own needs.
+read_needs() {
+    local key value
+    while read -r key value; do
+        case $key in
+        cores) smp=${smp:-$value} ;;
+        memory_mib) memory=${memory:-$((value + 512))} ;;
+        esac
+    done < <(build/system/tools/pack/horos-pack inspect --needs "$1")
+}
+
+check_kvm() {
+    [[ -r /dev/kvm && -w /dev/kvm ]] || die "--accel kvm: /dev/kvm is not there or not yours to use"
+    grep -qw svm /proc/cpuinfo ||
+        die "--accel kvm: this processor has no SVM; Horos needs it (use --accel tcg)"
+}
+
+# QEMU in the foreground's process group with the terminal as its own; nothing survives this script.
+qemu_pid=
+terminal=
+
+end_qemu() {
+    trap '' INT TERM HUP
+    if [[ -n $qemu_pid ]] && kill -0 "$qemu_pid" 2>/dev/null; then
+        kill -TERM "$qemu_pid" 2>/dev/null || true
+        wait "$qemu_pid" 2>/dev/null || true
+    fi
+    [[ -z $terminal ]] || stty "$terminal" 2>/dev/null || true
+}
+
+boot() {
+    local bundle=$1 cpu=max,+svm
+    local log=build/run/horos.log events=build/run/qemu.log
+    [[ $accel == tcg ]] || cpu=host
+    rm -f $log $events
+    local words=(qemu-system-x86_64 -M q35 -accel "$accel" -cpu "$cpu" -smp "$smp" -m "$memory"
+        -display none -nodefaults -no-reboot -kernel build/system/horos-kernel
+        -initrd "$bundle" -chardev stdio,id=terminal,mux=on,signal=off
+        -serial chardev:terminal -mon chardev=terminal -serial "file:$log"
+        -trace qemu_system_shutdown_request -D $events)
+    [[ -z $timeout ]] || words=(timeout --foreground "$timeout" "${words[@]}")
+
+    if [[ -t 0 ]]; then
+        terminal=$(stty -g)
+    fi
+    trap 'end_qemu; exit 130' INT
+    trap 'end_qemu; exit 143' TERM HUP
+    trap end_qemu EXIT
+    "${words[@]}" <&0 &
+    qemu_pid=$!
+    local code=0
+    wait "$qemu_pid" || code=$?
+    qemu_pid=
+    [[ -z $terminal ]] || stty "$terminal"
+    report_end $code $log $events
+}
+
+# QEMU ends with 0 for a power-off and for a reset alike; only the first is a good end. Its trace
+# says which it was: reason 6 is a power-off by the guest, 2 the quit command (Ctrl-A X).
+report_end() {
+    local code=$1 log=$2 events=$3 lines=0
+    [[ ! -f $log ]] || lines=$(wc -l <"$log")
+    if ((code == 124)); then
+        status "ended after the timeout of $timeout s"
+    elif ((code != 0)); then
+        status "QEMU ended with status $code"
+    elif ! grep -Eq 'reason=(6|2)$' "$events" 2>/dev/null; then
+        status "the machine was reset, not powered off: Horos or its processor failed"
+        code=1
+    fi
+    status "log: $log ($lines lines)"
+    return "$code"
+}
+
+main() {
+    parse_options "$@"
+    install_packages build boot
+    [[ $accel == tcg ]] || check_kvm
+    build system horos-kernel horos-pack programs
+    make_guest
+    mkdir -p build/run
+    pack "$description" build/run/horos.bundle || exit 1
+    read_needs build/run/horos.bundle
+    status "booting: $smp processor(s), $memory MiB, $accel; Ctrl-A X ends QEMU"
+    local code=0
+    boot build/run/horos.bundle || code=$?
+    exit $code
+}
