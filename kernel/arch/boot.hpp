@@ -11,7 +11,7 @@ namespace horos::arch {
 struct BootState {
     BootData data;
     AcpiInfo acpi;
-    RangeList ram;  // all RAM but the first MiB and the kernel image
+    RangeList ram;  // all RAM but the first 64 KiB, the trampoline and the kernel image
     RangeList free; // what is left of it for the root task
     RootProgram root;
     FramePool pool; // kernel's page tables, stacks, maps

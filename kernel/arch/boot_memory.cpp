@@ -13,12 +13,12 @@ extern "C" const u8 image_start[], image_end[];
 
 namespace {
 
-constexpr u64 low_frames = 256;                        // the first MiB
+constexpr u64 firmware_frames = 16; // the first 64 KiB: BIOS data that no map mentions
 constexpr u64 reach = u64{1} << 32 >> abi::frame_bits; // what the boot page tables map
 constexpr u64 stack_frames = abi::root_stack_size / abi::frame_size;
 constexpr u64 permission_map_frames = 3 + 2;
 constexpr u64 cpu_frames =
-    layout::stack_pages + 3 + layout::per_cpu_pages + 1; // 3 IST stacks, VM_HSAVE
+    layout::stack_pages + 3 + layout::per_cpu_pages + 2; // 3 IST stacks, 2 of the vendor
 
 u64 frames_for(u64 bytes) { return (bytes + abi::frame_size - 1) / abi::frame_size; }
 
@@ -38,14 +38,14 @@ void claim_image(BootState& boot) {
     check(boot.ram.subtract(boot.image.first, boot.image.end));
 }
 
-// One page below 640 KiB, from 64 KiB on: firmware keeps its own data at the start.
+// One page below 640 KiB. It stays out of use: a core that is reset later would start there.
 void claim_trampoline(BootState& boot) {
-    RangeList low = boot.ram;
-    check(low.subtract(0, 16));
-    boot.trampoline_page = static_cast<u8>(take_frames(low, 1, 1, 0xa0));
-    if (boot.trampoline_page == 0 && boot.acpi.cpu_count > 1)
+    if (boot.acpi.cpu_count == 1)
+        return;
+    boot.trampoline_page = static_cast<u8>(take_frames(boot.free, 1, 1, 0xa0));
+    if (boot.trampoline_page == 0)
         fatal("no RAM below 640 KiB to start the other processors from");
-    check(boot.ram.subtract(0, low_frames));
+    check(boot.ram.subtract(boot.trampoline_page, boot.trampoline_page + 1u));
 }
 
 void claim_bundle(BootState& boot) {
@@ -74,18 +74,22 @@ Range claim(BootState& boot, u64 count, const char* purpose) {
     return {first, first + count};
 }
 
-u64 frame_limit(const BootState& boot) { return boot.ram.item[boot.ram.count - 1].end; }
+// frames[] ends with a whole block.
+u64 frame_limit(const BootState& boot) {
+    return align_up(boot.ram.item[boot.ram.count - 1].end, abi::frames_per_block);
+}
 
 } // namespace
 
 void plan_memory(BootState& boot) {
     check(find_ram(boot.data, abi::max_frames, boot.ram));
     claim_image(boot);
-    claim_trampoline(boot);
+    check(boot.ram.subtract(0, firmware_frames));
     if (boot.ram.count == 0)
-        fatal("too little memory: there is no RAM above 1 MiB");
+        fatal("too little memory: there is no RAM above 64 KiB");
     boot.free = boot.ram;
     claim_bundle(boot);
+    claim_trampoline(boot);
     const u64 limit = frame_limit(boot);
     boot.pool_range = claim(boot,
                             kernel_table_frames(boot.ram, limit) + permission_map_frames +
@@ -94,7 +98,7 @@ void plan_memory(BootState& boot) {
     boot.pool = {boot.pool_range.first, boot.pool_range.end};
     boot.frame_table = claim(boot, frames_for(limit * sizeof(core::FrameInfo)), "the frame table");
     boot.block_table =
-        claim(boot, frames_for((limit / abi::frames_per_block + 1) * sizeof(core::BlockInfo)),
+        claim(boot, frames_for(limit / abi::frames_per_block * sizeof(core::BlockInfo)),
               "the block table");
     const u64 tables =
         3 * (abi::max_program_segments + 3) +

@@ -8,8 +8,3 @@ u64 fpu_init();           // this CPU; returns the XCR0 in force (0 without XSAV
 void fpu_allow(bool may); // CR0.TS, written only when it changes
 
 } // namespace horos::arch
-
-namespace horos::core {
-// Puts the FPU state of a thread or virtual CPU (frame number) into this core's registers.
-void shell_fpu_switch(arch::u32 owner);
-} // namespace horos::core

@@ -5,6 +5,7 @@
 #include "fpu.hpp"
 #include "io.hpp"
 #include "ioapic.hpp"
+#include "kernel/svm/svm.hpp"
 #include "layout.hpp"
 #include "lock.hpp"
 #include "log.hpp"
@@ -68,25 +69,16 @@ void copy_trampoline() {
                          static_cast<u64>(trampoline_end - trampoline_start));
 }
 
-void fill_permission_maps(core::Machine& machine) {
-    machine.io_map = static_cast<u32>(boot.pool.take(3));
-    machine.msr_map = static_cast<u32>(boot.pool.take(2));
-    __builtin_memset(direct(u64{machine.io_map} * abi::frame_size), 0xff, 3 * abi::frame_size);
-    __builtin_memset(direct(u64{machine.msr_map} * abi::frame_size), 0xff, 2 * abi::frame_size);
-}
-
 void fill_machine() {
     core::Machine& machine = core::machine;
-    const CpuidResult svm = cpuid(x86::cpuid::LEAF_SVM);
     machine.core_count = boot.acpi.cpu_count;
     machine.tsc_khz = tsc_khz();
-    machine.tlb_tags = svm.ebx;
-    machine.has_next_rip = (svm.edx & x86::cpuid::SVM_EDX_NRIPS) != 0;
-    machine.has_decode_assist = (svm.edx & x86::cpuid::SVM_EDX_DECODE_ASSISTS) != 0;
     machine.has_xsave = features.xsave;
     machine.xcr0 = fpu_init();
     machine.physical_bits = static_cast<u8>(cpuid(x86::cpuid::LEAF_ADDRESS_SIZES).eax);
-    fill_permission_maps(machine);
+    machine.io_map = static_cast<u32>(boot.pool.take(core::io_map_frames));
+    machine.msr_map = static_cast<u32>(boot.pool.take(core::msr_map_frames));
+    machine.host_frames = static_cast<u32>(boot.pool.take(2 * boot.acpi.cpu_count));
 }
 
 // On core 0's own stack, in the kernel's own address space.
@@ -96,14 +88,16 @@ void continue_boot() {
     ioapic_init(boot.acpi);
     timer_calibrate(boot.acpi.pm_timer, boot.acpi.pm_timer_32bit);
     timer_enable();
-    smp_start(boot.acpi, boot.trampoline_page);
     fill_machine();
+    core::svm_init();
+    core::svm_enable_cpu(0);
+    smp_start(boot.acpi, boot.trampoline_page);
     kernel_lock(); // the other cores wait for it on their way to their idle loops
     load_root(boot);
     kernel_unlock();
     smp_wait(boot.acpi);
     log(boot.acpi.cpu_count, " cores, TSC ", tsc_khz() / 1000, " MHz, ",
-        core::machine.frame_limit / 256, " MiB of memory; starting the root task");
+        frame_count(boot.ram) / 256, " MiB of memory; starting the root task");
     kernel_lock();
     cpu_area(0).online = 1;
     resume_user_from(shell_resume());

@@ -77,6 +77,13 @@ Complaint find_ram(const BootData& boot, u64 frame_limit, RangeList& out) {
     return nullptr;
 }
 
+u64 frame_count(const RangeList& list) {
+    u64 sum = 0;
+    for (u32 i = 0; i < list.count; ++i)
+        sum += list.item[i].end - list.item[i].first;
+    return sum;
+}
+
 u64 take_frames(RangeList& list, u64 count, u64 alignment, u64 limit) {
     for (u32 i = 0; i < list.count; ++i) {
         const u64 first = (list.item[i].first + alignment - 1) / alignment * alignment;

@@ -22,6 +22,8 @@ struct RangeList {
 // What two entries disagree about is not RAM.
 Complaint find_ram(const BootData& boot, u64 frame_limit, RangeList& out);
 
+u64 frame_count(const RangeList& list);
+
 // Takes `count` frames out of the list, lowest first, starting at a multiple of `alignment` frames
 // and ending below `limit`; 0 if there is no such run.
 u64 take_frames(RangeList& list, u64 count, u64 alignment, u64 limit);

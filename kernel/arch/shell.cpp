@@ -1,9 +1,11 @@
 // What the core asks of the shell, and the way from the entry code into the core.
+#include "kernel/core/shell.hpp"
 #include "apic.hpp"
 #include "cpu.hpp"
 #include "fpu.hpp"
 #include "io.hpp"
 #include "ioapic.hpp"
+#include "kernel/core/vcpu.hpp"
 #include "lock.hpp"
 #include "log.hpp"
 #include "panic.hpp"
@@ -15,7 +17,6 @@ namespace horos::arch {
 
 extern "C" u64 take_interrupt();
 extern "C" u64 idle_wait();
-extern "C" u64 core_run_guest(u32 core);
 
 namespace {
 
@@ -60,6 +61,23 @@ void idle(PerCpu& cpu) {
     handle_interrupt(static_cast<u8>(number));
 }
 
+void load_thread(PerCpu& cpu, u32 thread) {
+    const u32 root = core::spaces[core::threads[thread].space].root;
+    load_space(cpu, u64{root} * abi::frame_size);
+    set_fs_base(cpu, core::threads[thread].regs.fs_base);
+}
+
+// Runs the thread's virtual CPU; false when the core has to look again what to run.
+bool run_guest(PerCpu& cpu) {
+    const u32 thread = core::cores[cpu.core].thread;
+    load_thread(cpu, thread);
+    const u64 result = core::core_run_guest(cpu.core);
+    if (result & core::result_switch)
+        return false;
+    store_result(core::threads[thread].regs, result, *cpu.results);
+    return true;
+}
+
 // Makes the processor ready for the thread; null if it cannot go on and was told so.
 core::Registers* prepare_user(PerCpu& cpu) {
     const u32 thread = core::cores[cpu.core].thread;
@@ -69,8 +87,7 @@ core::Registers* prepare_user(PerCpu& cpu) {
         return nullptr;
     }
     regs.rflags = (regs.rflags & user_flags) | forced_flags;
-    load_space(cpu, u64{core::spaces[core::threads[thread].space].root} * abi::frame_size);
-    set_fs_base(cpu, regs.fs_base);
+    load_thread(cpu, thread);
     fpu_allow(core::cores[cpu.core].fpu_owner == thread);
     cpu.regs = &regs;
     return &regs;
@@ -112,13 +129,8 @@ extern "C" core::Registers* shell_resume() {
             idle(cpu);
             continue;
         }
-        if (next == core::Next::guest) {
-            core::Registers& regs = core::threads[core::cores[cpu.core].thread].regs;
-            const u64 result = core_run_guest(cpu.core);
-            if (result & core::result_switch)
-                continue;
-            store_result(regs, result, *cpu.results);
-        }
+        if (next == core::Next::guest && !run_guest(cpu))
+            continue;
         if (core::Registers* regs = prepare_user(cpu)) {
             kernel_unlock();
             return regs;
@@ -168,10 +180,7 @@ void shell_set_timer(u64 tsc) {
         timer_set(tsc);
 }
 void shell_send_reschedule(u32 core) { apic_send(cpu_area(core).apic_id, vector::reschedule); }
-u64 shell_take_interrupt() { return take_interrupt(); }
-void shell_handle_interrupt(u64 number) { handle_interrupt(static_cast<u8>(number)); }
-void shell_lock() { kernel_lock(); }
-void shell_unlock() { kernel_unlock(); }
+void shell_take_interrupt() { handle_interrupt(static_cast<u8>(take_interrupt())); }
 
 void shell_flush_tlb(u64 core_mask) { flush_cores(core_mask); }
 

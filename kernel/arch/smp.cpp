@@ -2,6 +2,7 @@
 #include "apic.hpp"
 #include "fpu.hpp"
 #include "io.hpp"
+#include "kernel/svm/svm.hpp"
 #include "layout.hpp"
 #include "lock.hpp"
 #include "paging.hpp"
@@ -15,7 +16,6 @@ extern u64 ap_stack_first, ap_stack_stride;
 extern const u8 trampoline_start[], trampoline_end[];
 core::Registers* shell_resume();
 [[noreturn]] void resume_user_from(core::Registers* regs);
-[[gnu::weak]] void svm_enable_cpu(u32 core);
 }
 
 namespace {
@@ -68,12 +68,11 @@ void cpu_online(u32 core) {
     cpu.cr3 = kernel_cr3;
     apic_enable();
     cpu.apic_id = apic_id();
-    if (svm_enable_cpu)
-        svm_enable_cpu(core);
 }
 
 extern "C" [[noreturn]] void ap_main(u32 core) {
     cpu_online(core);
+    core::svm_enable_cpu(core);
     timer_enable();
     kernel_lock();
     core::core_init_core(core);
