@@ -2,7 +2,7 @@
 # Makes <build>/programs/<name>.prog out of a ring-3 program: one flat, relocated image with the
 # named shared objects merged in. The name is how system descriptions and the bundle know it; that
 # of the root task is "root". Target `programs` makes them all.
-set(HOROS_PROGRAM_DIR ${CMAKE_BINARY_DIR}/programs)
+set(HOROS_PROGRAM_DIR ${CMAKE_BINARY_DIR}/programs CACHE INTERNAL "where flat programs go")
 if(NOT TARGET programs)
   add_custom_target(programs ALL)
 endif()

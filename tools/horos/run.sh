@@ -51,11 +51,11 @@ set_option() {
         description=$2
         ;;
     --smp)
-        is_number "$2" && (($2 >= 1 && $2 <= 64)) || misuse "--smp takes 1 to 64, not '$2'"
+        { is_number "$2" && (($2 >= 1 && $2 <= 64)); } || misuse "--smp takes 1 to 64, not '$2'"
         smp=$2
         ;;
     --memory)
-        is_number "$2" && (($2 >= 128)) || misuse "--memory takes MiB, at least 128, not '$2'"
+        { is_number "$2" && (($2 >= 128)); } || misuse "--memory takes MiB, at least 128, not '$2'"
         memory=$2
         ;;
     --accel)
@@ -103,15 +103,15 @@ end_qemu() {
 }
 
 boot() {
-    local bundle=$1 cpu=max,+svm
+    local bundle=$1
     local log=build/run/horos.log events=build/run/qemu.log
-    [[ $accel == tcg ]] || cpu=host
     rm -f $log $events
-    local words=(qemu-system-x86_64 -M q35 -accel "$accel" -cpu "$cpu" -smp "$smp" -m "$memory"
-        -display none -nodefaults -no-reboot -kernel build/system/horos-kernel
-        -initrd "$bundle" -chardev stdio,id=terminal,mux=on,signal=off
-        -serial chardev:terminal -mon chardev=terminal -serial "file:$log"
-        -trace qemu_system_shutdown_request -D $events)
+    local words
+    mapfile -t words < <(tools/horos/qemu-machine "$accel" "$smp" "$memory")
+    words+=(-kernel build/system/horos-kernel -initrd "$bundle"
+        -chardev "stdio,id=terminal,mux=on,signal=off" -serial chardev:terminal
+        -mon chardev=terminal -serial "file:$log"
+        -trace qemu_system_shutdown_request -D "$events")
     [[ -z $timeout ]] || words=(timeout --foreground "$timeout" "${words[@]}")
 
     if [[ -t 0 ]]; then

@@ -162,8 +162,8 @@ void PartitionReader::read_linux() {
     check_guest_files(p_, out_);
     p_.devices = abi::device::all;
     if (reader_.has("devices")) {
-        p_.devices =
-            bits("devices", {"uart", "rtc", "pit", "pic", "ioapic", "local_apic", "pci", "acpi"});
+        p_.devices = bits("devices", {"uart", "rtc", "pit", "pic", "ioapic", "local_apic", "pci",
+                                      "acpi", "crash"});
     } else {
         reader_.optional_value("devices");
     }

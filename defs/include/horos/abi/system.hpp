@@ -53,6 +53,7 @@ namespace device {
 inline constexpr u32 uart = 1, rtc = 2, pit = 4, pic = 8, ioapic = 16, local_apic = 32, pci = 64,
                      acpi = 128;
 inline constexpr u32 all = 255;
+inline constexpr u32 crash = 256; // for tests: an OUT to port 0x5fc crashes the monitor
 } // namespace device
 
 // A virtual CPU (or the thread of a native partition), and where it runs. It has two neighbouring
