@@ -210,13 +210,13 @@ Error mmio_create(const Caller& me, const MmioCreateArgs& a) {
     return Error::ok;
 }
 
-static Error check_platform(Frame domain, u32 selector) {
+static Error check_platform(Frame domain, u32 selector, u8 rights) {
     CapSlot cap;
-    return lookup(domain, selector, ObjectType::platform, right::write, cap);
+    return lookup(domain, selector, ObjectType::platform, rights, cap);
 }
 
 Error platform_control(const Caller& me, const PlatformControlArgs& a) {
-    if (const Error e = check_platform(me.domain, a.platform); e != Error::ok)
+    if (const Error e = check_platform(me.domain, a.platform, right::write); e != Error::ok)
         return e;
     if (a.operation > static_cast<u32>(PlatformOp::reset) || a.sleep_type > 7)
         return Error::bad_argument;
@@ -228,7 +228,7 @@ Error platform_control(const Caller& me, const PlatformControlArgs& a) {
 }
 
 Error log(const Caller& me, const LogArgs& a) {
-    if (const Error e = check_platform(me.domain, a.platform); e != Error::ok)
+    if (const Error e = check_platform(me.domain, a.platform, right::read); e != Error::ok)
         return e;
     if (a.length == 0 || a.length > 32)
         return Error::bad_argument;

@@ -15,14 +15,14 @@
 
 namespace horos::core {
 
-static inline Caller caller() {
+[[gnu::noinline]] static Caller caller() {
     const u32 core = shell_core();
     const Frame thread = cores[core].thread;
     return {core, thread, threads[thread].domain};
 }
 
 // A call that does not block but woke somebody more urgent returns through the scheduler.
-static inline u64 finish(const Caller& me, u64 result) {
+[[gnu::noinline]] static u64 finish(const Caller& me, u64 result) {
     if (cores[me.core].reschedule == 0 || (result & result_switch) != 0)
         return result;
     const Error error = static_cast<Error>(result & result_error);
