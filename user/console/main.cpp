@@ -11,6 +11,7 @@ namespace horos::console {
 namespace {
 
 constexpr u32 root_index = abi::max_partitions; // the root task's own lines come through here
+constexpr u32 no_focus = abi::max_partitions + 1;
 constexpr u64 interrupt_bit = u64{1} << 40;
 constexpr u32 chunk = 256; // of one partition at a time, so that none keeps the others waiting
 
@@ -46,7 +47,7 @@ private:
     Channel channels_[abi::max_partitions + 1];
     SerialPort serial_;
     KeyFilter keys_;
-    u32 focus_ = abi::max_partitions;
+    u32 focus_ = no_focus;
     u8 pending_[chunk]; // taken from the focused partition, not yet in the UART
     u32 pending_count_ = 0;
     u32 pending_at_ = 0;
@@ -73,7 +74,7 @@ void Server::open() {
     const bool terminal =
         serial_.open(abi::start_selector::first_ports, abi::start_selector::first_irq,
                      abi::start_selector::notification(0), interrupt_bit);
-    focus_ = terminal ? table_.focus : abi::max_partitions;
+    focus_ = terminal && table_.focus < count ? table_.focus : no_focus;
     if (!terminal) {
         log_bytes("horos: console: no second serial port, all output goes to this log\n");
     }

@@ -48,6 +48,16 @@ int memcmp(const void* a, const void* b, std::size_t size) {
     return 0;
 }
 
+void* memchr(const void* bytes, int value, std::size_t size) {
+    const auto* start = static_cast<const unsigned char*>(bytes);
+    for (std::size_t i = 0; i < size; ++i) {
+        if (start[i] == static_cast<unsigned char>(value)) {
+            return const_cast<unsigned char*>(start + i);
+        }
+    }
+    return nullptr;
+}
+
 std::size_t strlen(const char* text) {
     std::size_t length = 0;
     while (*static_cast<const volatile char*>(text + length) != 0) {
