@@ -51,6 +51,5 @@ inline constexpr u32 clzero = bit32(0), xsave_error_pointer = bit32(2);
 inline constexpr u32 hypervisor_base = 0x4000'0000;
 inline constexpr u32 kvm_nop_io_delay = bit32(1), kvm_clocksource2 = bit32(3),
                      kvm_pv_eoi = bit32(6), kvm_clock_stable = bit32(24);
-inline constexpr u32 kvm_hint_realtime = bit32(0); // virtual CPUs are not over-committed
 
 } // namespace horos::vmm::cpuid

@@ -49,7 +49,7 @@ constexpr CpuidMask masks[] = {
      no_subleaf,
      nothing,
      {hypervisor_base + 1, 0x4b4d564b, 0x564b4d56, 0x0000004d}}, // "KVMKVMKVM"
-    {hypervisor_base + 1, no_subleaf, nothing, {kvm_features, 0, 0, kvm_hint_realtime}},
+    {hypervisor_base + 1, no_subleaf, nothing, {kvm_features, 0, 0, 0}},
     {0x8000'0000, no_subleaf, {0, all, all, all}, {max_extended_leaf, 0, 0, 0}},
     {0x8000'0001, no_subleaf, {0x0fff'3fff, 0xf000'ffff, ext1_ecx, ext1_edx}, nothing},
     {0x8000'0002, no_subleaf, everything, nothing},

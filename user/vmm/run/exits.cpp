@@ -89,7 +89,9 @@ void Vcpu::dispatch(ExitReason reason) {
     default:
         give_up(abi::ReportKind::guest_error, "an exit that this monitor does not serve");
     }
-    host::heartbeat();
+    // Only what the guest does itself counts as progress.
+    if (reason != ExitReason::deadline && reason != ExitReason::notified)
+        host::heartbeat();
 }
 
 // Moves past the instruction that exited. Its length comes from the processor where that tells;
