@@ -1,0 +1,69 @@
+// A campaign: generate, run, compare, minimise, cluster, report.
+#pragma once
+
+#include "horos/fuzz/cluster.hpp"
+#include "horos/fuzz/executor.hpp"
+#include "horos/fuzz/generator.hpp"
+
+#include <atomic>
+#include <chrono>
+#include <functional>
+#include <string>
+
+namespace horos::fuzz {
+
+struct CampaignOptions {
+    TargetOptions target;
+    std::string profile; // empty: the target's own
+    double seconds = 60;
+    uint64_t seed = 1;
+    unsigned jobs = 1;
+    std::string corpus; // folder, empty: none
+    std::string triage; // file, empty: by target and version
+    bool pairs = true;
+    bool minimise = true;
+    // Asked now and then; true ends the campaign early.
+    std::function<bool()> stop;
+    // Called about once a second with a line for people.
+    std::function<void(const std::string&)> progress;
+    // For the kill table: a seeded fault in the prediction, and stop at the first divergence.
+    std::function<void(const svm_model::Machine&, svm_model::Prediction&)> fault;
+    bool stopAtNew = false;
+};
+
+struct RuleRow {
+    std::string name, section;
+    bool reachable, broken, held;
+};
+
+struct CampaignResult {
+    std::string target, version, profile, triageFile;
+    uint64_t seed = 0;
+    double seconds = 0;
+    uint64_t executed = 0, predicted = 0, avoided = 0;
+    uint64_t unspecified = 0, neverReturns = 0, writesOutside = 0;
+    unsigned restarts = 0;
+    double casesPerSecond = 0;
+    double rulesCompleteAt = -1; // seconds until both sides of every reachable rule, -1: never
+    std::vector<RuleRow> rules;
+    unsigned rulesBothSides = 0, rulesReachable = 0, rulesApplicable = 0;
+    std::vector<std::string> exits;
+    size_t features = 0, corpus = 0, pairs = 0;
+    uint64_t divergences = 0;
+    std::vector<Cluster> clusters; // new ones first
+    Triage triage;                 // `known` in the clusters points into it
+    size_t unknown() const;
+};
+
+std::string defaultProfile(TargetKind kind);
+std::string triageFileFor(TargetKind kind, const std::string& version);
+
+CampaignResult runCampaign(const CampaignOptions& options);
+
+// How a run ended, as a divergence if it is one.
+std::optional<Divergence> judge(Oracle& oracle, const Run& run);
+// The smallest change of a base case that still falls into the same cluster.
+Divergence minimise(Executor& executor, Oracle& oracle, const Divergence& divergence,
+                    unsigned budget);
+
+} // namespace horos::fuzz

@@ -1,0 +1,58 @@
+// Runs cases on a target, many in flight, and says for each how it ended. Restarts a target that
+// hangs or dies and names the case that did it; finds the case that wrote where none may.
+#pragma once
+
+#include "horos/fuzz/oracle.hpp"
+#include "horos/fuzz/session.hpp"
+
+#include <deque>
+#include <functional>
+
+namespace horos::fuzz {
+
+struct Run {
+    Case input;
+    svm_model::Prediction prediction;
+    TargetState state = TargetState::Running;
+    wire::ResultSlot result{};
+    std::string log;              // of a target that died
+    std::vector<StrayWord> stray; // words of the arena changed outside the windows
+};
+
+class Executor {
+public:
+    using Handler = std::function<void(Run&)>;
+
+    Executor(Target& target, Oracle& oracle, Handler handler);
+
+    void start(); // brings the target up and takes its baseline
+    // Queues a case; hands finished ones to the handler.
+    void submit(Case c, svm_model::Prediction p);
+    void finish(); // waits for all
+    // One case by itself, with the whole arena checked. Keeps nothing queued.
+    Run runAlone(const Case& c);
+
+    uint64_t executed() const { return executed_; }
+    unsigned restarts() const { return restarts_; }
+
+private:
+    void send(Run& run);
+    void collect(uint64_t until);
+    void lost(TargetState state);
+    void checkArena();
+    void restart();
+
+    Target& target_;
+    Oracle& oracle_;
+    Handler handler_;
+    std::deque<Run> flying_;  // submitted, oldest first
+    uint64_t collected_ = 0;  // ring index of flying_.front()
+    std::vector<Case> batch_; // since the last check of the arena
+    uint64_t installed_[wire::CODE_QWORDS] = {};
+    unsigned installedQwords_ = 0; // 0: nothing known to be in place
+    unsigned unpublished_ = 0;
+    uint64_t executed_ = 0;
+    unsigned restarts_ = 0;
+};
+
+} // namespace horos::fuzz

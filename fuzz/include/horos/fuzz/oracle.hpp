@@ -1,0 +1,76 @@
+// Between cases and the reference model: what the model is told, what it is asked, and how the
+// harness's result is held against its answer.
+#pragma once
+
+#include "horos/fuzz/arena.hpp"
+#include "horos/fuzz/case.hpp"
+#include "horos/model/svm/predict.hpp"
+#include "horos/model/svm/rules.hpp"
+
+#include <functional>
+#include <string>
+#include <vector>
+
+namespace horos::fuzz {
+
+namespace svm_model = horos::model::svm;
+
+// One value that is not as the model allows.
+struct Finding {
+    std::string field;
+    uint64_t expected = 0;
+    uint64_t known = ~0ull;
+    uint64_t observed = 0;
+    std::string section;
+};
+
+// Why a case is not given to the target.
+enum class Unfit {
+    No,            // it is fit
+    Unspecified,   // the model allows anything
+    NeverReturns,  // the guest would wait, spin or shut the machine down
+    WritesOutside, // predicted guest writes lie outside the windows
+};
+
+class Oracle {
+public:
+    explicit Oracle(const svm_model::Profile& profile);
+
+    const svm_model::Profile& profile() const { return profile_; }
+    // Fills in what follows from the case: whether VMLOAD is needed.
+    static void settle(Case& c);
+    svm_model::Prediction predict(const Case& c);
+    // Also decides which windows the harness has to handle.
+    Unfit fit(Case& c, const svm_model::Prediction& prediction) const;
+    std::vector<Finding> compare(const Case& c, const svm_model::Prediction& prediction,
+                                 const wire::ResultSlot& result);
+    // The numbers that rules read, of this case.
+    svm_model::RuleState ruleState(const Case& c);
+
+    // The registers of the harness as it reports them when it starts.
+    void setBaseline(const uint64_t (&host)[wire::H_COUNT]);
+    // A test build replaces the prediction by one with a seeded fault in it.
+    std::function<void(const svm_model::Machine&, svm_model::Prediction&)> fault;
+
+private:
+    void place(const Case& c);
+    void unplace(const Case& c);
+    svm_model::Machine machine(const Case& c);
+    void compareHost(const Case& c, const wire::ResultSlot& r, bool exited,
+                     std::vector<Finding>& findings) const;
+    void compareEvents(const Case& c, const svm_model::Prediction& p, const wire::ResultSlot& r,
+                       std::vector<Finding>& findings) const;
+
+    const svm_model::Profile& profile_;
+    svm_model::FlatMemory memory_;
+    uint64_t baseline_[wire::H_COUNT];
+};
+
+// Makes a case out of a rule state, from `base`. False when the harness cannot set that state up
+// (host registers out of its reach).
+bool applyRuleState(const svm_model::RuleState& from, const svm_model::RuleState& to, Case& base);
+
+// The outcome that the harness saw, in the model's words.
+svm_model::OutcomeKind observedKind(const wire::ResultSlot& result);
+
+} // namespace horos::fuzz

@@ -1,0 +1,28 @@
+// A campaign's results for programs (JSON) and for people (one self-contained HTML page), and the
+// files that reproduce a cluster.
+#pragma once
+
+#include "horos/fuzz/campaign.hpp"
+
+#include <nlohmann/json_fwd.hpp>
+#include <string>
+
+namespace horos::fuzz {
+
+nlohmann::json toJson(const CampaignResult& result);
+std::string toHtml(const CampaignResult& result);
+std::string toMarkdown(const CampaignResult& result);
+
+// A short name for a cluster's files: stable for one cluster key.
+std::string clusterName(const ClusterKey& key);
+
+// Writes case.json, the bootable image for the target and a GoogleTest into folder/<name>/;
+// returns that folder.
+std::string writeReproducer(const std::string& folder, const Cluster& cluster,
+                            const TargetOptions& target, const std::string& profile);
+
+// The image with the case in it. `image` is the plain harness, ELF or ROM.
+std::string embedCase(std::string image, const Case& c, const svm_model::Prediction& prediction,
+                      const std::string& title);
+
+} // namespace horos::fuzz

@@ -1,0 +1,79 @@
+// A target: an emulator process that runs the harness, and the ring of case and result slots in its
+// memory. Death and hangs of the process are ordinary outcomes here.
+#pragma once
+
+#include "horos/fuzz/wire.hpp"
+
+#include <chrono>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <sys/types.h>
+
+namespace horos::fuzz {
+
+enum class TargetKind { QemuSvm, BochsSvm };
+
+std::string_view name(TargetKind kind);
+TargetKind parseTarget(std::string_view text); // throws std::invalid_argument
+// What the triage data is keyed by: the emulator and its version, as it reports it itself.
+std::string versionOf(TargetKind kind);
+
+enum class TargetState { Running, Hung, Died };
+
+// Access to the target's physical memory, however it is had.
+class Memory {
+public:
+    virtual ~Memory() = default;
+    virtual void read(uint64_t pa, void* to, size_t size) = 0;
+    virtual void write(uint64_t pa, const void* from, size_t size) = 0;
+};
+
+class Target {
+public:
+    virtual ~Target() = default;
+    Target(const Target&) = delete;
+    Target& operator=(const Target&) = delete;
+
+    virtual TargetKind kind() const = 0;
+    // Starts (or restarts) the process and waits until the harness is ready.
+    virtual void start() = 0;
+    virtual void stop() = 0;
+    virtual Memory& memory() = 0;
+    virtual pid_t pid() const = 0;
+    // What the process printed since it was started.
+    virtual std::string log() const = 0;
+
+    void setHangLimit(std::chrono::milliseconds limit) { hangLimit_ = limit; }
+
+    // The ring. submit() copies the case in; at most SLOTS may be outstanding.
+    void submit(const wire::CaseSlot& slot);
+    void publish(); // makes the submitted cases visible to the harness
+    uint64_t submitted() const { return submitted_; }
+    uint64_t finished(); // reads the harness's counter
+    void fetch(uint64_t index, wire::ResultSlot& result);
+    // Waits until `index` cases are finished, or the target hangs or dies.
+    TargetState waitFor(uint64_t index);
+    TargetState command(wire::Command command, uint64_t argument = 0,
+                        std::chrono::milliseconds limit = std::chrono::seconds(120));
+
+protected:
+    Target() = default;
+    void resetRing();
+    virtual bool alive() = 0;
+
+    std::chrono::milliseconds hangLimit_{1000};
+    uint64_t submitted_ = 0;
+    uint64_t commands_ = 0;
+};
+
+struct TargetOptions {
+    TargetKind kind = TargetKind::QemuSvm;
+    std::string harnessElf; // empty: beside the program, or as configured by CMake
+    std::string harnessRom;
+};
+std::unique_ptr<Target> makeTarget(const TargetOptions& options);
+
+} // namespace horos::fuzz

@@ -1,0 +1,143 @@
+#include "horos/fuzz/generator.hpp"
+
+#include "horos/model/svm/fields.hpp"
+#include "horos/model/svm/smt.hpp"
+#include "snippets.hpp"
+
+#include <fmt/format.h>
+
+namespace horos::fuzz {
+
+using namespace svm_model;
+using horos::svm::Vmcb;
+
+namespace {
+constexpr size_t CORPUS_LIMIT = 20000;
+constexpr std::pair<Mode, bool> WITNESS_BASES[] = {
+    {Mode::Long64, false}, {Mode::Long64, true}, {Mode::Pae32, false}, {Mode::Protected32, true}};
+} // namespace
+
+unsigned RuleCoverage::bothSides() const {
+    return unsigned((applicable & ~unreachable & broken & held).count());
+}
+unsigned RuleCoverage::reachable() const { return unsigned((applicable & ~unreachable).count()); }
+
+Generator::Generator(Oracle& oracle, uint64_t seed) : oracle_(oracle), random_(seed) {
+    for (const RuleInfo& rule : all_rules())
+        if (rule_applies(rule.id, Params(oracle_.profile())))
+            rules_.applicable.set(size_t(rule.id));
+    rules_.unreachable = rules_.applicable; // until a witness shows otherwise
+}
+
+Generator::~Generator() {
+    stop_ = true;
+    if (pairThread_.joinable())
+        pairThread_.join();
+}
+
+void Generator::addWitness(Oracle& oracle, const RuleState& base, const RuleState& state, Mode mode,
+                           bool nested, const std::string& name) {
+    Case c;
+    c.slot = baseCase(mode, nested);
+    c.origin = name;
+    if (!applyRuleState(base, state, c))
+        return;
+    Oracle::settle(c);
+    RuleSet broken = broken_rules(oracle.ruleState(c), Params(oracle.profile()));
+    std::lock_guard lock(queueMutex_);
+    queue_.emplace_back(std::move(c), broken);
+}
+
+void Generator::makeWitnesses(bool pairs) {
+    for (auto [mode, nested] : WITNESS_BASES) {
+        Case c;
+        c.slot = baseCase(mode, nested);
+        RuleState base = oracle_.ruleState(c);
+        for (const Witness& w : rule_witnesses(oracle_.profile(), base))
+            addWitness(oracle_, base, w.state, mode, nested, w.name);
+    }
+    if (!pairs)
+        return;
+    Case c;
+    c.slot = baseCase(Mode::Long64, true);
+    RuleState base = oracle_.ruleState(c);
+    pairThread_ = std::thread([this, base] {
+        Oracle own(oracle_.profile()); // an oracle belongs to one thread
+        for (const Witness& w : pair_witnesses(oracle_.profile(), base)) {
+            if (stop_)
+                return;
+            addWitness(own, base, w.state, Mode::Long64, true, w.name);
+        }
+    });
+}
+
+// The tour: every snippet in every mode, with and without nested paging; then at random.
+Case Generator::fresh() {
+    const size_t programs = snippets().size();
+    size_t at = tour_++;
+    bool touring = at < programs * MODES * 2;
+    Mode mode = Mode(touring ? at / programs % MODES : random_.below(MODES));
+    bool nested = touring ? at / (programs * MODES) : random_.oneIn(2);
+    const Snippet& snippet = snippets()[touring ? at % programs : random_.below(programs)];
+    Case c;
+    c.slot = baseCase(mode, nested);
+    install(c, snippet, random_);
+    c.origin = fmt::format("{} ({}{})", snippet.name, modeName(mode), nested ? ", nested" : "");
+    return c;
+}
+
+Case Generator::next() {
+    {
+        std::lock_guard lock(queueMutex_);
+        if (!queue_.empty()) {
+            auto [c, broken] = std::move(queue_.front());
+            queue_.pop_front();
+            rules_.unreachable &= ~broken;
+            return c;
+        }
+    }
+    const bool touring = tour_ < snippets().size() * MODES * 2;
+    Case c;
+    if (touring || corpus_.empty()) {
+        c = fresh();
+    } else {
+        if (energy_ == 0) {
+            parent_ = random_.oneIn(3) ? fresh() : corpus_[random_.below(corpus_.size())];
+            energy_ = 8 + unsigned(random_.below(24));
+        }
+        --energy_;
+        c = mutate(parent_);
+    }
+    Oracle::settle(c);
+    return c;
+}
+
+bool Generator::learn(const Case& c, const Prediction& p, RuleSet broken) {
+    bool fresh = (p.features & ~features_).any();
+    features_ |= p.features;
+    rules_.broken |= broken;
+    if (broken.none())
+        rules_.held |= rules_.applicable;
+    for (size_t a = 0; a < broken.size(); ++a)
+        for (size_t b = a + 1; broken.test(a) && b < broken.size(); ++b)
+            if (broken.test(b) && pairs_.insert({unsigned(a), unsigned(b)}).second)
+                fresh = true;
+    const Outcome& likely = p.allowed.front();
+    uint64_t exit = likely.kind == OutcomeKind::FAULT ? 0x10000 + uint64_t(likely.fault.vector)
+                                                      : uint64_t(likely.exit_code);
+    exits_.insert(exit);
+    uint64_t key = exit * 0x9e3779b97f4a7c15;
+    for (size_t a = 0; a < broken.size(); ++a)
+        if (broken.test(a))
+            key = (key ^ a) * 0x100000001b3;
+    key ^= uint64_t{likely.event_delivered} << 62 ^ uint64_t(std::min(likely.instructions, 3u))
+                                                        << 59;
+    fresh |= keys_.insert(key).second;
+    if (fresh && corpus_.size() < CORPUS_LIMIT)
+        corpus_.push_back(c);
+    return fresh;
+}
+
+void Generator::reject(const Case&, Unfit why) { ++rejected_[unsigned(why)]; }
+
+} // namespace horos::fuzz

@@ -1,0 +1,72 @@
+#include "horos/fuzz/campaign.hpp"
+
+#include <fmt/format.h>
+
+namespace horos::fuzz {
+
+using namespace svm_model;
+
+namespace {
+
+std::string vectorName(unsigned vector) {
+    static constexpr const char* NAMES[] = {"#DE", "#DB", "#2",  "#BP", "#OF", "#BR", "#UD", "#NM",
+                                            "#DF", "#9",  "#TS", "#NP", "#SS", "#GP", "#PF"};
+    return vector < std::size(NAMES) ? NAMES[vector] : fmt::format("#{}", vector);
+}
+
+std::string describe(const Outcome& outcome) {
+    switch (outcome.kind) {
+    case OutcomeKind::FAULT:
+        return "fault " + vectorName(unsigned(outcome.fault.vector));
+    case OutcomeKind::INVALID:
+        return "VMEXIT_INVALID";
+    case OutcomeKind::EXIT:
+        return exit_code_name(outcome.exit_code);
+    default:
+        return std::string(kind_name(outcome.kind));
+    }
+}
+
+std::string describe(const wire::ResultSlot& r) {
+    if (r.status == wire::Status::Exception)
+        return "fault " + vectorName(r.vector);
+    return exit_code_name(ExitCode(r.control[offsetof(horos::svm::ControlArea, exit_code) / 8]));
+}
+
+// The line of a dead target's output that says why.
+std::string reasonIn(const std::string& log) {
+    for (const char* mark : {"qemu: fatal:", ">>PANIC<<", "Assertion", "harness:", "ERROR:"}) {
+        auto at = log.find(mark);
+        if (at == std::string::npos)
+            continue;
+        auto end = log.find('\n', at);
+        return log.substr(at, end == std::string::npos ? std::string::npos : end - at);
+    }
+    return "without a message";
+}
+
+} // namespace
+
+std::optional<Divergence> judge(Oracle& oracle, const Run& run) {
+    Divergence d;
+    d.input = run.input;
+    if (run.state == TargetState::Running) {
+        d.findings = oracle.compare(run.input, run.prediction, run.result);
+        for (const StrayWord& word : run.stray)
+            d.findings.push_back({fmt::format("stray[{:x}]", word.address), word.expected, ~0ull,
+                                  word.found, "APM vol. 2 rev. 3.42 §15.5"});
+        if (d.findings.empty())
+            return std::nullopt;
+        d.observed = describe(run.result);
+    } else {
+        d.observed = run.state == TargetState::Hung ? "hang" : "died: " + reasonIn(run.log);
+        d.log = run.log;
+    }
+    d.expected = describe(run.prediction.allowed.front());
+    for (size_t i = 0; i < run.prediction.broken.size(); ++i)
+        if (run.prediction.broken.test(i) && run.prediction.applicable.test(i))
+            d.rules.emplace_back(rule_info(RuleId(i)).name);
+    return d;
+}
+
+} // namespace horos::fuzz

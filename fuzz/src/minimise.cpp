@@ -1,0 +1,127 @@
+#include "horos/fuzz/campaign.hpp"
+
+#include <cstring>
+
+namespace horos::fuzz {
+
+namespace {
+
+constexpr size_t FIRST_WORD = offsetof(wire::CaseSlot, hsave) / 8;
+constexpr size_t LAST_WORD = offsetof(wire::CaseSlot, patch) / 8;
+
+uint64_t& wordOf(wire::CaseSlot& slot, size_t index) {
+    return reinterpret_cast<uint64_t*>(&slot)[index];
+}
+
+// How many words differ: picks the base case to go towards.
+unsigned distance(wire::CaseSlot a, wire::CaseSlot b) {
+    unsigned count = 0;
+    for (size_t i = FIRST_WORD; i < LAST_WORD; ++i)
+        count += wordOf(a, i) != wordOf(b, i);
+    return count;
+}
+
+wire::CaseSlot nearestBase(const wire::CaseSlot& slot) {
+    wire::CaseSlot best = baseCase(Mode::Long64, false);
+    for (unsigned mode = 0; mode < MODES; ++mode)
+        for (bool nested : {false, true}) {
+            wire::CaseSlot candidate = baseCase(Mode(mode), nested);
+            if (distance(candidate, slot) < distance(best, slot))
+                best = candidate;
+        }
+    return best;
+}
+
+class Minimiser {
+public:
+    Minimiser(Executor& executor, Oracle& oracle, const Divergence& d, unsigned budget)
+        : executor_(executor), oracle_(oracle), best_(d), key_(keyOf(d)), budget_(budget) {}
+
+    Divergence run() {
+        wire::CaseSlot base = nearestBase(best_.input.slot);
+        dropPatches();
+        for (unsigned i = 0; i < 9; ++i)
+            tryChange([&](wire::CaseSlot& s) { s.flags &= ~(1u << i); });
+        // big strides first, then single words, then single bits of what is left
+        for (size_t stride : {size_t{32}, size_t{8}, size_t{1}})
+            for (size_t at = FIRST_WORD; at < LAST_WORD; at += stride)
+                tryChange([&](wire::CaseSlot& s) {
+                    for (size_t i = at; i < std::min(at + stride, LAST_WORD); ++i)
+                        if (i * 8 < offsetof(wire::CaseSlot, code) ||
+                            i * 8 >= offsetof(wire::CaseSlot, window))
+                            wordOf(s, i) = wordOf(base, i);
+                });
+        for (size_t at = FIRST_WORD; at < LAST_WORD; ++at)
+            shrinkBits(base, at);
+        return best_;
+    }
+
+private:
+    template <typename F>
+    bool tryChange(F change) {
+        if (budget_ == 0)
+            return false;
+        Case c = best_.input;
+        change(c.slot);
+        c.slot.windows = changedWindows(c.slot);
+        if (std::memcmp(&c.slot, &best_.input.slot, sizeof c.slot) == 0)
+            return false;
+        auto prediction = oracle_.predict(c);
+        Case probe = c;
+        if (oracle_.fit(probe, prediction) != Unfit::No)
+            return false;
+        --budget_;
+        Run run = executor_.runAlone(c);
+        auto divergence = judge(oracle_, run);
+        // The cause must stay; that fewer fields differ, or fewer rules are broken, is welcome.
+        if (!divergence || divergence->expected != best_.expected ||
+            divergence->observed != best_.observed ||
+            divergence->rules.size() > best_.rules.size() ||
+            (keyOf(*divergence).fields != key_.fields &&
+             divergence->findings.size() >= best_.findings.size()))
+            return false;
+        best_ = std::move(*divergence);
+        key_ = keyOf(best_);
+        return true;
+    }
+
+    void dropPatches() {
+        for (uint32_t i = best_.input.slot.patches; i-- > 0;)
+            tryChange([&](wire::CaseSlot& s) {
+                std::memmove(&s.patch[i], &s.patch[i + 1],
+                             (s.patches - i - 1) * sizeof(wire::Patch));
+                s.patch[--s.patches] = {};
+            });
+    }
+
+    void shrinkBits(const wire::CaseSlot& base, size_t at) {
+        bool code =
+            at * 8 >= offsetof(wire::CaseSlot, code) && at * 8 < offsetof(wire::CaseSlot, window);
+        if (code)
+            return;
+        uint64_t differs = reinterpret_cast<const uint64_t*>(&best_.input.slot)[at] ^
+                           reinterpret_cast<const uint64_t*>(&base)[at];
+        if (__builtin_popcountll(differs) < 2)
+            return;
+        for (; differs; differs &= differs - 1)
+            tryChange([&](wire::CaseSlot& s) {
+                uint64_t bit = differs & -differs;
+                wordOf(s, at) ^= bit;
+            });
+    }
+
+    Executor& executor_;
+    Oracle& oracle_;
+    Divergence best_;
+    ClusterKey key_;
+    unsigned budget_;
+};
+
+} // namespace
+
+Divergence minimise(Executor& executor, Oracle& oracle, const Divergence& divergence,
+                    unsigned budget) {
+    return Minimiser(executor, oracle, divergence, budget).run();
+}
+
+} // namespace horos::fuzz

@@ -1,0 +1,44 @@
+// A child process that dies with us, its output in a file.
+#pragma once
+
+#include <string>
+#include <sys/types.h>
+#include <vector>
+
+namespace horos::fuzz {
+
+class Process {
+public:
+    Process() = default;
+    ~Process() { kill(); }
+    Process(const Process&) = delete;
+    Process& operator=(const Process&) = delete;
+
+    void spawn(const std::vector<std::string>& arguments, const std::string& outputFile);
+    void kill();
+    bool alive();
+    pid_t pid() const { return pid_; }
+    // How it ended, in words.
+    const std::string& ending() const { return ending_; }
+
+private:
+    void reaped(int status);
+    pid_t pid_ = -1;
+    std::string ending_;
+};
+
+// A directory of our own under /dev/shm or /tmp, removed at the end.
+class ScratchDirectory {
+public:
+    explicit ScratchDirectory(const std::string& prefix);
+    ~ScratchDirectory();
+    const std::string& path() const { return path_; }
+
+private:
+    std::string path_;
+};
+
+std::string readFile(const std::string& path); // throws std::runtime_error
+void writeFile(const std::string& path, const std::string& content);
+
+} // namespace horos::fuzz

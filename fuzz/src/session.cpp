@@ -1,0 +1,58 @@
+#include "horos/fuzz/session.hpp"
+
+#include <cstring>
+#include <stdexcept>
+#include <vector>
+
+namespace horos::fuzz {
+
+void restoreArena(Target& target) {
+    target.memory().write(wire::ARENA_PA, arenaTemplate().data(), wire::ARENA_SIZE);
+}
+
+void bringUp(Target& target) {
+    target.start();
+    Memory& memory = target.memory();
+    restoreArena(target);
+    wire::Window places[wire::WINDOWS] = {};
+    uint64_t contents[wire::WINDOW_QWORDS] = {};
+    for (unsigned i = 0; i < WINDOW_COUNT; ++i) {
+        places[i] = windows()[i].place;
+        std::memcpy(contents + places[i].offset,
+                    &arenaTemplate()[(places[i].address - wire::ARENA_PA) / 8],
+                    8 * places[i].qwords);
+    }
+    memory.write(wire::MAILBOX_PA + offsetof(wire::Mailbox, window), places, sizeof places);
+    memory.write(wire::MAILBOX_PA + offsetof(wire::Mailbox, windowTemplate), contents,
+                 sizeof contents);
+    memory.write(wire::BASE_STATE_PA, &baseState(), sizeof(horos::svm::Vmcb));
+    if (target.command(wire::Command::LoadBase, 0, std::chrono::seconds(10)) !=
+        TargetState::Running)
+        throw std::runtime_error("the target did not take its base state:\n" + target.log());
+}
+
+std::vector<StrayWord> strayWords(Target& target, uint64_t codeAddress, unsigned codeBytes) {
+    static thread_local ArenaImage found;
+    target.memory().read(wire::ARENA_PA, found.data(), wire::ARENA_SIZE);
+    const ArenaImage& expected = arenaTemplate();
+    std::vector<StrayWord> stray;
+    // page by page first: almost always everything is equal
+    for (size_t first = 0; first < found.size(); first += 512) {
+        if (std::memcmp(&found[first], &expected[first], 4096) == 0)
+            continue;
+        for (size_t i = first; i < first + 512; ++i) {
+            if (found[i] == expected[i])
+                continue;
+            uint64_t address = wire::ARENA_PA + 8 * i;
+            bool control = i < wire::CONTROL_QWORDS;
+            bool save =
+                8 * i >= wire::SAVE_OFFSET && 8 * i < wire::SAVE_OFFSET + 8 * wire::SAVE_QWORDS;
+            bool code = address >= codeAddress && address < codeAddress + codeBytes;
+            if (!control && !save && !code)
+                stray.push_back({address, expected[i], found[i]});
+        }
+    }
+    return stray;
+}
+
+} // namespace horos::fuzz

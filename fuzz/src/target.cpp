@@ -1,0 +1,134 @@
+#include "horos/fuzz/target.hpp"
+
+#include "process.hpp"
+
+#include <array>
+#include <cstdio>
+#include <cstring>
+#include <fmt/format.h>
+#include <stdexcept>
+#include <thread>
+
+namespace horos::fuzz {
+
+namespace {
+constexpr uint64_t boxField(size_t offset) { return wire::MAILBOX_PA + offset; }
+constexpr uint64_t PRODUCED = boxField(offsetof(wire::Mailbox, produced));
+constexpr uint64_t CONSUMED = boxField(offsetof(wire::Mailbox, consumed));
+
+std::string firstLine(const std::string& command) {
+    std::array<char, 512> line{};
+    FILE* pipe = popen(command.c_str(), "r");
+    if (!pipe)
+        return {};
+    std::string text;
+    while (fgets(line.data(), line.size(), pipe))
+        text += line.data();
+    pclose(pipe);
+    return text;
+}
+} // namespace
+
+std::string_view name(TargetKind kind) {
+    return kind == TargetKind::QemuSvm ? "qemu-svm" : "bochs-svm";
+}
+
+TargetKind parseTarget(std::string_view text) {
+    for (TargetKind kind : {TargetKind::QemuSvm, TargetKind::BochsSvm})
+        if (text == name(kind))
+            return kind;
+    throw std::invalid_argument(
+        fmt::format("unknown target '{}': use qemu-svm or bochs-svm", text));
+}
+
+std::string versionOf(TargetKind kind) {
+    if (kind == TargetKind::QemuSvm) {
+        std::string text = firstLine("qemu-system-x86_64 --version 2>&1");
+        auto at = text.find("version ");
+        if (at == std::string::npos)
+            throw std::runtime_error("qemu-system-x86_64 is not installed or did not say its "
+                                     "version");
+        text = text.substr(at + 8);
+        return "qemu-" + text.substr(0, text.find_first_of(" \n("));
+    }
+    std::string text = firstLine("bochs --help cpu 2>&1 < /dev/null");
+    auto at = text.find("Emulator ");
+    if (at == std::string::npos)
+        throw std::runtime_error("bochs is not installed or did not say its version");
+    text = text.substr(at + 9);
+    return "bochs-" + text.substr(0, text.find_first_of(" \n"));
+}
+
+void Target::resetRing() {
+    submitted_ = 0;
+    commands_ = 0;
+}
+
+void Target::submit(const wire::CaseSlot& slot) {
+    uint64_t index = submitted_ % wire::SLOTS;
+    // only as much of the slot as is in use
+    size_t size = offsetof(wire::CaseSlot, patch) + slot.patches * sizeof(wire::Patch);
+    memory().write(wire::CASES_PA + index * wire::SLOT_SIZE, &slot, size);
+    ++submitted_;
+}
+
+void Target::publish() { memory().write(PRODUCED, &submitted_, sizeof submitted_); }
+
+uint64_t Target::finished() {
+    uint64_t count = 0;
+    memory().read(CONSUMED, &count, sizeof count);
+    return count;
+}
+
+void Target::fetch(uint64_t index, wire::ResultSlot& result) {
+    memory().read(wire::RESULTS_PA + (index % wire::SLOTS) * wire::SLOT_SIZE, &result,
+                  sizeof result);
+}
+
+TargetState Target::waitFor(uint64_t index) {
+    using clock = std::chrono::steady_clock;
+    uint64_t last = finished();
+    auto since = clock::now();
+    for (unsigned spins = 0; last < index; ++spins) {
+        if (spins > 50)
+            std::this_thread::sleep_for(std::chrono::microseconds(spins > 500 ? 500 : 20));
+        uint64_t now = finished();
+        if (now != last) {
+            last = now;
+            since = clock::now();
+            continue;
+        }
+        if (spins % 16 == 0 && !alive())
+            return TargetState::Died;
+        if (clock::now() - since > hangLimit_)
+            return TargetState::Hung;
+    }
+    return TargetState::Running;
+}
+
+TargetState Target::command(wire::Command command, uint64_t argument,
+                            std::chrono::milliseconds limit) {
+    using clock = std::chrono::steady_clock;
+    constexpr uint64_t COMMAND = boxField(offsetof(wire::Mailbox, command));
+    constexpr uint64_t ARGUMENT = boxField(offsetof(wire::Mailbox, argument));
+    constexpr uint64_t SEQ = boxField(offsetof(wire::Mailbox, commandSeq));
+    constexpr uint64_t DONE = boxField(offsetof(wire::Mailbox, commandDone));
+    memory().write(COMMAND, &command, sizeof command);
+    memory().write(ARGUMENT, &argument, sizeof argument);
+    ++commands_;
+    memory().write(SEQ, &commands_, sizeof commands_);
+    auto begun = clock::now();
+    for (;;) {
+        uint64_t done = 0;
+        memory().read(DONE, &done, sizeof done);
+        if (done == commands_)
+            return TargetState::Running;
+        if (!alive())
+            return TargetState::Died;
+        if (clock::now() - begun > limit)
+            return TargetState::Hung;
+        std::this_thread::sleep_for(std::chrono::microseconds(200));
+    }
+}
+
+} // namespace horos::fuzz
