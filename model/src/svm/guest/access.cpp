@@ -1,0 +1,245 @@
+// Segmentation, paging and memory accesses of the guest.
+#include "guest/cpu.hpp"
+
+#include <fmt/core.h>
+
+namespace horos::model::svm::guest {
+
+namespace {
+
+namespace nctl = horos::svm::nested_ctl;
+namespace npf = horos::svm::npf;
+constexpr uint64_t PAGE = 0x1000;
+
+class SystemEntries final : public EntryResolver {
+public:
+    explicit SystemEntries(std::vector<uint64_t>& seen) : seen_(seen) {}
+    uint64_t resolve(uint64_t entry) override {
+        seen_.push_back(entry);
+        return entry;
+    }
+
+private:
+    std::vector<uint64_t>& seen_;
+};
+
+class GuestEntries final : public EntryResolver {
+public:
+    explicit GuestEntries(Cpu& cpu) : cpu_(cpu) {}
+    uint64_t resolve(uint64_t entry) override {
+        const uint64_t at = cpu_.nested_translate(entry, Access::WRITE, npf::TABLE);
+        cpu_.table_entries.push_back(at);
+        return at;
+    }
+
+private:
+    Cpu& cpu_;
+};
+
+} // namespace
+
+bool Cpu::nested_paging() const {
+    return has(x86::cpuid::SVM_EDX_NP) && (control.nested_ctl & nctl::NP_ENABLE) != 0;
+}
+
+bool Cpu::canonical(uint64_t address) const { return canonicalize(address) == address; }
+
+uint64_t Cpu::canonicalize(uint64_t address) const {
+    const unsigned shift = 64 - linear_bits();
+    return static_cast<uint64_t>(static_cast<int64_t>(address << shift) >> shift);
+}
+
+// Guest-physical to system-physical (§15.25.5, §15.25.6).
+uint64_t Cpu::nested_translate(uint64_t address, Access access, uint64_t stage) {
+    if (!nested_paging()) {
+        return address;
+    }
+    const HostState& host = machine.host;
+    Tables tables;
+    tables.mode = paging_mode(host.cr0, host.cr4, host.efer);
+    tables.root = control.nested_cr3;
+    tables.nxe = (host.efer & x86::efer::NXE) != 0;
+    tables.large_4m = (host.cr4 & x86::cr4::PSE) != 0;
+    tables.wp = true; // hCR0.WP is ignored: accesses are user accesses
+    tables.page_1g = profile.page_1g;
+    tables.physical_bits = profile.physical_bits;
+    const unsigned reach = tables.mode == PagingMode::LONG5   ? 57
+                           : tables.mode == PagingMode::LONG4 ? 48
+                                                              : 32;
+    if (reach < 52 && (address >> reach) != 0) {
+        throw Open{fmt::format("guest-physical {:#x} is beyond the nested tables' reach", address)};
+    }
+    const bool gmet =
+        has(x86::cpuid::SVM_EDX_GMET) && (control.nested_ctl & nctl::GMET_ENABLE) != 0;
+    Request request{address, access, true};
+    if (gmet && stage == npf::FINAL && access == Access::EXECUTE) {
+        tables.execute_inverts_user = true;
+        request.user = cpl == 3;
+    }
+    if (stage == npf::TABLE && has(x86::cpuid::SVM_EDX_ROGPT) &&
+        (control.nested_ctl & nctl::ROGPT_ENABLE) != 0) {
+        throw Open{"read-only guest page tables are not modelled"};
+    }
+    SystemEntries entries(table_entries);
+    const WalkResult found = walk(tables, request, entries, memory, choices);
+    if (found.ok) {
+        feature(512 + static_cast<unsigned>(access) * 2 + (stage == npf::FINAL));
+        return found.address;
+    }
+    const uint64_t error = found.error | npf::US | stage | (access == Access::WRITE ? npf::RW : 0) |
+                           (access == Access::EXECUTE ? npf::ID : 0);
+    feature(520 + static_cast<unsigned>(error & 31) * 2 + (stage == npf::FINAL));
+    Exit exit{ExitCode::NPF};
+    // Bits 32 and up beyond the two stage bits depend on features; ID needs no-execute.
+    exit.info1 = {error, ~(tables.nxe || gmet ? 0 : npf::ID) & ~npf::SS};
+    exit.info2 = {address, ~0ull};
+    exit.data_fault = access != Access::EXECUTE;
+    throw exit;
+}
+
+// Linear to system-physical; throws #PF or the NPF exit.
+uint64_t Cpu::translate(uint64_t linear, Access access, bool user, bool implicit) {
+    Tables tables;
+    tables.mode = paging_mode(cr0, cr4, efer);
+    if (tables.mode == PagingMode::NONE) {
+        return nested_translate(linear & 0xffffffffull, access, npf::FINAL);
+    }
+    if (tables_written) {
+        throw Open{"the guest changed page tables that it uses: stale translations are allowed"};
+    }
+    tables.root = cr3;
+    tables.nxe = (efer & x86::efer::NXE) != 0;
+    tables.large_4m = (cr4 & x86::cr4::PSE) != 0;
+    tables.wp = (cr0 & x86::cr0::WP) != 0;
+    tables.smep = (cr4 & x86::cr4::SMEP) != 0;
+    tables.smap = (cr4 & x86::cr4::SMAP) != 0 && (implicit || (rflags & x86::rflags::AC) == 0);
+    tables.pke = (cr4 & x86::cr4::PKE) != 0 && tables.mode >= PagingMode::LONG4;
+    tables.pkru = machine.guest.pkru;
+    tables.page_1g = profile.page_1g;
+    tables.physical_bits = profile.physical_bits;
+    const Request request{linear, access, user};
+    GuestEntries entries(*this);
+    const WalkResult found = walk(tables, request, entries, memory, choices);
+    if (found.ok) {
+        return nested_translate(found.address, access, npf::FINAL);
+    }
+    Exception page_fault = fault(x86::Vector::PF, 0);
+    const bool fetch_bit = (tables.nxe && tables.mode != PagingMode::LEGACY) || tables.smep;
+    page_fault.error = static_cast<uint32_t>(
+        found.error | (access == Access::WRITE ? x86::pf::RW : 0) | (user ? x86::pf::US : 0) |
+        (access == Access::EXECUTE && fetch_bit ? x86::pf::ID : 0));
+    // "Only defined if no-execute is enabled" (§8.4.2); with SMEP processors report it too.
+    if (access == Access::EXECUTE && !(tables.nxe && tables.mode != PagingMode::LEGACY)) {
+        page_fault.error_known = ~static_cast<uint32_t>(x86::pf::ID);
+    }
+    page_fault.address = linear;
+    page_fault.instruction_fetch = access == Access::EXECUTE;
+    feature(600 + (page_fault.error & 31));
+    throw page_fault;
+}
+
+namespace {
+
+[[noreturn]] void segment_fault(SegReg r) {
+    throw fault(r == SegReg::SS ? x86::Vector::SS : x86::Vector::GP, 0);
+}
+
+void check_legacy(const Segment& s, SegReg r, uint64_t offset, unsigned bytes, Access access,
+                  bool is_real) {
+    using namespace x86::seg;
+    const uint64_t last = offset + bytes - 1;
+    const bool code = (s.attributes & CODE) != 0;
+    if (!is_real && r != SegReg::CS) {
+        if ((s.attributes & P) == 0) {
+            segment_fault(r); // a null selector
+        }
+        if (access == Access::WRITE && (code || (s.attributes & WRITABLE) == 0)) {
+            segment_fault(r);
+        }
+        if (access == Access::READ && code && (s.attributes & READABLE) == 0) {
+            segment_fault(r);
+        }
+        if (!code && (s.attributes & EXPAND_DOWN) != 0) {
+            const uint64_t top = (s.attributes & DB) != 0 ? 0xffffffffull : 0xffffull;
+            if (offset <= s.limit || last > top) {
+                segment_fault(r);
+            }
+            return;
+        }
+    }
+    if (!is_real && r == SegReg::CS && access == Access::WRITE) {
+        segment_fault(r);
+    }
+    if (!is_real && r == SegReg::CS && access == Access::READ && (s.attributes & READABLE) == 0) {
+        segment_fault(r);
+    }
+    if (last > s.limit) {
+        segment_fault(r);
+    }
+}
+
+} // namespace
+
+uint64_t Cpu::linear(SegReg r, uint64_t offset, unsigned bytes, Access access) {
+    const Segment& s = sreg(r);
+    if (code64()) {
+        const uint64_t base = r == SegReg::FS || r == SegReg::GS ? s.base : 0;
+        const uint64_t address = base + offset;
+        if (!canonical(address) || !canonical(address + bytes - 1)) {
+            segment_fault(r);
+        }
+        if ((efer & x86::efer::LMSLE) != 0 && r != SegReg::CS && r != SegReg::GS) {
+            throw Open{"EFER.LMSLE limits are not modelled"};
+        }
+        return address;
+    }
+    check_legacy(s, r, offset & 0xffffffffull, bytes, access, real() || v86());
+    return (s.base + offset) & 0xffffffffull;
+}
+
+uint64_t Cpu::read_linear(uint64_t linear, unsigned bytes, bool implicit) {
+    const bool user = cpl == 3 && !implicit;
+    const unsigned first = static_cast<unsigned>(std::min<uint64_t>(bytes, PAGE - linear % PAGE));
+    const uint64_t at = translate(linear, Access::READ, user, implicit);
+    uint64_t second = 0;
+    if (first < bytes) {
+        const uint64_t next = long_mode() ? linear + first : (linear + first) & 0xffffffffull;
+        second = translate(next, Access::READ, user, implicit);
+    }
+    uint64_t value = memory.read_number(at, first);
+    if (first < bytes) {
+        value |= memory.read_number(second, bytes - first) << (8 * first);
+    }
+    return value;
+}
+
+void Cpu::write_linear(uint64_t linear, uint64_t value, unsigned bytes, uint64_t known,
+                       bool implicit) {
+    const bool user = cpl == 3 && !implicit;
+    const unsigned first = static_cast<unsigned>(std::min<uint64_t>(bytes, PAGE - linear % PAGE));
+    const uint64_t at = translate(linear, Access::WRITE, user, implicit);
+    uint64_t second = 0;
+    if (first < bytes) {
+        const uint64_t next = long_mode() ? linear + first : (linear + first) & 0xffffffffull;
+        second = translate(next, Access::WRITE, user, implicit);
+    }
+    memory.write(at, value, first, known);
+    if (first < bytes) {
+        memory.write(second, value >> (8 * first), bytes - first, known >> (8 * first));
+    }
+    for (const uint64_t entry : table_entries) {
+        const bool touches = entry / 8 == at / 8 || entry / 8 == (at + first - 1) / 8 ||
+                             (first < bytes && entry / 8 == second / 8);
+        tables_written = tables_written || touches;
+    }
+}
+
+Masked Cpu::read(SegReg r, uint64_t offset, unsigned bytes) {
+    return {read_linear(linear(r, offset, bytes, Access::READ), bytes), ~0ull};
+}
+
+void Cpu::write(SegReg r, uint64_t offset, const Masked& value, unsigned bytes) {
+    write_linear(linear(r, offset, bytes, Access::WRITE), value.value, bytes, value.known);
+}
+
+} // namespace horos::model::svm::guest

@@ -1,0 +1,171 @@
+// The guest processor: its state, and what the instructions and events do with it.
+//
+// One object follows one path through the allowed behaviours. Stops are thrown (stops.hpp).
+//   state.cpp      loading from the VMCB, saving to it
+//   access.cpp     segmentation, paging, memory accesses
+//   delivery.cpp   events through the IDT, double faults, EXITINTINFO
+//   boundary.cpp   what is pending between instructions
+//   decode.cpp     fetching, operands
+//   run.cpp        the instruction loop
+//   insn_*.cpp     instructions
+#pragma once
+
+#include "guest/paging.hpp"
+
+#include <Zydis/Zydis.h>
+
+namespace horos::model::svm::guest {
+
+using horos::svm::EventType;
+
+enum class SegReg : uint8_t { ES, CS, SS, DS, FS, GS };
+
+// An event on its way through the IDT.
+struct Event {
+    EventType type = EventType::EXCEPTION;
+    uint8_t vector = 0;
+    bool has_error = false;
+    uint32_t error = 0;
+    bool checks_dpl = false; // INTn, INT3, INTO
+    uint64_t return_rip = 0;
+    uint64_t return_rip_known = ~0ull;
+    bool virtual_nmi = false;
+};
+
+struct Insn {
+    ZydisDecodedInstruction zydis{};
+    ZydisDecodedOperand operands[ZYDIS_MAX_OPERAND_COUNT] = {};
+    uint64_t next_rip = 0;
+    unsigned operand_bits() const { return zydis.operand_width; }
+};
+
+class Cpu {
+public:
+    Cpu(const Machine& machine, Choices& choices, Prediction& prediction);
+
+    // Follows the guest to its end; never returns normally.
+    [[noreturn]] void run();
+    // The outcome of a #VMEXIT, a halt, ... on this path.
+    Outcome outcome(const Exit& exit);
+    Outcome outcome(const Stop& stop);
+
+    // ---- state ----
+    const Machine& machine;
+    const Profile& profile;
+    const horos::svm::ControlArea& control;
+    Choices& choices;
+    Prediction& prediction;
+    MemoryView memory;
+
+    std::array<Segment, 6> seg{};
+    Segment gdtr{}, idtr{}, ldtr{}, tr{};
+    uint64_t cr0 = 0, cr2 = 0, cr3 = 0, cr4 = 0, efer = 0, dr6 = 0, dr7 = 0, rflags = 0, rip = 0;
+    uint64_t rflags_known = ~0ull;
+    uint64_t g_pat = 0;
+    uint8_t cpl = 0;
+    std::array<Masked, 16> gpr{};
+    std::array<uint64_t, 4> dr{};
+    uint64_t kernel_gs_base = 0, star = 0, lstar = 0, cstar = 0, sfmask = 0;
+    uint64_t sysenter_cs = 0, sysenter_esp = 0, sysenter_eip = 0;
+    Masked tsc_aux{}, xcr0{};
+    bool shadow = false;      // interrupt shadow now
+    bool next_shadow = false; // after the instruction that executes
+    uint32_t int_ctl = 0;
+    Masked apic_tpr{0, 0};
+    bool nmi_blocked = false;
+    bool nmi_pending = false;
+    std::optional<uint8_t> intr_pending;
+    bool waiting = false;  // HLT, MWAIT
+    int pause_budget = -1; // remaining PAUSEs of the filter, -1: no filter
+    bool ever_nonshadow = false;
+    uint64_t segments_written = 0;       // bit n: SegReg n was loaded by the guest
+    std::optional<Event> delivering;     // what EXITINTINFO reports
+    uint64_t insn_next_rip = 0;          // nRIP of the instruction that executes
+    std::vector<uint64_t> table_entries; // guest and nested entries that walks used
+    bool tables_written = false;
+    Outcome result; // collects side information (tsc_reads, instructions, ...)
+
+    // ---- modes ----
+    bool protected_mode() const { return (cr0 & x86::cr0::PE) != 0; }
+    bool v86() const { return protected_mode() && (rflags & x86::rflags::VM) != 0; }
+    bool real() const { return !protected_mode(); }
+    bool long_mode() const { return (efer & x86::efer::LMA) != 0; }
+    bool code64() const { return long_mode() && (sreg(SegReg::CS).attributes & x86::seg::L) != 0; }
+    bool code32() const {
+        return !code64() && !real() && !v86() && (sreg(SegReg::CS).attributes & x86::seg::DB) != 0;
+    }
+    bool stack32() const { return (sreg(SegReg::SS).attributes & x86::seg::DB) != 0; }
+    unsigned iopl() const { return (rflags & x86::rflags::IOPL) >> x86::rflags::IOPL_SHIFT; }
+    bool nested_paging() const;
+    bool has(uint32_t svm_edx_bit) const { return profile.svm_feature(svm_edx_bit); }
+    Segment& sreg(SegReg r) { return seg[static_cast<size_t>(r)]; }
+    const Segment& sreg(SegReg r) const { return seg[static_cast<size_t>(r)]; }
+    unsigned linear_bits() const { return (cr4 & x86::cr4::LA57) != 0 ? 57 : 48; }
+    bool canonical(uint64_t address) const;
+    uint64_t canonicalize(uint64_t address) const;
+
+    // ---- memory (access.cpp) ----
+    uint64_t translate(uint64_t linear, Access access, bool user, bool implicit);
+    uint64_t nested_translate(uint64_t address, Access access, uint64_t stage);
+    uint64_t linear(SegReg r, uint64_t offset, unsigned bytes, Access access);
+    uint64_t read_linear(uint64_t linear, unsigned bytes, bool implicit = false);
+    void write_linear(uint64_t linear, uint64_t value, unsigned bytes, uint64_t known = ~0ull,
+                      bool implicit = false);
+    Masked read(SegReg r, uint64_t offset, unsigned bytes);
+    void write(SegReg r, uint64_t offset, const Masked& value, unsigned bytes);
+
+    // ---- events (delivery.cpp, boundary.cpp) ----
+    void raise(const Exception& exception); // intercepts, double faults, then delivery
+    void deliver(const Event& event);
+    void inject();
+    void boundary(); // at the start of each instruction
+    uint64_t exit_int_info() const;
+
+    // ---- execution ----
+    Insn fetch();
+    void step();
+    void execute(const Insn& insn);
+    bool execute_sensitive(const Insn& insn); // table-driven; false: not in the table
+    bool execute_basic(const Insn& insn);
+    void feature(unsigned number) { prediction.features.set(number % 1024); }
+
+    // ---- operands (decode.cpp) ----
+    Masked read_reg(ZydisRegister reg);
+    void write_reg(ZydisRegister reg, const Masked& value);
+    uint64_t reg_value(ZydisRegister reg); // throws Open if not defined
+    uint64_t gpr_value(Gpr g) { return known_value(gpr[static_cast<size_t>(g)]); }
+    uint64_t gpr32(Gpr g) {
+        return known_value({gpr[static_cast<size_t>(g)].value & 0xffffffff,
+                            gpr[static_cast<size_t>(g)].known | 0xffffffff00000000ull});
+    }
+    void set_gpr32(Gpr g, Masked value);
+    uint64_t known_value(const Masked& value);
+    uint64_t effective_offset(const ZydisDecodedOperand& memory_operand);
+    SegReg segment_of(const ZydisDecodedOperand& memory_operand);
+    Masked read_operand(const ZydisDecodedOperand& operand);
+    void write_operand(const ZydisDecodedOperand& operand, const Masked& value);
+    void push(const Masked& value, unsigned bytes);
+    Masked pop(unsigned bytes);
+    uint64_t flags_value(); // throws Open if a flag is not defined
+
+    bool intercepted(horos::svm::Misc1 b) const { return (control.intercept_misc1 & bit(b)) != 0; }
+    bool intercepted(horos::svm::Misc2 b) const { return (control.intercept_misc2 & bit(b)) != 0; }
+    bool intercepted(horos::svm::Misc3 b) const { return (control.intercept_misc3 & bit(b)) != 0; }
+
+private:
+    void load();
+    void save_vmcb(Outcome& out, const Exit& exit) const;
+    Outcome common_outcome() const;
+    void deliver_real(const Event& event);
+    void deliver_protected(const Event& event);
+    void deliver_long(const Event& event);
+    void take_virtual_interrupt();
+    bool physical_interrupts_enabled() const;
+    bool virtual_gif() const;
+};
+
+// #GP(0), #UD: the short forms that instruction handlers throw.
+[[noreturn]] inline void gp0() { throw fault(x86::Vector::GP, 0); }
+[[noreturn]] inline void ud() { throw fault(x86::Vector::UD); }
+
+} // namespace horos::model::svm::guest

@@ -1,0 +1,460 @@
+// Exceptions and interrupts: intercept checks, double faults, delivery through the IDT, and
+// EXITINTINFO (APM vol. 2 rev. 3.42 §15.7.2, §15.7.3, §15.12, §15.20; §8.2, §8.7 to §8.9).
+#include "guest/cpu.hpp"
+
+namespace horos::model::svm::guest {
+
+namespace {
+
+namespace seg_bits = x86::seg;
+using x86::Vector;
+
+enum class FaultClass : uint8_t { BENIGN, CONTRIBUTORY, PAGE_FAULT, DOUBLE_FAULT };
+
+FaultClass fault_class(const Event& event) {
+    if (event.type != EventType::EXCEPTION) {
+        return FaultClass::BENIGN;
+    }
+    switch (static_cast<Vector>(event.vector)) {
+    case Vector::DE:
+    case Vector::TS:
+    case Vector::NP:
+    case Vector::SS:
+    case Vector::GP:
+    case Vector::CP:
+        return FaultClass::CONTRIBUTORY;
+    case Vector::PF:
+        return FaultClass::PAGE_FAULT;
+    case Vector::DF:
+        return FaultClass::DOUBLE_FAULT;
+    default:
+        return FaultClass::BENIGN;
+    }
+}
+
+enum class Combined : uint8_t { SECOND, DOUBLE_FAULT, SHUTDOWN };
+
+// §8.2.9: what a second exception during the delivery of a first becomes.
+Combined combine(FaultClass first, FaultClass second) {
+    const bool serious = second == FaultClass::CONTRIBUTORY || second == FaultClass::PAGE_FAULT;
+    switch (first) {
+    case FaultClass::BENIGN:
+        return Combined::SECOND;
+    case FaultClass::CONTRIBUTORY:
+        return second == FaultClass::CONTRIBUTORY ? Combined::DOUBLE_FAULT : Combined::SECOND;
+    case FaultClass::PAGE_FAULT:
+        return serious ? Combined::DOUBLE_FAULT : Combined::SECOND;
+    case FaultClass::DOUBLE_FAULT:
+        return serious ? Combined::SHUTDOWN : Combined::SECOND;
+    }
+    return Combined::SECOND;
+}
+
+Event event_of(const Exception& e, uint64_t rip, uint64_t next_rip) {
+    Event event;
+    event.vector = static_cast<uint8_t>(e.vector);
+    event.has_error = e.has_error;
+    event.error = e.error;
+    event.checks_dpl = e.kind == Exception::Kind::INSTRUCTION && e.vector != Vector::BR;
+    event.return_rip = event.checks_dpl ? next_rip : rip;
+    return event;
+}
+
+Exit intercept_of(const Exception& e) {
+    Exit exit{horos::svm::exit_code(ExitCode::EXCEPTION_0, static_cast<unsigned>(e.vector))};
+    exit.next_rip = e.kind == Exception::Kind::INSTRUCTION;
+    const bool says_error = e.has_error && e.vector != Vector::DF && e.vector != Vector::TS;
+    if (says_error) {
+        exit.info1 = {e.error, 0xffffffff00000000ull | e.error_known};
+    }
+    if (e.vector == Vector::PF) {
+        exit.info2 = {e.address, ~0ull};
+        exit.data_fault = !e.instruction_fetch;
+    }
+    return exit;
+}
+
+} // namespace
+
+void Cpu::raise(const Exception& first) {
+    Exception e = first;
+    for (;;) {
+        const auto vector = static_cast<unsigned>(e.vector);
+        if ((control.intercept_exceptions >> vector & 1) != 0) {
+            feature(700 + vector);
+            throw intercept_of(e);
+        }
+        if (e.vector == Vector::PF) {
+            cr2 = e.address;
+        }
+        Event event = event_of(e, rip, insn_next_rip);
+        if (delivering) {
+            const Combined combined = combine(fault_class(*delivering), fault_class(event));
+            if (combined == Combined::SHUTDOWN) {
+                feature(760);
+                if (intercepted(horos::svm::Misc1::SHUTDOWN)) {
+                    throw Exit{ExitCode::SHUTDOWN};
+                }
+                throw Stop{OutcomeKind::SHUTDOWN};
+            }
+            if (combined == Combined::DOUBLE_FAULT) {
+                feature(761);
+                e = fault(Vector::DF, 0);
+                if ((control.intercept_exceptions >> 8 & 1) != 0) {
+                    throw intercept_of(e);
+                }
+                event = event_of(e, rip, insn_next_rip);
+            }
+        }
+        try {
+            deliver(event);
+            return;
+        } catch (const Exception& next) {
+            e = next;
+        }
+    }
+}
+
+uint64_t Cpu::exit_int_info() const {
+    if (!delivering) {
+        return 0;
+    }
+    uint64_t info = horos::svm::make_event(delivering->type, delivering->vector);
+    if (delivering->has_error) {
+        info = horos::svm::make_event(delivering->type, delivering->vector, delivering->error);
+    }
+    return info;
+}
+
+void Cpu::deliver(const Event& event) {
+    if (profile.cet && (cr4 & x86::cr4::CET) != 0) {
+        throw Open{"event delivery with shadow stacks is not modelled"};
+    }
+    delivering = event;
+    if (real()) {
+        deliver_real(event);
+    } else if (long_mode()) {
+        deliver_long(event);
+    } else {
+        deliver_protected(event);
+    }
+    delivering.reset();
+    shadow = false;
+    waiting = false;
+    rflags &= ~x86::rflags::RF;
+    feature(780 + static_cast<unsigned>(event.type));
+}
+
+// §15.20: unconditionally, before the first instruction, without an intercept check.
+void Cpu::inject() {
+    namespace ev = horos::svm::event;
+    const uint64_t inj = control.event_inj;
+    if ((inj & ev::VALID) == 0) {
+        return;
+    }
+    Event event;
+    event.type = static_cast<EventType>((inj & ev::TYPE) >> ev::TYPE_SHIFT);
+    event.vector = event.type == EventType::NMI ? 2 : static_cast<uint8_t>(inj & ev::VECTOR);
+    event.has_error = (inj & ev::ERROR_CODE_VALID) != 0;
+    event.error = static_cast<uint32_t>(inj >> ev::ERROR_CODE_SHIFT);
+    event.return_rip = rip;
+    const bool exception = event.type == EventType::EXCEPTION;
+    const bool like_trap = exception && (event.vector == 3 || event.vector == 4);
+    if (event.type == EventType::SOFTWARE_INTERRUPT || like_trap) {
+        event.checks_dpl = true;
+        insn_next_rip = control.next_rip;
+        if (has(x86::cpuid::SVM_EDX_NRIPS) && event.type == EventType::SOFTWARE_INTERRUPT) {
+            event.return_rip = control.next_rip;
+        } else {
+            event.return_rip_known = 0; // whether nRIP or RIP is pushed is not said
+        }
+    }
+    if (event.has_error && event.type != EventType::EXCEPTION) {
+        throw Open{"EVENTINJ with an error code for an event that is no exception"};
+    }
+    result.event_delivered = true;
+    try {
+        deliver(event);
+    } catch (const Exception& secondary) {
+        raise(secondary);
+    }
+}
+
+// ---- real mode (§8.6) ----
+
+void Cpu::deliver_real(const Event& event) {
+    const uint64_t entry = event.vector * 4ull;
+    if (entry + 3 > idtr.limit) {
+        // The double fault of a too short IVT.
+        throw fault(Vector::GP, 0);
+    }
+    const uint64_t target = read_linear((idtr.base + entry) & 0xffffffffull, 4);
+    const std::array<Masked, 16> saved = gpr;
+    try {
+        push({flags_value(), ~x86::rflags::RF}, 2);
+        push({sreg(SegReg::CS).selector, ~0ull}, 2);
+        push({event.return_rip, event.return_rip_known}, 2);
+    } catch (...) {
+        gpr = saved;
+        throw;
+    }
+    Segment& cs = sreg(SegReg::CS);
+    cs.selector = static_cast<uint16_t>(target >> 16);
+    cs.base = static_cast<uint64_t>(cs.selector) << 4;
+    rip = target & 0xffff;
+    rflags &= ~(x86::rflags::IF | x86::rflags::TF | x86::rflags::AC);
+}
+
+// ---- gates and descriptors ----
+
+namespace {
+
+struct Descriptor {
+    uint64_t low = 0;
+    uint16_t attributes() const {
+        return static_cast<uint16_t>(((low >> 40) & 0xff) | ((low >> 44) & 0xf00));
+    }
+    unsigned dpl() const { return (attributes() & seg_bits::DPL_MASK) >> seg_bits::DPL_SHIFT; }
+    bool present() const { return (attributes() & seg_bits::P) != 0; }
+    bool code() const {
+        return (attributes() & (seg_bits::S | seg_bits::CODE)) == (seg_bits::S | seg_bits::CODE);
+    }
+    bool conforming() const { return (attributes() & seg_bits::CONFORMING) != 0; }
+    Segment expand(uint16_t selector) const {
+        Segment s{};
+        s.selector = selector;
+        s.attributes = attributes();
+        s.base = ((low >> 16) & 0xffffff) | ((low >> 32) & 0xff000000);
+        const uint32_t limit = static_cast<uint32_t>((low & 0xffff) | ((low >> 32) & 0xf0000));
+        s.limit = (s.attributes & seg_bits::G) != 0 ? (limit << 12) | 0xfff : limit;
+        return s;
+    }
+};
+
+// Error code of a fault during delivery: the selector, with EXT unless an instruction asked.
+uint32_t selector_error(const Event& event, uint16_t selector) {
+    return (selector & 0xfffcu) |
+           (event.checks_dpl || event.type == EventType::SOFTWARE_INTERRUPT ? 0u : 1u);
+}
+uint32_t gate_error(const Event& event) {
+    return event.vector * 8u + 2u + (selector_error(event, 0) & 1);
+}
+
+Descriptor read_descriptor(Cpu& cpu, uint16_t selector, Vector on_error, uint32_t error) {
+    const Segment& table = (selector & 4) != 0 ? cpu.ldtr : cpu.gdtr;
+    const bool usable = (selector & 4) == 0 || (cpu.ldtr.attributes & seg_bits::P) != 0;
+    if (!usable || (selector | 7u) > table.limit) {
+        throw fault(on_error, error);
+    }
+    const uint64_t at = table.base + (selector & 0xfff8u);
+    return {cpu.read_linear(cpu.long_mode() ? at : at & 0xffffffffull, 8, true)};
+}
+
+// The handler's code segment (§8.9.3, §8.7.3).
+Descriptor handler_code(Cpu& cpu, const Event& event, uint16_t selector, bool wants_64bit) {
+    if ((selector & 0xfffc) == 0) {
+        throw fault(Vector::GP, selector_error(event, 0));
+    }
+    const uint32_t error = selector_error(event, selector);
+    const Descriptor code = read_descriptor(cpu, selector, Vector::GP, error);
+    if (!code.code() || code.dpl() > cpu.cpl) {
+        throw fault(Vector::GP, error);
+    }
+    const uint16_t width = code.attributes() & (seg_bits::L | seg_bits::DB);
+    if (wants_64bit && width != seg_bits::L) {
+        throw fault(Vector::GP, error);
+    }
+    if (!code.present()) {
+        throw fault(Vector::NP, error);
+    }
+    return code;
+}
+
+// Runs `body` at another privilege level; undone if it throws.
+template <class Body>
+void at_cpl(Cpu& cpu, uint8_t level, Body body) {
+    const uint8_t old = cpu.cpl;
+    cpu.cpl = level;
+    try {
+        body();
+    } catch (...) {
+        cpu.cpl = old;
+        throw;
+    }
+}
+
+} // namespace
+
+// ---- long mode (§8.9) ----
+
+void Cpu::deliver_long(const Event& event) {
+    const uint64_t entry = event.vector * 16ull;
+    if (entry + 15 > idtr.limit) {
+        throw fault(Vector::GP, gate_error(event));
+    }
+    const uint64_t low = read_linear(canonicalize(idtr.base + entry), 8, true);
+    const uint64_t high = read_linear(canonicalize(idtr.base + entry + 8), 8, true);
+    const unsigned type = (low >> 40) & 0x1f;
+    if (type != 0xe && type != 0xf) {
+        throw fault(Vector::GP, gate_error(event));
+    }
+    if (event.checks_dpl && ((low >> 45) & 3) < cpl) {
+        throw fault(Vector::GP, gate_error(event));
+    }
+    if ((low >> 47 & 1) == 0) {
+        throw fault(Vector::NP, gate_error(event));
+    }
+    const auto selector = static_cast<uint16_t>(low >> 16);
+    const Descriptor code = handler_code(*this, event, selector, true);
+    const uint8_t new_cpl = code.conforming() ? cpl : static_cast<uint8_t>(code.dpl());
+    const unsigned ist = (low >> 32) & 7;
+    const uint64_t old_rsp = gpr_value(Gpr::RSP);
+    uint64_t rsp = code64() ? old_rsp : old_rsp & 0xffffffffull;
+    const bool from_tss = ist != 0 || new_cpl != cpl;
+    if (from_tss) {
+        const uint64_t offset = ist != 0 ? 0x24 + (ist - 1) * 8ull : 4 + new_cpl * 8ull;
+        if (offset + 7 > tr.limit) {
+            throw fault(Vector::TS, selector_error(event, tr.selector));
+        }
+        rsp = read_linear(canonicalize(tr.base + offset), 8, true);
+        if (!canonical(rsp)) {
+            throw fault(Vector::SS, 0);
+        }
+    }
+    rsp &= ~0xfull;
+    const uint64_t target = ((low & 0xffff) | ((low >> 32) & 0xffff0000)) | (high << 32);
+    const uint64_t flags = flags_value();
+    const struct {
+        uint64_t value;
+        uint64_t known;
+    } frame[] = {{sreg(SegReg::SS).selector, ~0ull},
+                 {old_rsp, ~0ull},
+                 {flags, ~x86::rflags::RF},
+                 {sreg(SegReg::CS).selector, ~0ull},
+                 {event.return_rip, event.return_rip_known},
+                 {event.error, ~0ull}};
+    const size_t count = event.has_error ? 6 : 5;
+    at_cpl(*this, new_cpl, [&] {
+        for (size_t i = 0; i < count; ++i) {
+            const uint64_t at = rsp - 8 * (i + 1);
+            if (!canonical(at)) {
+                throw fault(Vector::SS, 0);
+            }
+            write_linear(at, frame[i].value, 8, frame[i].known);
+        }
+        if (!canonical(target)) {
+            throw fault(Vector::GP, 0);
+        }
+    });
+    if (from_tss && ist == 0) {
+        Segment& ss = sreg(SegReg::SS);
+        ss = Segment{};
+        ss.selector = new_cpl;
+    }
+    sreg(SegReg::CS) = code.expand(static_cast<uint16_t>((selector & 0xfffc) | new_cpl));
+    gpr[static_cast<size_t>(Gpr::RSP)] = {rsp - 8 * count, ~0ull};
+    rip = target;
+    rflags &= ~(x86::rflags::TF | x86::rflags::NT | x86::rflags::VM);
+    if (type == 0xe) {
+        rflags &= ~x86::rflags::IF;
+    }
+}
+
+// ---- legacy protected mode (§8.7) ----
+
+namespace {
+
+// A task gate: the intercept comes after the TSS was checked (§15.14.1).
+[[noreturn]] void task_gate(Cpu& cpu, const Event& event, uint16_t selector) {
+    const uint32_t error = selector_error(event, selector);
+    if ((selector & 4) != 0) {
+        throw fault(Vector::GP, error);
+    }
+    const Descriptor tss = read_descriptor(cpu, selector, Vector::GP, error);
+    const unsigned type = tss.attributes() & 0x1f;
+    if (type != 1 && type != seg_bits::TYPE_TSS_AVAILABLE) {
+        throw fault(Vector::GP, error);
+    }
+    if (!tss.present()) {
+        throw fault(Vector::NP, error);
+    }
+    if (!cpu.intercepted(horos::svm::Misc1::TASK_SWITCH)) {
+        throw Open{"a task switch that is not intercepted is not modelled"};
+    }
+    namespace ts = horos::svm::task_switch;
+    Exit exit{ExitCode::TASK_SWITCH};
+    exit.info1 = {selector, 0xffff};
+    exit.info2 = {(event.has_error ? ts::HAS_ERROR_CODE | event.error : 0),
+                  ts::IRET | ts::FAR_JUMP | ts::HAS_ERROR_CODE |
+                      (event.has_error ? ts::ERROR_CODE : 0)};
+    throw exit;
+}
+
+struct StackFrame {
+    Masked values[6];
+    unsigned count = 0;
+    void add(uint64_t value, uint64_t known = ~0ull) { values[count++] = {value, known}; }
+};
+
+} // namespace
+
+void Cpu::deliver_protected(const Event& event) {
+    const uint64_t entry = event.vector * 8ull;
+    if (entry + 7 > idtr.limit) {
+        throw fault(Vector::GP, gate_error(event));
+    }
+    const uint64_t gate = read_linear((idtr.base + entry) & 0xffffffffull, 8, true);
+    const unsigned type = (gate >> 40) & 0x1f;
+    const bool task = type == 5;
+    if (!task && type != 6 && type != 7 && type != 0xe && type != 0xf) {
+        throw fault(Vector::GP, gate_error(event));
+    }
+    if (event.checks_dpl && ((gate >> 45) & 3) < cpl) {
+        throw fault(Vector::GP, gate_error(event));
+    }
+    if ((gate >> 47 & 1) == 0) {
+        throw fault(Vector::NP, gate_error(event));
+    }
+    const auto selector = static_cast<uint16_t>(gate >> 16);
+    if (task) {
+        task_gate(*this, event, selector);
+    }
+    if (v86()) {
+        throw Open{"event delivery from virtual-8086 mode is not modelled"};
+    }
+    const unsigned size = (type & 8) != 0 ? 4 : 2;
+    const Descriptor code = handler_code(*this, event, selector, false);
+    const uint8_t new_cpl = code.conforming() ? cpl : static_cast<uint8_t>(code.dpl());
+    if (new_cpl != cpl) {
+        throw Open{"a change of privilege level in legacy event delivery is not modelled"};
+    }
+    StackFrame frame;
+    frame.add(flags_value(), ~x86::rflags::RF);
+    frame.add(sreg(SegReg::CS).selector);
+    frame.add(event.return_rip, event.return_rip_known);
+    if (event.has_error) {
+        frame.add(event.error);
+    }
+    const uint64_t target =
+        size == 4 ? (gate & 0xffff) | ((gate >> 32) & 0xffff0000) : gate & 0xffff;
+    const std::array<Masked, 16> saved = gpr;
+    try {
+        for (unsigned i = 0; i < frame.count; ++i) {
+            push(frame.values[i], size);
+        }
+        if (target > code.expand(selector).limit) {
+            throw fault(Vector::GP, selector_error(event, 0));
+        }
+    } catch (...) {
+        gpr = saved;
+        throw;
+    }
+    sreg(SegReg::CS) = code.expand(static_cast<uint16_t>((selector & 0xfffc) | cpl));
+    rip = target;
+    rflags &= ~(x86::rflags::TF | x86::rflags::NT | x86::rflags::VM);
+    if ((type & 1) == 0) {
+        rflags &= ~x86::rflags::IF;
+    }
+}
+
+} // namespace horos::model::svm::guest

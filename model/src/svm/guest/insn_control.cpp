@@ -1,0 +1,336 @@
+// Control and debug registers: MOV CRn, MOV DRn, LMSW, SMSW, CLTS (APM vol. 2 rev. 3.42 §15.8.1,
+// table 15-7; §3.1).
+#include "guest/sensitive.hpp"
+
+namespace horos::model::svm::guest {
+
+namespace {
+
+using horos::svm::Misc1;
+using horos::svm::Misc2;
+namespace c0 = x86::cr0;
+namespace c4 = x86::cr4;
+
+bool cr_read_intercepted(const Cpu& cpu, unsigned n) {
+    return (cpu.control.intercept_cr & horos::svm::intercept_read(n)) != 0;
+}
+bool cr_write_intercepted(const Cpu& cpu, unsigned n) {
+    return (cpu.control.intercept_cr & horos::svm::intercept_write(n)) != 0;
+}
+
+// EXITINFO1 of a MOV CR (table 15-2), or of LMSW, SMSW and CLTS (all clear).
+Masked mov_info(const Cpu& cpu, int gpr) {
+    if (!cpu.has(x86::cpuid::SVM_EDX_DECODE_ASSISTS)) {
+        return {0, 0};
+    }
+    if (gpr < 0) {
+        return {0, horos::svm::CR_EXIT_MOV};
+    }
+    return {horos::svm::CR_EXIT_MOV | static_cast<uint64_t>(gpr), ~0ull};
+}
+
+// What MOV CR0 refuses (vol. 2 §3.1.1; vol. 3 "MOV CRn").
+void check_cr0(const Cpu& cpu, uint64_t value) {
+    const bool pg = (value & c0::PG) != 0;
+    const bool pg_rises = pg && (cpu.cr0 & c0::PG) == 0;
+    const bool lme = (cpu.efer & x86::efer::LME) != 0;
+    const bool cs_l = (cpu.sreg(SegReg::CS).attributes & x86::seg::L) != 0;
+    if ((value & c0::MBZ_HIGH) != 0 || (pg && (value & c0::PE) == 0) ||
+        ((value & c0::NW) != 0 && (value & c0::CD) == 0) ||
+        (pg_rises && lme && ((cpu.cr4 & c4::PAE) == 0 || cs_l)) ||
+        (!pg && (cpu.code64() || (cpu.cr4 & c4::PCIDE) != 0)) ||
+        ((value & c0::WP) == 0 && (cpu.cr4 & c4::CET) != 0)) {
+        gp0();
+    }
+}
+void check_cr3(const Cpu& cpu, uint64_t value) {
+    if (!cpu.long_mode()) {
+        return;
+    }
+    const bool no_flush_bit = (cpu.cr4 & c4::PCIDE) != 0;
+    const uint64_t above = 0xfff0000000000000ull & ~(no_flush_bit ? x86::cr3::NO_INVALIDATE : 0);
+    if ((value & above) != 0) {
+        gp0();
+    }
+    if ((value & x86::cr3::ADDR_4K_MASK) >= cpu.profile.physical_limit() && !cpu.choices.flip()) {
+        gp0(); // §5.3.2 asks software to keep them clear; most parts check
+    }
+}
+void check_cr4(const Cpu& cpu, uint64_t value) {
+    const uint64_t changes = value ^ cpu.cr4;
+    const bool pcide_rises = (changes & value & c4::PCIDE) != 0;
+    if ((value & ~cpu.profile.cr4_defined) != 0 ||
+        (cpu.long_mode() && ((value & c4::PAE) == 0 || (changes & c4::LA57) != 0)) ||
+        (pcide_rises && (!cpu.long_mode() || (cpu.cr3 & 0xfff) != 0)) ||
+        ((value & c4::CET) != 0 && (cpu.cr0 & c0::WP) == 0)) {
+        gp0();
+    }
+}
+
+// Legacy PAE without nested paging: the PDPEs are read when CR3 is loaded or paging starts, and
+// faults come after the intercept (table 15-7).
+void load_pdpes(Cpu& cpu, uint64_t new_cr0, uint64_t new_cr3, uint64_t new_cr4) {
+    if (cpu.nested_paging() || paging_mode(new_cr0, new_cr4, cpu.efer) != PagingMode::PAE) {
+        return;
+    }
+    const uint64_t beyond = ~(cpu.profile.physical_limit() - 1) & x86::pte::ADDR;
+    for (unsigned i = 0; i < 4; ++i) {
+        const uint64_t at = (new_cr3 & x86::cr3::ADDR_PAE_MASK) + 8 * i;
+        const uint64_t entry = cpu.memory.read_number(at, 8);
+        if ((entry & x86::pte::P) != 0 && (entry & (0xfff00000000001e6ull | beyond)) != 0) {
+            gp0();
+        }
+    }
+}
+
+void commit_cr0(Cpu& cpu, uint64_t value) {
+    value |= c0::ET;
+    const bool starts = (~cpu.cr0 & value & c0::PG) != 0;
+    if (starts && (cpu.efer & x86::efer::LME) == 0) {
+        load_pdpes(cpu, value, cpu.cr3, cpu.cr4);
+    }
+    if (((value ^ cpu.cr0) & ~c0::DEFINED & 0xffffffffull) != 0) {
+        throw Open{"reserved bits of CR0 that parts hold or drop"};
+    }
+    if (((value ^ cpu.cr0) & c0::PE) != 0) {
+        throw Open{"a switch between real and protected mode is not followed"};
+    }
+    const bool long_mode = (value & c0::PG) != 0 && (cpu.efer & x86::efer::LME) != 0;
+    cpu.cr0 = value;
+    cpu.efer = long_mode ? cpu.efer | x86::efer::LMA : cpu.efer & ~x86::efer::LMA;
+}
+
+void trap_after_write(const Cpu& cpu, unsigned n) {
+    if ((cpu.control.intercept_misc2 >> (16 + n) & 1) != 0) {
+        throw Open{"CR write traps are for SEV-ES guests"};
+    }
+}
+
+void write_cr8(Cpu& cpu, uint64_t value) {
+    namespace ic = horos::svm::int_ctl;
+    cpu.int_ctl = (cpu.int_ctl & ~ic::V_TPR) | static_cast<uint32_t>(value & 0xf);
+    if ((cpu.control.int_ctl & ic::V_INTR_MASKING) == 0) {
+        cpu.apic_tpr = {value & 0xf, ~0ull}; // both (§15.21.2)
+        if (cpu.intr_pending) {
+            throw Open{"a physical interrupt pends while the guest moves the physical TPR"};
+        }
+    }
+}
+Masked read_cr8(const Cpu& cpu) {
+    namespace ic = horos::svm::int_ctl;
+    const bool masking = (cpu.control.int_ctl & ic::V_INTR_MASKING) != 0;
+    return masking ? Masked{cpu.int_ctl & ic::V_TPR_PRIO, ~0ull}
+                   : Masked{cpu.apic_tpr.value, cpu.apic_tpr.known | ~0xfull};
+}
+
+void write_cr(Cpu& cpu, const Insn& insn, unsigned n, uint64_t value, int gpr) {
+    if (n == 0) {
+        check_cr0(cpu, value);
+    } else if (n == 3) {
+        check_cr3(cpu, value);
+    } else if (n == 4) {
+        check_cr4(cpu, value);
+    } else if (n == 8 && value > 0xf) {
+        gp0();
+    }
+    if (cr_write_intercepted(cpu, n)) {
+        exit_instruction(cpu, horos::svm::exit_code(ExitCode::CR0_WRITE, n), mov_info(cpu, gpr));
+    }
+    const bool other_bits = ((value ^ cpu.cr0) & ~(c0::TS | c0::MP | c0::ET)) != 0;
+    if (n == 0 && cpu.intercepted(Misc1::CR0_SEL_WRITE) && other_bits) {
+        exit_instruction(cpu, ExitCode::CR0_SEL_WRITE, mov_info(cpu, gpr));
+    }
+    trap_after_write(cpu, n);
+    switch (n) {
+    case 0:
+        commit_cr0(cpu, value);
+        break;
+    case 2:
+        cpu.cr2 = value;
+        break;
+    case 3:
+        load_pdpes(cpu, cpu.cr0, value, cpu.cr4);
+        cpu.cr3 = value & ~x86::cr3::NO_INVALIDATE;
+        cpu.tables_written = cpu.tables_written && (value >> 63) != 0;
+        break;
+    case 4:
+        load_pdpes(cpu, cpu.cr0, cpu.cr3, value);
+        cpu.cr4 = value;
+        break;
+    default:
+        write_cr8(cpu, value);
+    }
+    advance(cpu, insn);
+}
+
+void read_cr(Cpu& cpu, const Insn& insn, unsigned n) {
+    const ZydisDecodedOperand& to = insn.operands[0];
+    if (cr_read_intercepted(cpu, n)) {
+        exit_instruction(cpu, horos::svm::exit_code(ExitCode::CR0_READ, n),
+                         mov_info(cpu, ZydisRegisterGetId(to.reg.value)));
+    }
+    const uint64_t values[] = {cpu.cr0, 0, cpu.cr2, cpu.cr3, cpu.cr4};
+    cpu.write_reg(to.reg.value, n == 8 ? read_cr8(cpu) : Masked{values[n], ~0ull});
+    advance(cpu, insn);
+}
+
+// ---- debug registers ----
+
+unsigned checked_dr(Cpu& cpu, unsigned n) {
+    if (n > 7) {
+        ud();
+    }
+    if (n == 4 || n == 5) {
+        if ((cpu.cr4 & c4::DE) != 0) {
+            ud();
+        }
+    }
+    if (cpu.cpl != 0) {
+        gp0();
+    }
+    if ((cpu.dr7 & x86::dr7::GD) != 0) {
+        cpu.dr6 |= x86::dr6::BD;
+        cpu.dr7 &= ~x86::dr7::GD;
+        throw fault(x86::Vector::DB);
+    }
+    return n;
+}
+// An alias (DR4, DR5) may check its own bit or the one of the register it names.
+bool dr_intercepted(Cpu& cpu, unsigned n, bool write, unsigned& code) {
+    const auto bit = [&](unsigned r) {
+        return (cpu.control.intercept_dr &
+                (write ? horos::svm::intercept_write(r) : horos::svm::intercept_read(r))) != 0;
+    };
+    code = n;
+    if ((n == 4 || n == 5) && bit(n) != bit(n + 2)) {
+        throw Open{"which intercept bit an alias of DR6 or DR7 checks"};
+    }
+    if ((n == 4 || n == 5) && bit(n)) {
+        code = cpu.choices.flip() ? n + 2 : n;
+    }
+    return bit(n);
+}
+Masked dr_info(const Cpu& cpu, int gpr) {
+    return cpu.has(x86::cpuid::SVM_EDX_DECODE_ASSISTS) ? Masked{static_cast<uint64_t>(gpr), ~0ull}
+                                                       : Masked{0, 0};
+}
+
+uint64_t read_dr_value(const Cpu& cpu, unsigned n) {
+    if (n < 4) {
+        return cpu.dr[n];
+    }
+    return n == 4 || n == 6 ? cpu.dr6 : cpu.dr7;
+}
+uint64_t read_dr_known(unsigned n) {
+    return n < 4 ? ~0ull : n == 4 || n == 6 ? 0xe00full : 0xffff23ffull;
+}
+
+void move_dr(Cpu& cpu, const Insn& insn, bool write, unsigned n, ZydisRegister gpr) {
+    checked_dr(cpu, n);
+    const uint64_t value = write ? cpu.reg_value(gpr) : 0;
+    if (write && n >= 4 && (value >> 32) != 0) {
+        gp0();
+    }
+    unsigned code = n;
+    if (dr_intercepted(cpu, n, write, code)) {
+        exit_instruction(
+            cpu, horos::svm::exit_code(write ? ExitCode::DR0_WRITE : ExitCode::DR0_READ, code),
+            dr_info(cpu, ZydisRegisterGetId(gpr)));
+    }
+    if (!write) {
+        cpu.write_reg(gpr, {read_dr_value(cpu, n), read_dr_known(n)});
+    } else if (n < 4) {
+        cpu.dr[n] = value;
+    } else if (n == 4 || n == 6) {
+        cpu.dr6 = value;
+    } else {
+        cpu.dr7 = value | x86::dr7::ONE;
+    }
+    advance(cpu, insn);
+}
+
+// MOV to and from CRn and DRn share their mnemonic with the plain MOV: see execute_basic().
+void lmsw(Cpu& cpu, const Insn& insn) {
+    need_cpl0(cpu, insn);
+    if (cr_write_intercepted(cpu, 0)) {
+        exit_instruction(cpu, ExitCode::CR0_WRITE, mov_info(cpu, -1));
+    }
+    if (cpu.intercepted(Misc1::CR0_SEL_WRITE)) { // whatever is written (table 15-7)
+        exit_instruction(cpu, ExitCode::CR0_SEL_WRITE, mov_info(cpu, -1));
+    }
+    const uint64_t source = cpu.known_value(cpu.read_operand(insn.operands[0]));
+    trap_after_write(cpu, 0);
+    constexpr uint64_t LOW = c0::PE | c0::MP | c0::EM | c0::TS;
+    commit_cr0(cpu, (cpu.cr0 & ~(LOW & ~c0::PE)) | (source & LOW));
+    advance(cpu, insn);
+}
+void smsw(Cpu& cpu, const Insn& insn) {
+    if ((cpu.cr4 & c4::UMIP) != 0 && cpu.cpl == 3) {
+        gp0();
+    }
+    if (cr_read_intercepted(cpu, 0)) {
+        exit_instruction(cpu, ExitCode::CR0_READ, mov_info(cpu, -1));
+    }
+    cpu.write_operand(insn.operands[0], {cpu.cr0, ~0ull});
+    advance(cpu, insn);
+}
+void clts(Cpu& cpu, const Insn& insn) {
+    need_cpl0(cpu, insn);
+    if (cr_write_intercepted(cpu, 0)) {
+        exit_instruction(cpu, ExitCode::CR0_WRITE, mov_info(cpu, -1));
+    }
+    trap_after_write(cpu, 0);
+    cpu.cr0 &= ~c0::TS;
+    advance(cpu, insn);
+}
+
+unsigned cr_number(Cpu& cpu, ZydisRegister reg) {
+    const auto n = static_cast<unsigned>(reg - ZYDIS_REGISTER_CR0);
+    if (n != 0 && n != 2 && n != 3 && n != 4 && n != 8) {
+        ud();
+    }
+    if (cpu.cpl != 0) {
+        gp0();
+    }
+    return n;
+}
+
+constexpr SensitiveRow ROWS[] = {
+    {ZYDIS_MNEMONIC_LMSW, no_checks, {}, ExitCode::CR0_WRITE, nullptr, lmsw},
+    {ZYDIS_MNEMONIC_SMSW, no_checks, {}, ExitCode::CR0_READ, nullptr, smsw},
+    {ZYDIS_MNEMONIC_CLTS, no_checks, {}, ExitCode::CR0_WRITE, nullptr, clts},
+};
+
+} // namespace
+
+std::span<const SensitiveRow> control_rows() { return ROWS; }
+
+// Declared in basic.hpp: true if the MOV names a control or debug register and was executed.
+bool execute_mov_control(Cpu& cpu, const Insn& insn) {
+    const ZydisRegister to = insn.operands[0].reg.value;
+    const ZydisRegister from = insn.operands[1].reg.value;
+    const auto kind = [](const ZydisDecodedOperand& o) {
+        return o.type == ZYDIS_OPERAND_TYPE_REGISTER ? ZydisRegisterGetClass(o.reg.value)
+                                                     : ZYDIS_REGCLASS_INVALID;
+    };
+    const ZydisRegisterClass to_kind = kind(insn.operands[0]);
+    const ZydisRegisterClass from_kind = kind(insn.operands[1]);
+    if (to_kind == ZYDIS_REGCLASS_CONTROL) {
+        const unsigned n = cr_number(cpu, to);
+        cpu.feature(820 + n);
+        write_cr(cpu, insn, n, cpu.reg_value(from), ZydisRegisterGetId(from));
+    } else if (from_kind == ZYDIS_REGCLASS_CONTROL) {
+        const unsigned n = cr_number(cpu, from);
+        cpu.feature(830 + n);
+        read_cr(cpu, insn, n);
+    } else if (to_kind == ZYDIS_REGCLASS_DEBUG) {
+        move_dr(cpu, insn, true, static_cast<unsigned>(to - ZYDIS_REGISTER_DR0), from);
+    } else if (from_kind == ZYDIS_REGCLASS_DEBUG) {
+        move_dr(cpu, insn, false, static_cast<unsigned>(from - ZYDIS_REGISTER_DR0), to);
+    } else {
+        return false;
+    }
+    return true;
+}
+
+} // namespace horos::model::svm::guest

@@ -1,0 +1,107 @@
+// SGDT, SIDT, LGDT, LIDT, SLDT, STR, LLDT, LTR (APM vol. 2 rev. 3.42 table 15-7: the intercept
+// comes after #UD and #GP, before any memory access).
+#include "guest/sensitive.hpp"
+
+namespace horos::model::svm::guest {
+
+namespace {
+
+using horos::svm::Misc1;
+
+void umip_checks(Cpu& cpu, const Insn&) {
+    if ((cpu.cr4 & x86::cr4::UMIP) != 0 && cpu.cpl == 3) {
+        gp0();
+    }
+}
+void selector_mode(Cpu& cpu) {
+    if (!cpu.protected_mode() || cpu.v86()) {
+        ud();
+    }
+}
+void store_selector_checks(Cpu& cpu, const Insn& insn) {
+    selector_mode(cpu);
+    umip_checks(cpu, insn);
+}
+void load_selector_checks(Cpu& cpu, const Insn& insn) {
+    selector_mode(cpu);
+    need_cpl0(cpu, insn);
+}
+
+void store_table(Cpu& cpu, const Insn& insn, const Segment& table) {
+    const SegReg r = cpu.segment_of(insn.operands[0]);
+    const uint64_t offset = cpu.effective_offset(insn.operands[0]);
+    const unsigned base_bytes = cpu.code64() ? 8 : 4;
+    // The upper byte of the base with a 16-bit operand differs between parts.
+    const bool short_form = !cpu.code64() && insn.operand_bits() == 16;
+    const uint64_t known = short_form ? 0x00ffffffull : ~0ull;
+    cpu.linear(r, offset, 2 + base_bytes, Access::WRITE);
+    cpu.write(r, offset, {table.limit & 0xffff, ~0ull}, 2);
+    cpu.write(r, offset + 2, {table.base, known}, base_bytes);
+    advance(cpu, insn);
+}
+void load_table(Cpu& cpu, const Insn& insn, Segment& table) {
+    const SegReg r = cpu.segment_of(insn.operands[0]);
+    const uint64_t offset = cpu.effective_offset(insn.operands[0]);
+    const unsigned base_bytes = cpu.code64() ? 8 : 4;
+    const uint64_t limit = cpu.known_value(cpu.read(r, offset, 2));
+    uint64_t base = cpu.known_value(cpu.read(r, offset + 2, base_bytes));
+    if (!cpu.code64() && insn.operand_bits() == 16) {
+        base &= 0xffffff;
+    }
+    if (cpu.code64() && !cpu.canonical(base)) {
+        gp0();
+    }
+    table.limit = static_cast<uint32_t>(limit);
+    table.base = base;
+    advance(cpu, insn);
+}
+void sgdt(Cpu& cpu, const Insn& insn) { store_table(cpu, insn, cpu.gdtr); }
+void sidt(Cpu& cpu, const Insn& insn) { store_table(cpu, insn, cpu.idtr); }
+void lgdt(Cpu& cpu, const Insn& insn) { load_table(cpu, insn, cpu.gdtr); }
+void lidt(Cpu& cpu, const Insn& insn) { load_table(cpu, insn, cpu.idtr); }
+
+void store_selector(Cpu& cpu, const Insn& insn, uint16_t selector) {
+    cpu.write_operand(insn.operands[0], {selector, ~0ull});
+    advance(cpu, insn);
+}
+void sldt(Cpu& cpu, const Insn& insn) { store_selector(cpu, insn, cpu.ldtr.selector); }
+void str(Cpu& cpu, const Insn& insn) { store_selector(cpu, insn, cpu.tr.selector); }
+void lldt(Cpu& cpu, const Insn& insn) {
+    const auto selector =
+        static_cast<uint16_t>(cpu.known_value(cpu.read_operand(insn.operands[0])));
+    if ((selector & 0xfffc) != 0) {
+        throw Open{"LLDT of a selector that is not null is not modelled"};
+    }
+    cpu.ldtr.selector = selector;
+    cpu.ldtr.attributes &= static_cast<uint16_t>(~x86::seg::P);
+    advance(cpu, insn);
+}
+void ltr(Cpu& cpu, const Insn& insn) {
+    const auto selector =
+        static_cast<uint16_t>(cpu.known_value(cpu.read_operand(insn.operands[0])));
+    if ((selector & 0xfffc) == 0) {
+        gp0();
+    }
+    throw Open{"LTR of a selector that is not null is not modelled"};
+}
+
+constexpr SensitiveRow ROWS[] = {
+    {ZYDIS_MNEMONIC_SGDT, umip_checks, at(Misc1::GDTR_READ), ExitCode::GDTR_READ, nullptr, sgdt},
+    {ZYDIS_MNEMONIC_SIDT, umip_checks, at(Misc1::IDTR_READ), ExitCode::IDTR_READ, nullptr, sidt},
+    {ZYDIS_MNEMONIC_LGDT, need_cpl0, at(Misc1::GDTR_WRITE), ExitCode::GDTR_WRITE, nullptr, lgdt},
+    {ZYDIS_MNEMONIC_LIDT, need_cpl0, at(Misc1::IDTR_WRITE), ExitCode::IDTR_WRITE, nullptr, lidt},
+    {ZYDIS_MNEMONIC_SLDT, store_selector_checks, at(Misc1::LDTR_READ), ExitCode::LDTR_READ, nullptr,
+     sldt},
+    {ZYDIS_MNEMONIC_STR, store_selector_checks, at(Misc1::TR_READ), ExitCode::TR_READ, nullptr,
+     str},
+    {ZYDIS_MNEMONIC_LLDT, load_selector_checks, at(Misc1::LDTR_WRITE), ExitCode::LDTR_WRITE,
+     nullptr, lldt},
+    {ZYDIS_MNEMONIC_LTR, load_selector_checks, at(Misc1::TR_WRITE), ExitCode::TR_WRITE, nullptr,
+     ltr},
+};
+
+} // namespace
+
+std::span<const SensitiveRow> descriptor_rows() { return ROWS; }
+
+} // namespace horos::model::svm::guest

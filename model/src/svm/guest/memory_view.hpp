@@ -1,0 +1,27 @@
+// System-physical memory as the guest sees it: the caller's, with what was written on top.
+#pragma once
+
+#include "guest/stops.hpp"
+#include "horos/model/svm/machine.hpp"
+
+namespace horos::model::svm::guest {
+
+class MemoryView {
+public:
+    explicit MemoryView(const Memory& base) : base_(base) {}
+
+    // Throws Open if the caller does not know the memory or its content is not defined.
+    void read(uint64_t address, std::span<uint8_t> to) const;
+    uint64_t read_number(uint64_t address, unsigned bytes) const;
+    void write(uint64_t address, uint64_t value, unsigned bytes, uint64_t known = ~0ull);
+    // Makes bits of a byte that was perhaps written undefined.
+    void blur(uint64_t address, uint8_t bits);
+    const std::vector<MemoryWrite>& writes() const { return writes_; }
+
+private:
+    MemoryWrite* find(uint64_t address);
+    const Memory& base_;
+    std::vector<MemoryWrite> writes_;
+};
+
+} // namespace horos::model::svm::guest

@@ -1,0 +1,143 @@
+// The guest's instruction loop.
+#include "guest/cpu.hpp"
+
+#include <fmt/core.h>
+
+namespace horos::model::svm::guest {
+
+namespace {
+
+namespace ic = horos::svm::int_ctl;
+
+struct Registers {
+    std::array<Masked, 16> gpr;
+    std::array<Segment, 6> seg;
+    uint64_t rip, rflags, rflags_known;
+    uint8_t cpl;
+};
+Registers snapshot(const Cpu& cpu) {
+    return {cpu.gpr, cpu.seg, cpu.rip, cpu.rflags, cpu.rflags_known, cpu.cpl};
+}
+void restore(Cpu& cpu, const Registers& r) {
+    cpu.gpr = r.gpr;
+    cpu.seg = r.seg;
+    cpu.rip = r.rip;
+    cpu.rflags = r.rflags;
+    cpu.rflags_known = r.rflags_known;
+    cpu.cpl = r.cpl;
+}
+
+// States that VMRUN accepts and whose guest behaviour the manual leaves open, or features that
+// the model does not follow.
+void refuse_open_states(const Cpu& cpu) {
+    const Machine& m = cpu.machine;
+    const bool lma = (cpu.efer & x86::efer::LMA) != 0;
+    const bool active = (cpu.efer & x86::efer::LME) != 0 && (cpu.cr0 & x86::cr0::PG) != 0;
+    if (lma != active) {
+        throw Open{"EFER.LMA does not match EFER.LME and CR0.PG: the mode is not defined"};
+    }
+    if (lma && (cpu.rflags & x86::rflags::VM) != 0) {
+        throw Open{"RFLAGS.VM in long mode"};
+    }
+    if ((cpu.cr4 & x86::cr4::PCIDE) != 0 && !lma) {
+        throw Open{"CR4.PCIDE outside long mode"};
+    }
+    if (!cpu.code64() && (cpu.rip >> 32) != 0) {
+        throw Open{"RIP above 4 GiB outside 64-bit mode"};
+    }
+    const bool page_faults_exit = (cpu.control.intercept_exceptions >> 14 & 1) != 0;
+    if (cpu.real() && (cpu.cr0 & x86::cr0::PG) != 0 && !page_faults_exit) {
+        throw Open{"paged real mode without the #PF intercept (§15.19)"};
+    }
+    if (cpu.has(x86::cpuid::SVM_EDX_AVIC) && (cpu.control.int_ctl & ic::AVIC_ENABLE) != 0) {
+        throw Open{"AVIC is not modelled"};
+    }
+    if (cpu.profile.sev && (m.host.syscfg >> 23 & 1) != 0 && (cpu.control.nested_ctl & 6) != 0) {
+        throw Open{"SEV guests are not modelled"};
+    }
+    if (!m.vmcb_cache_is_fresh && cpu.control.clean_bits != 0) {
+        throw Open{"clean bits with a VMCB that changed since the last VMRUN (§15.15.2)"};
+    }
+    const auto flush = static_cast<horos::svm::TlbControl>(cpu.control.tlb_control);
+    const bool flushed = flush == horos::svm::TlbControl::FLUSH_ALL ||
+                         (flush == horos::svm::TlbControl::FLUSH_GUEST &&
+                          cpu.has(x86::cpuid::SVM_EDX_FLUSH_BY_ASID));
+    if (!m.tlb_is_fresh && !flushed && ((cpu.cr0 & x86::cr0::PG) != 0 || cpu.nested_paging())) {
+        throw Open{"the TLB may hold stale translations (§15.16)"};
+    }
+}
+
+// Instruction breakpoints (§13.1.4); others are not followed.
+void breakpoints(Cpu& cpu) {
+    for (unsigned i = 0; i < 4; ++i) {
+        if ((cpu.dr7 >> (2 * i) & 3) == 0) {
+            continue;
+        }
+        if ((cpu.dr7 >> (16 + 4 * i) & 3) != 0) {
+            throw Open{"data and I/O breakpoints are not modelled"};
+        }
+        const uint64_t at = cpu.code64() ? cpu.rip : cpu.sreg(SegReg::CS).base + cpu.rip;
+        if (cpu.dr[i] == at && (cpu.rflags & x86::rflags::RF) == 0) {
+            cpu.dr6 |= 1ull << i;
+            throw fault(x86::Vector::DB);
+        }
+    }
+}
+
+} // namespace
+
+void Cpu::run() {
+    refuse_open_states(*this);
+    inject();
+    for (unsigned i = 0; i < machine.max_instructions; ++i) {
+        step();
+    }
+    throw Stop{OutcomeKind::RUNS_ON};
+}
+
+void Cpu::step() {
+    boundary();
+    if (waiting) {
+        throw Stop{OutcomeKind::HALTED};
+    }
+    const Registers before = snapshot(*this);
+    const bool single_step = (rflags & x86::rflags::TF) != 0;
+    std::optional<Exception> raised;
+    try {
+        insn_next_rip = rip;
+        breakpoints(*this);
+        const Insn insn = fetch();
+        insn_next_rip = insn.next_rip;
+        next_shadow = false;
+        execute(insn);
+        ++result.instructions;
+        rflags &= ~x86::rflags::RF;
+        shadow = next_shadow;
+        if (single_step) {
+            dr6 |= x86::dr6::BS;
+            raised = Exception{x86::Vector::DB};
+            raised->kind = Exception::Kind::TRAP;
+        }
+    } catch (const Exception& e) {
+        restore(*this, before);
+        raised = e;
+    } catch (const Exit&) {
+        restore(*this, before);
+        throw;
+    }
+    if (raised) {
+        raise(*raised);
+    }
+}
+
+void Cpu::execute(const Insn& insn) {
+    if ((insn.zydis.attributes & ZYDIS_ATTRIB_HAS_LOCK) != 0) {
+        throw Open{"LOCK prefixes are not modelled"};
+    }
+    if (!execute_sensitive(insn) && !execute_basic(insn)) {
+        throw Open{fmt::format("instruction {} is not modelled",
+                               ZydisMnemonicGetString(insn.zydis.mnemonic))};
+    }
+}
+
+} // namespace horos::model::svm::guest

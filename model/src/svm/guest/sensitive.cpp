@@ -1,0 +1,80 @@
+#include "guest/sensitive.hpp"
+
+#include <unordered_map>
+
+namespace horos::model::svm::guest {
+
+bool is_intercepted(const Cpu& cpu, Intercept i) {
+    const uint32_t words[] = {cpu.control.intercept_misc1, cpu.control.intercept_misc2,
+                              cpu.control.intercept_misc3};
+    return i.word >= 3 && (words[i.word - 3] >> i.bit & 1) != 0;
+}
+
+void exit_instruction(Cpu&, ExitCode code, Masked info1, Masked info2) {
+    Exit exit{code, info1, info2};
+    exit.next_rip = true;
+    throw exit;
+}
+
+void no_checks(Cpu&, const Insn&) {}
+void need_cpl0(Cpu& cpu, const Insn&) {
+    if (cpu.cpl != 0) {
+        gp0();
+    }
+}
+void advance(Cpu& cpu, const Insn& insn) { cpu.rip = insn.next_rip; }
+void nothing(Cpu& cpu, const Insn& insn) { advance(cpu, insn); }
+
+namespace {
+
+struct Indexed {
+    const SensitiveRow* row;
+    unsigned number;
+};
+
+const std::unordered_map<int, Indexed>& by_mnemonic() {
+    static const auto map = [] {
+        std::unordered_map<int, Indexed> rows;
+        for (const auto table : {system_rows(), control_rows(), io_msr_rows(), event_rows(),
+                                 svm_rows(), descriptor_rows()}) {
+            for (const SensitiveRow& row : table) {
+                rows.emplace(row.mnemonic, Indexed{&row, static_cast<unsigned>(rows.size())});
+            }
+        }
+        return rows;
+    }();
+    return map;
+}
+
+} // namespace
+
+bool Cpu::execute_sensitive(const Insn& insn) {
+    const auto found = by_mnemonic().find(insn.zydis.mnemonic);
+    if (found == by_mnemonic().end()) {
+        return false;
+    }
+    const SensitiveRow& row = *found->second.row;
+    const unsigned number = found->second.number * 4;
+    try {
+        row.before(*this, insn);
+        if (is_intercepted(*this, row.intercept)) {
+            Exit exit{row.code};
+            exit.next_rip = true;
+            if (row.info != nullptr) {
+                row.info(*this, insn, exit);
+            }
+            throw exit;
+        }
+        row.execute(*this, insn);
+    } catch (const Exit&) {
+        feature(number);
+        throw;
+    } catch (const Exception&) {
+        feature(number + 1);
+        throw;
+    }
+    feature(number + 2);
+    return true;
+}
+
+} // namespace horos::model::svm::guest

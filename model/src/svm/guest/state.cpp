@@ -1,0 +1,275 @@
+// Loading the guest from the VMCB and saving it (APM vol. 2 rev. 3.42 §15.5.1, §15.6, §15.7.1).
+#include "guest/cpu.hpp"
+#include "horos/model/svm/fields.hpp"
+
+#include <algorithm>
+#include <cstring>
+
+namespace horos::model::svm::guest {
+
+namespace {
+
+namespace ic = horos::svm::int_ctl;
+namespace seg_bits = x86::seg;
+
+// Attribute bits that the hardware observes, register by register (§15.5.1, "Segment State").
+constexpr uint16_t CS_OBSERVED = seg_bits::DB | seg_bits::L | seg_bits::READABLE;
+constexpr uint16_t SS_OBSERVED =
+    seg_bits::DB | seg_bits::EXPAND_DOWN | seg_bits::WRITABLE | seg_bits::CODE;
+constexpr uint16_t DATA_OBSERVED = SS_OBSERVED | seg_bits::DPL_MASK;
+
+// Writes values with their masks into a SavedVmcb.
+class Saver {
+public:
+    explicit Saver(SavedVmcb& to) : to_(to) {}
+    void put(size_t offset, uint64_t value, unsigned bytes, uint64_t known = ~0ull) {
+        std::memcpy(&to_.value[offset], &value, bytes);
+        std::memcpy(&to_.known[offset], &known, bytes);
+    }
+    void unknown(size_t offset, size_t bytes) { std::memset(&to_.known[offset], 0, bytes); }
+
+private:
+    SavedVmcb& to_;
+};
+
+#define CONTROL(member)                                                                            \
+    offsetof(horos::svm::ControlArea, member), sizeof(horos::svm::ControlArea::member)
+#define AT_CONTROL(member) offsetof(horos::svm::ControlArea, member)
+#define AT_SAVE(member) horos::svm::SAVE_AREA_OFFSET + offsetof(horos::svm::SaveArea, member)
+
+// `loaded`: the guest loaded the register itself, so that all of it is what a descriptor gave.
+void save_segment(Saver& to, size_t offset, const Segment& s, SegReg r, bool in_64bit,
+                  bool loaded) {
+    const bool is_code = r == SegReg::CS;
+    const bool present = (s.attributes & seg_bits::P) != 0 || is_code;
+    uint16_t observed = is_code ? CS_OBSERVED : r == SegReg::SS ? SS_OBSERVED : DATA_OBSERVED;
+    if (!is_code) {
+        // A null segment is marked by P; its other attributes mean nothing.
+        observed = static_cast<uint16_t>((present ? observed : 0) | seg_bits::P);
+    }
+    if (r == SegReg::SS && in_64bit) {
+        observed = 0; // ignored in 64-bit mode
+    }
+    (void)loaded;
+    to.put(offset, s.selector, 2);
+    to.put(offset + 2, s.attributes, 2, observed);
+    const bool limit_used = present && !in_64bit;
+    to.put(offset + 4, s.limit, 4, limit_used ? ~0ull : 0);
+    // Only the low half of these bases is implemented; 64-bit mode does not use them.
+    to.put(offset + 8, s.base, 8, limit_used ? 0xffffffffull : 0);
+}
+
+uint64_t rflags_defined() {
+    // RF on an exit is not described for every cause (§15.7.1).
+    return x86::rflags::DEFINED & ~x86::rflags::RF;
+}
+
+} // namespace
+
+Cpu::Cpu(const Machine& m, Choices& c, Prediction& p)
+    : machine(m), profile(*m.profile), control(m.vmcb->control), choices(c), prediction(p),
+      memory(*m.memory) {
+    load();
+}
+
+void Cpu::load() {
+    const horos::svm::SaveArea& save = machine.vmcb->save;
+    const GuestContext& context = machine.guest;
+    seg = {save.es, save.cs, save.ss, save.ds, context.fs, context.gs};
+    gdtr = save.gdtr;
+    idtr = save.idtr;
+    gdtr.limit &= 0xffff;
+    idtr.limit &= 0xffff;
+    ldtr = context.ldtr;
+    tr = context.tr;
+    cr0 = save.cr0 | x86::cr0::ET;
+    cr2 = save.cr2;
+    cr3 = save.cr3;
+    cr4 = save.cr4;
+    efer = save.efer;
+    dr6 = save.dr6;
+    dr7 = save.dr7;
+    rflags = (save.rflags & x86::rflags::DEFINED) | x86::rflags::ONE;
+    rip = save.rip;
+    g_pat = save.g_pat;
+    for (SegReg r : {SegReg::ES, SegReg::CS, SegReg::SS, SegReg::DS}) {
+        sreg(r).base &= 0xffffffffull;
+    }
+    gdtr.base = canonicalize(gdtr.base);
+    idtr.base = canonicalize(idtr.base);
+    cpl = real() ? 0 : v86() ? 3 : save.cpl & 3;
+    for (size_t i = 0; i < gpr.size(); ++i) {
+        gpr[i] = {context.gpr[i], ~0ull};
+    }
+    gpr[static_cast<size_t>(Gpr::RAX)] = {save.rax, ~0ull};
+    gpr[static_cast<size_t>(Gpr::RSP)] = {save.rsp, ~0ull};
+    dr = context.dr;
+    kernel_gs_base = context.kernel_gs_base;
+    star = context.star;
+    lstar = context.lstar;
+    cstar = context.cstar;
+    sfmask = context.sfmask;
+    sysenter_cs = context.sysenter_cs;
+    sysenter_esp = context.sysenter_esp;
+    sysenter_eip = context.sysenter_eip;
+    tsc_aux = {context.tsc_aux, ~0ull};
+    xcr0 = {context.xcr0, ~0ull};
+    shadow = (control.int_state & horos::svm::int_state::INTERRUPT_SHADOW) != 0;
+    int_ctl = control.int_ctl;
+    nmi_pending = machine.pending.nmi;
+    intr_pending = machine.pending.intr;
+    if (has(x86::cpuid::SVM_EDX_PAUSE_FILTER) && control.pause_filter_count != 0) {
+        pause_budget = control.pause_filter_count;
+    }
+}
+
+Outcome Cpu::common_outcome() const {
+    Outcome out = result;
+    // Outside 64-bit mode the upper halves of the registers are not defined (vol. 1 §3.1.2).
+    const uint64_t width = code64() ? ~0ull : 0xffffffffull;
+    for (size_t i = 0; i < gpr.size(); ++i) {
+        out.gpr[i] = {gpr[i].value, gpr[i].known & width};
+    }
+    out.gpr[static_cast<size_t>(Gpr::RAX)].known = 0;
+    out.gpr[static_cast<size_t>(Gpr::RSP)].known = 0;
+    for (size_t i = 0; i < dr.size(); ++i) {
+        out.dr[i] = {dr[i], ~0ull};
+    }
+    out.tsc_aux = tsc_aux;
+    out.xcr0 = xcr0;
+    out.kernel_gs_base = {kernel_gs_base, ~0ull};
+    out.star = {star, ~0ull};
+    out.lstar = {lstar, ~0ull};
+    out.cstar = {cstar, ~0ull};
+    out.sfmask = {sfmask, ~0ull};
+    out.sysenter_cs = {sysenter_cs, ~0ull};
+    out.sysenter_esp = {sysenter_esp, ~0ull};
+    out.sysenter_eip = {sysenter_eip, ~0ull};
+    out.fs = sreg(SegReg::FS);
+    out.gs = sreg(SegReg::GS);
+    out.ldtr = ldtr;
+    out.tr = tr;
+    out.writes = memory.writes();
+    std::sort(out.writes.begin(), out.writes.end(),
+              [](const MemoryWrite& a, const MemoryWrite& b) { return a.address < b.address; });
+    return out;
+}
+
+Outcome Cpu::outcome(const Stop& stop) {
+    Outcome out = common_outcome();
+    out.kind = stop.kind;
+    return out;
+}
+
+Outcome Cpu::outcome(const Exit& exit) {
+    Outcome out = common_outcome();
+    out.kind = OutcomeKind::EXIT;
+    out.exit_code = exit.code;
+    save_vmcb(out, exit);
+    if (exit.code == ExitCode::SHUTDOWN) {
+        // "After an intercepted shutdown, the state saved in the VMCB is undefined" (§15.14.3).
+        std::fill(out.vmcb.known.begin() + horos::svm::SAVE_AREA_OFFSET, out.vmcb.known.end(),
+                  uint8_t{0});
+        for (Masked& g : out.gpr) {
+            g.known = 0;
+        }
+        out.memory_known = false;
+    }
+    return out;
+}
+
+void Cpu::save_vmcb(Outcome& out, const Exit& exit) const {
+    // What is not named below keeps its value.
+    std::memcpy(out.vmcb.value.data(), machine.vmcb, horos::svm::VMCB_BYTES);
+    out.vmcb.known.fill(0xff);
+    Saver to(out.vmcb);
+
+    // Control area.
+    uint64_t ctl_known = ~static_cast<uint64_t>(ic::V_TPR & ~ic::V_TPR_PRIO);
+    if (!(has(x86::cpuid::SVM_EDX_VGIF) && (control.int_ctl & ic::V_GIF_ENABLE) != 0)) {
+        ctl_known &= ~static_cast<uint64_t>(ic::V_GIF);
+    }
+    if (!(has(x86::cpuid::SVM_EDX_VNMI) && (control.int_ctl & ic::V_NMI_ENABLE) != 0)) {
+        ctl_known &= ~static_cast<uint64_t>(ic::V_NMI | ic::V_NMI_MASK);
+    }
+    to.put(AT_CONTROL(int_ctl), int_ctl, 4, ctl_known);
+    const uint64_t shadow_bit = horos::svm::int_state::INTERRUPT_SHADOW;
+    to.put(AT_CONTROL(int_state), shadow ? shadow_bit : 0, 8, shadow_bit);
+    to.put(AT_CONTROL(exit_code), static_cast<uint64_t>(exit.code), 8);
+    to.put(AT_CONTROL(exit_info_1), exit.info1.value, 8, exit.info1.known);
+    to.put(AT_CONTROL(exit_info_2), exit.info2.value, 8, exit.info2.known);
+    const uint64_t info = exit_int_info();
+    const bool valid = (info & horos::svm::event::VALID) != 0;
+    const bool has_error = (info & horos::svm::event::ERROR_CODE_VALID) != 0;
+    to.put(AT_CONTROL(exit_int_info), info, 8,
+           !valid      ? horos::svm::event::VALID
+           : has_error ? ~0ull
+                       : 0xffffffffull);
+    to.unknown(CONTROL(event_inj)); // whether the processor clears V is not said
+    const uint64_t next = exit.next_rip ? insn_next_rip : 0;
+    to.put(AT_CONTROL(next_rip), next, 8, has(x86::cpuid::SVM_EDX_NRIPS) ? ~0ull : 0);
+    to.unknown(AT_CONTROL(instruction_bytes_fetched), 16);
+    if (has(x86::cpuid::SVM_EDX_DECODE_ASSISTS) && !exit.data_fault) {
+        to.put(AT_CONTROL(instruction_bytes_fetched), 0, 1);
+    }
+    if (has(x86::cpuid::SVM_EDX_BUS_LOCK_THRESHOLD)) {
+        to.unknown(CONTROL(bus_lock_threshold));
+    }
+
+    // State-save area.
+    const bool wide = code64();
+    const struct {
+        SegReg reg;
+        size_t offset;
+    } segments[] = {{SegReg::ES, AT_SAVE(es)},
+                    {SegReg::CS, AT_SAVE(cs)},
+                    {SegReg::SS, AT_SAVE(ss)},
+                    {SegReg::DS, AT_SAVE(ds)}};
+    for (const auto& s : segments) {
+        save_segment(to, s.offset, sreg(s.reg), s.reg, wide,
+                     (segments_written >> static_cast<unsigned>(s.reg) & 1) != 0);
+    }
+    to.put(AT_SAVE(gdtr) + 4, gdtr.limit, 4, 0xffff);
+    to.put(AT_SAVE(gdtr) + 8, gdtr.base, 8, long_mode() ? ~0ull : 0xffffffffull);
+    to.put(AT_SAVE(idtr) + 4, idtr.limit, 4, 0xffff);
+    to.put(AT_SAVE(idtr) + 8, idtr.base, 8, long_mode() ? ~0ull : 0xffffffffull);
+    to.unknown(AT_SAVE(gdtr), 4);
+    to.unknown(AT_SAVE(idtr), 4);
+    to.put(AT_SAVE(cpl), cpl, 1);
+    to.put(AT_SAVE(efer), efer, 8);
+    to.put(AT_SAVE(cr4), cr4, 8);
+    to.put(AT_SAVE(cr3), cr3, 8);
+    // Bits of CR0 that are not implemented, and ET, which reads as one.
+    const uint64_t loaded_undefined = machine.vmcb->save.cr0 & ~x86::cr0::DEFINED;
+    to.put(AT_SAVE(cr0), cr0, 8, ~loaded_undefined & ~x86::cr0::ET);
+    to.put(AT_SAVE(dr7), dr7, 8, 0xffff23ffull);
+    to.put(AT_SAVE(dr6), dr6, 8,
+           x86::dr6::B0 | x86::dr6::B1 | x86::dr6::B2 | x86::dr6::B3 | x86::dr6::BD | x86::dr6::BS |
+               x86::dr6::BT);
+    to.put(AT_SAVE(rflags), rflags, 8, rflags_defined() & rflags_known);
+    const uint64_t width = wide ? ~0ull : 0xffffffffull;
+    to.put(AT_SAVE(rip), rip, 8, width);
+    const Masked& rsp = gpr[static_cast<size_t>(Gpr::RSP)];
+    const Masked& rax = gpr[static_cast<size_t>(Gpr::RAX)];
+    to.put(AT_SAVE(rsp), rsp.value, 8, rsp.known & width);
+    to.put(AT_SAVE(rax), rax.value, 8, rax.known & width);
+    to.put(AT_SAVE(cr2), cr2, 8, long_mode() ? ~0ull : 0xffffffffull);
+    if (nested_paging()) {
+        to.put(AT_SAVE(g_pat), g_pat, 8);
+    }
+    if (has(x86::cpuid::SVM_EDX_LBR_VIRT) &&
+        (control.virt_ext & horos::svm::virt_ext::LBR_VIRT_ENABLE) != 0) {
+        to.unknown(AT_SAVE(dbgctl), 48);
+        to.unknown(AT_SAVE(lbr_stack), 0x108);
+    }
+    if (profile.cet) {
+        to.unknown(AT_SAVE(s_cet), 24); // canonicalised and swapped; not followed further
+    }
+    to.unknown(AT_SAVE(spec_ctrl), 8);
+    if (exit.code ==
+        horos::svm::exit_code(ExitCode::EXCEPTION_0, static_cast<unsigned>(x86::Vector::DF))) {
+        to.unknown(AT_SAVE(rip), 8); // §15.12.9
+    }
+}
+
+} // namespace horos::model::svm::guest

@@ -1,0 +1,184 @@
+// predict(): the rules, then every path that the architecture allows.
+#include "horos/model/svm/predict.hpp"
+
+#include "guest/cpu.hpp"
+#include "horos/model/svm/fields.hpp"
+#include "horos/model/svm/rules.hpp"
+
+#include <algorithm>
+#include <cstring>
+#include <stdexcept>
+
+namespace horos::model::svm {
+
+namespace {
+
+constexpr unsigned MAX_PATHS = 24;
+
+struct Verdict {
+    const RuleInfo* must_fault = nullptr; // the fault with the highest priority
+    const RuleInfo* may_fault = nullptr;
+    bool must_be_invalid = false;
+    bool may_be_invalid = false;
+};
+
+// #UD comes before #GP (vol. 2 §8.5.2); among equals the table's order does not show.
+Verdict judge(const RuleSet& broken) {
+    Verdict v;
+    for (const RuleInfo& rule : all_rules()) {
+        if (!broken[static_cast<size_t>(rule.id)]) {
+            continue;
+        }
+        const bool must = rule.strength == Strength::MUST;
+        if (rule.outcome == OutcomeKind::INVALID) {
+            (must ? v.must_be_invalid : v.may_be_invalid) = true;
+            continue;
+        }
+        const RuleInfo*& slot = must ? v.must_fault : v.may_fault;
+        if (slot == nullptr || (rule.fault == x86::Vector::UD && slot->fault != rule.fault)) {
+            slot = &rule;
+        }
+    }
+    return v;
+}
+
+// Nothing of the guest was loaded for good: its registers keep their values.
+void unchanged_context(Outcome& out, const Machine& machine) {
+    const GuestContext& g = machine.guest;
+    for (size_t i = 0; i < g.gpr.size(); ++i) {
+        const bool own = i == static_cast<size_t>(Gpr::RAX) || i == static_cast<size_t>(Gpr::RSP);
+        out.gpr[i] = {g.gpr[i], own ? 0 : ~0ull};
+    }
+    for (size_t i = 0; i < g.dr.size(); ++i) {
+        out.dr[i] = {g.dr[i], ~0ull};
+    }
+    out.tsc_aux = {g.tsc_aux, ~0ull};
+    out.xcr0 = {g.xcr0, ~0ull};
+    out.kernel_gs_base = {g.kernel_gs_base, ~0ull};
+    out.star = {g.star, ~0ull};
+    out.lstar = {g.lstar, ~0ull};
+    out.cstar = {g.cstar, ~0ull};
+    out.sfmask = {g.sfmask, ~0ull};
+    out.sysenter_cs = {g.sysenter_cs, ~0ull};
+    out.sysenter_esp = {g.sysenter_esp, ~0ull};
+    out.sysenter_eip = {g.sysenter_eip, ~0ull};
+    out.fs = g.fs;
+    out.gs = g.gs;
+    out.ldtr = g.ldtr;
+    out.tr = g.tr;
+}
+
+Outcome fault_outcome(const RuleInfo& rule, const Machine& machine) {
+    Outcome out;
+    out.kind = OutcomeKind::FAULT;
+    out.fault = {rule.fault, rule.fault == x86::Vector::GP, 0};
+    unchanged_context(out, machine);
+    std::memcpy(out.vmcb.value.data(), machine.vmcb, horos::svm::VMCB_BYTES);
+    out.vmcb.known.fill(0xff);
+    return out;
+}
+
+// §15.5.1, §15.6: the exit code is -1; what else of the written-back fields holds is not said.
+Outcome invalid_outcome(const Machine& machine) {
+    Outcome out;
+    out.kind = OutcomeKind::INVALID;
+    out.exit_code = ExitCode::INVALID;
+    unchanged_context(out, machine);
+    std::memcpy(out.vmcb.value.data(), machine.vmcb, horos::svm::VMCB_BYTES);
+    out.vmcb.known.fill(0xff);
+    for (const FieldInfo& field : vmcb_fields()) {
+        const bool written = field.use == FieldUse::OUT || field.use == FieldUse::IN_OUT ||
+                             field.use == FieldUse::OPTION;
+        if (written || field.name == "control.event_inj") {
+            std::memset(&out.vmcb.known[field.offset], 0, field.bytes);
+        }
+    }
+    const uint64_t code = static_cast<uint64_t>(ExitCode::INVALID);
+    const size_t at = offsetof(horos::svm::ControlArea, exit_code);
+    std::memcpy(&out.vmcb.value[at], &code, 8);
+    std::memset(&out.vmcb.known[at], 0xff, 8);
+    return out;
+}
+
+Outcome open_outcome(std::string why) {
+    Outcome out;
+    out.kind = OutcomeKind::UNSPECIFIED;
+    out.why = std::move(why);
+    out.memory_known = false;
+    return out;
+}
+
+Outcome follow(const Machine& machine, guest::Choices& choices, Prediction& prediction) {
+    guest::Cpu cpu(machine, choices, prediction);
+    try {
+        cpu.run();
+    } catch (const guest::Exit& exit) {
+        return cpu.outcome(exit);
+    } catch (const guest::Stop& stop) {
+        return cpu.outcome(stop);
+    } catch (const guest::Open& open) {
+        return open_outcome(open.why);
+    }
+}
+
+bool same(const Outcome& a, const Outcome& b) {
+    const auto masked = [](const Masked& x, const Masked& y) {
+        return x.value == y.value && x.known == y.known;
+    };
+    const auto write = [](const MemoryWrite& x, const MemoryWrite& y) {
+        return x.address == y.address && x.value == y.value && x.known == y.known;
+    };
+    return a.kind == b.kind && a.why == b.why && a.exit_code == b.exit_code &&
+           a.vmcb.value == b.vmcb.value && a.vmcb.known == b.vmcb.known &&
+           std::equal(a.gpr.begin(), a.gpr.end(), b.gpr.begin(), masked) &&
+           std::equal(a.writes.begin(), a.writes.end(), b.writes.begin(), b.writes.end(), write);
+}
+
+void add_entered(const Machine& machine, Prediction& prediction) {
+    guest::Choices choices;
+    unsigned paths = 0;
+    do {
+        choices.restart();
+        Outcome out = follow(machine, choices, prediction);
+        const bool seen = std::any_of(prediction.allowed.begin(), prediction.allowed.end(),
+                                      [&](const Outcome& old) { return same(old, out); });
+        if (!seen) {
+            prediction.allowed.push_back(std::move(out));
+        }
+        if (++paths == MAX_PATHS) {
+            prediction.allowed.push_back(open_outcome("more allowed behaviours than are followed"));
+            return;
+        }
+    } while (choices.advance());
+}
+
+} // namespace
+
+Prediction predict(const Machine& machine) {
+    if (machine.profile == nullptr || machine.vmcb == nullptr || machine.memory == nullptr) {
+        throw std::invalid_argument("predict: profile, vmcb and memory are required");
+    }
+    const Params params(*machine.profile);
+    Prediction prediction;
+    prediction.broken = broken_rules(extract(machine), params);
+    for (const RuleInfo& rule : all_rules()) {
+        prediction.applicable.set(static_cast<size_t>(rule.id), rule_applies(rule.id, params));
+    }
+    const Verdict verdict = judge(prediction.broken);
+    if (verdict.must_fault != nullptr) {
+        prediction.allowed.push_back(fault_outcome(*verdict.must_fault, machine));
+        return prediction;
+    }
+    if (verdict.may_fault != nullptr) {
+        prediction.allowed.push_back(fault_outcome(*verdict.may_fault, machine));
+    }
+    if (verdict.must_be_invalid || verdict.may_be_invalid) {
+        prediction.allowed.push_back(invalid_outcome(machine));
+    }
+    if (!verdict.must_be_invalid) {
+        add_entered(machine, prediction);
+    }
+    return prediction;
+}
+
+} // namespace horos::model::svm
