@@ -84,7 +84,8 @@ void run(const abi::StartPage& start) {
         host::stop({.text = loaded.error});
     for (u32 i = 0; i < start.vcpu_count; ++i)
         new (vcpu_storage[i]) Vcpu(i, state_page(i), machine);
-    set_linux_entry(state_page(0), machine.memory(), loaded.entry, loaded.boot_params);
+    set_linux_entry(state_page(0), machine.memory(), loaded.entry, loaded.boot_params,
+                    machine.cpuid().guest_xcr0());
     for (u32 i = 1; i < start.vcpu_count; ++i)
         if (rt::start_thread(abi::main_thread(i), vcpu_thread, i) != abi::Error::ok)
             host::stop({.vcpu = i, .text = "the thread of a virtual CPU does not start"});

@@ -37,7 +37,7 @@ void write_page_tables(const GuestMemory& memory) {
         memory.store<u64>(level2 + i * 8, i * large | pte_present_write | pte_large);
 }
 
-void reset_common(abi::VcpuState& cpu) {
+void reset_common(abi::VcpuState& cpu, u64 xcr0) {
     for (u64& value : cpu.gpr)
         value = 0;
     cpu.rflags = x86::rflags::ONE;
@@ -55,16 +55,17 @@ void reset_common(abi::VcpuState& cpu) {
     cpu.star = cpu.lstar = cpu.cstar = cpu.sfmask = cpu.kernel_gs_base = 0;
     cpu.sysenter_cs = cpu.sysenter_esp = cpu.sysenter_eip = 0;
     cpu.pat = pat_reset;
-    cpu.xcr0 = 1;
+    cpu.xcr0 = xcr0;
     cpu.dirty = abi::group::all;
 }
 
 } // namespace
 
-void set_linux_entry(abi::VcpuState& cpu, const GuestMemory& memory, u64 entry, u64 boot_params) {
+void set_linux_entry(abi::VcpuState& cpu, const GuestMemory& memory, u64 entry, u64 boot_params,
+                     u64 xcr0) {
     write_gdt(memory);
     write_page_tables(memory);
-    reset_common(cpu);
+    reset_common(cpu, xcr0);
     cpu.cr0 = x86::cr0::PE | x86::cr0::ET | x86::cr0::NE | x86::cr0::PG;
     cpu.cr3 = layout::page_tables;
     cpu.cr4 = x86::cr4::PAE;
@@ -79,8 +80,8 @@ void set_linux_entry(abi::VcpuState& cpu, const GuestMemory& memory, u64 entry, 
     cpu.gpr[static_cast<u32>(abi::Gpr::rsp)] = layout::stack_top;
 }
 
-void set_startup_entry(abi::VcpuState& cpu, u8 page) {
-    reset_common(cpu);
+void set_startup_entry(abi::VcpuState& cpu, u8 page, u64 xcr0) {
+    reset_common(cpu, xcr0);
     cpu.cr0 = x86::cr0::ET;
     cpu.cr4 = 0;
     cpu.efer = 0;

@@ -7,6 +7,8 @@ constexpr u16 com1 = 0x3f8;
 constexpr u32 irq_timer = 0, irq_com1 = 4, irq_rtc = 8;
 
 constexpr u16 port_pic_master = 0x20, port_pic_slave = 0xa0, port_elcr = 0x4d0;
+// For tests only, and only if the description lists the device: a write makes the VMM fault.
+constexpr u16 port_crash = 0x5fc;
 constexpr u16 port_pit = 0x40, port_system_b = 0x61, port_rtc = 0x70, port_pci = 0xcf8;
 
 constexpr bool in_range(u16 port, u16 first, u16 count) {
@@ -20,6 +22,16 @@ constexpr bool is_power(u16 port) {
     return port == power_port::sleep_control || port == power_port::sleep_status ||
            port == power_port::keyboard_status || port == power_port::keyboard_data ||
            port == power_port::system_control || port == power_port::reset_control;
+}
+
+} // namespace
+
+namespace {
+
+// Reads address 0, where nothing is mapped: a page fault of the VMM itself.
+void crash() {
+    u64 value;
+    asm volatile("movq 0, %0" : "=r"(value));
 }
 
 } // namespace
@@ -105,6 +117,8 @@ void Machine::port_write_byte(u16 port, u8 value, Ticks now, u32 vcpu) {
         pit_.write_port61(value, now);
     } else if (in_range(port, port_rtc, 2) && has(abi::device::rtc)) {
         rtc_.write(port, value, now);
+    } else if (port == port_crash && has(abi::device::crash)) {
+        crash();
     } else if (is_power(port)) {
         power(power_.write(port, value), vcpu);
     }

@@ -84,7 +84,7 @@ void Vcpu::collect_mail() {
 }
 
 void Vcpu::start_up(u8 page) {
-    set_startup_entry(cpu_, page);
+    set_startup_entry(cpu_, page, machine_.cpuid().guest_xcr0());
     cpu_.wanted = abi::group::control;
     power_ = Power::running;
     machine_.revived(index_);
