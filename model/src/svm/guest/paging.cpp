@@ -51,7 +51,8 @@ bool is_pdpe_of_pae(const Tables& t, const Level& level) {
 }
 
 // Bits that must be zero in a present entry (§5.3, figures 5-20 to 5-29).
-uint64_t reserved_bits(const Tables& t, const Level& level, bool large, Choices& choices) {
+uint64_t reserved_bits(const Tables& t, const Level& level, bool large, uint64_t entry,
+                       Choices& choices) {
     if (t.mode == PagingMode::LEGACY) {
         // A 4-MiB page keeps address bits 39:32 in 20:13; bit 21 is reserved.
         const uint64_t beyond =
@@ -67,7 +68,7 @@ uint64_t reserved_bits(const Tables& t, const Level& level, bool large, Choices&
         reserved |= 0x7ff0000000000000ull;
     } else if (level.shift >= 39) {
         reserved |= pte::PS | pte::G; // bits 8:7 of a PML4E and PML5E
-    } else if (level.shift == 30 && !large && choices.flip()) {
+    } else if (level.shift == 30 && !large && (entry & pte::G) != 0 && choices.flip()) {
         reserved |= pte::G; // bit 8 of a PDPE that names a table: MBZ or ignored by figure
     }
     if (large) {
@@ -174,7 +175,7 @@ WalkResult walk(const Tables& t, const Request& request, EntryResolver& entries,
         }
         const bool large =
             level.may_be_large && (entry & pte::PS) != 0 && (level.shift != 30 || t.page_1g);
-        uint64_t reserved = reserved_bits(t, level, large, choices);
+        uint64_t reserved = reserved_bits(t, level, large, entry, choices);
         if (level.shift == 30 && !large && t.mode != PagingMode::PAE) {
             reserved |= pte::PS; // no 1-GiB pages on this part
         }
