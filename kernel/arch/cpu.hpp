@@ -29,6 +29,7 @@ struct PerCpu {
     u64 cr3;     // loaded now
     u64 fs_base; // loaded now
     u64 timer;   // TSC the timer is set to
+    u32 thread;  // whose FS base is loaded now
     u32 apic_id;
     u32 online;
     u64 gdt[8];

@@ -111,6 +111,7 @@ void load_segments(u32 core) {
     write_msr(msr::FS_BASE, 0);
     write_msr(msr::GS_BASE, address_of(&cpu));
     write_msr(msr::KERNEL_GS_BASE, 0);
+    write_msr(msr::SYSENTER_CS, 0); // SYSENTER faults
     write_msr(msr::STAR, u64{SEL_KERNEL_CODE} << 32 | u64{0x18 | 3} << 48);
     write_msr(msr::LSTAR, address_of(reinterpret_cast<const void*>(&syscall_entry)));
     write_msr(msr::SFMASK, rflags::DEFINED & ~rflags::ONE);

@@ -33,13 +33,6 @@ void load_space(PerCpu& cpu, u64 cr3) {
     write_cr3(cr3);
 }
 
-void set_fs_base(PerCpu& cpu, u64 base) {
-    if (cpu.fs_base == base)
-        return;
-    cpu.fs_base = base;
-    write_msr(x86::msr::FS_BASE, base);
-}
-
 // vcpu_run is over: its result goes where SYSRET will find it.
 void store_result(core::Registers& regs, u64 result, const core::Values& values) {
     const bool has_values = result & core::result_values;
@@ -55,16 +48,23 @@ void store_result(core::Registers& regs, u64 result, const core::Values& values)
 
 void idle(PerCpu& cpu) {
     load_space(cpu, kernel_cr3);
+    cpu.thread = 0; // its frame may be another thread's when we come back
     kernel_unlock();
     const u64 number = idle_wait();
     kernel_lock();
     handle_interrupt(static_cast<u8>(number));
 }
 
+// FS base is written even when it is the same number: the last thread may have loaded a selector,
+// which changes the base behind our back.
 void load_thread(PerCpu& cpu, u32 thread) {
-    const u32 root = core::spaces[core::threads[thread].space].root;
-    load_space(cpu, u64{root} * abi::frame_size);
-    set_fs_base(cpu, core::threads[thread].regs.fs_base);
+    const core::Thread& t = core::threads[thread];
+    load_space(cpu, u64{core::spaces[t.space].root} * abi::frame_size);
+    if (cpu.thread == thread && cpu.fs_base == t.regs.fs_base)
+        return;
+    cpu.thread = thread;
+    cpu.fs_base = t.regs.fs_base;
+    write_msr(x86::msr::FS_BASE, cpu.fs_base);
 }
 
 // Runs the thread's virtual CPU; false when the core has to look again what to run.
