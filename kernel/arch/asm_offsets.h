@@ -10,6 +10,10 @@
 #define PC_WINDOW_VECTOR 40
 #define PC_FLUSH_PENDING 48
 #define PC_CORE 52
+#define PC_CR3 56
+#define PC_FS_BASE 64
+#define PC_FPU_LIVE 72
+#define PC_DIRECT_MAP 80
 
 /* horos::core::Registers */
 #define RG_RAX 0
@@ -30,10 +34,16 @@
 #define RG_R15 120
 #define RG_RIP 128
 #define RG_RFLAGS 136
+#define RG_FS_BASE 168
 #define RG_FULL 176
+
+/* horos::core::Thread and Space */
+#define TH_SPACE 244
+#define SP_ROOT 8
 
 #define RESULT_VALUES 0x100
 #define RESULT_SWITCH 0x200
+#define RESULT_DIRECT 0x400
 
 #define SEL_KERNEL_CODE 0x08
 #define SEL_KERNEL_DATA 0x10

@@ -42,6 +42,11 @@ static_assert(offsetof(PerCpu, self) == PC_SELF && offsetof(PerCpu, user_rsp) ==
               offsetof(PerCpu, window_vector) == PC_WINDOW_VECTOR &&
               offsetof(PerCpu, flush_pending) == PC_FLUSH_PENDING &&
               offsetof(PerCpu, core) == PC_CORE);
+static_assert(offsetof(PerCpu, cr3) == PC_CR3 && offsetof(PerCpu, fs_base) == PC_FS_BASE &&
+              offsetof(PerCpu, fpu_live) == PC_FPU_LIVE &&
+              offsetof(PerCpu, direct_map) == PC_DIRECT_MAP);
+static_assert(offsetof(core::Registers, fs_base) == RG_FS_BASE &&
+              offsetof(core::Thread, space) == TH_SPACE && offsetof(core::Space, root) == SP_ROOT);
 static_assert(offsetof(core::Registers, rip) == RG_RIP &&
               offsetof(core::Registers, rflags) == RG_RFLAGS &&
               offsetof(core::Registers, full) == RG_FULL && offsetof(core::Thread, regs) == 0);

@@ -62,7 +62,8 @@ syscall_entry:
     jnc switch_thread
     call kernel_lock_wait
 
-// The caller does not simply go on: keep what only the processor holds, then see what is next.
+// The caller does not simply go on: keep what only the processor holds. With RESULT_DIRECT the core
+// has already chosen who runs next in ring 3, on the same time: no more than the exchange is needed.
 switch_thread:
     mov %gs:PC_REGS, %rcx
     mov %rbx, RG_RBX(%rcx)
@@ -71,14 +72,37 @@ switch_thread:
     mov %r13, RG_R13(%rcx)
     mov %r14, RG_R14(%rcx)
     mov %r15, RG_R15(%rcx)
-    mov %gs:PC_USER_RSP, %rax
-    mov %rax, RG_RSP(%rcx)
-    pop %rax
-    mov %rax, RG_RFLAGS(%rcx)
-    pop %rax
-    mov %rax, RG_RIP(%rcx)
+    mov %gs:PC_USER_RSP, %rdx
+    mov %rdx, RG_RSP(%rcx)
+    pop RG_RFLAGS(%rcx)
+    pop RG_RIP(%rcx)
     movq $0, RG_FULL(%rcx)
-    call shell_resume
+    test $RESULT_DIRECT, %eax
+    jz 1f
+    shr $32 - 12, %rax          // the thread's frame, as an address
+    add %gs:PC_DIRECT_MAP, %rax
+    mov RG_FS_BASE(%rax), %rdx  // what is rare is done by shell_resume
+    or %gs:PC_FS_BASE, %rdx
+    or %gs:PC_FPU_LIVE, %rdx
+    or RG_FULL(%rax), %rdx
+    jnz 1f
+    mov RG_RIP(%rax), %rcx
+    shr $47, %rcx
+    jnz 1f
+    mov TH_SPACE(%rax), %ecx
+    shl $12, %rcx
+    add %gs:PC_DIRECT_MAP, %rcx
+    mov SP_ROOT(%rcx), %ecx
+    shl $12, %rcx
+    mov %rax, %gs:PC_REGS
+    cmp %gs:PC_CR3, %rcx
+    je 2f
+    mov %rcx, %gs:PC_CR3
+    mov %rcx, %cr3
+2:  mov %rax, %rcx
+    movl $0, kernel_lock_word
+    jmp resume_registers
+1:  call shell_resume
 
 // rax = registers of the thread to run in ring 3; the lock is free.
     .global resume_user
@@ -93,6 +117,7 @@ resume_user:
     jnz clear_selectors
 resume_clean:
     mov %rax, %rcx
+resume_registers:
     mov RG_RBX(%rcx), %rbx
     mov RG_RBP(%rcx), %rbp
     mov RG_R12(%rcx), %r12

@@ -48,14 +48,14 @@ u64 fpu_init() {
 }
 
 void fpu_allow(bool may) {
-    const u64 cr0 = read_cr0();
-    const bool allowed = (cr0 & x86::cr0::TS) == 0;
-    if (may == allowed)
+    PerCpu& cpu = this_cpu();
+    if (may == (cpu.fpu_live != 0))
         return;
+    cpu.fpu_live = may;
     if (may)
         asm volatile("clts");
     else
-        write_cr0(cr0 | x86::cr0::TS);
+        write_cr0(read_cr0() | x86::cr0::TS);
 }
 
 } // namespace horos::arch
@@ -72,7 +72,7 @@ static u8* fpu_area(Frame owner) {
 void shell_fpu_switch(u32 owner) {
     using namespace arch;
     u32& current = cores[this_cpu().core].fpu_owner;
-    asm volatile("clts");
+    fpu_allow(true);
     if (current == owner)
         return;
     if (current)
