@@ -26,10 +26,12 @@ struct PerCpu {
     u64 window_vector; // interrupt taken in ring 0's window
     u32 flush_pending; // another core waits for our TLB flush
     u32 core;
-    u64 cr3;     // loaded now
-    u64 fs_base; // loaded now
-    u64 timer;   // TSC the timer is set to
-    u32 thread;  // whose FS base is loaded now
+    u64 cr3;        // loaded now
+    u64 fs_base;    // loaded now
+    u64 fpu_live;   // CR0.TS is clear
+    u64 direct_map; // its address, for entry.S
+    u64 timer;      // TSC the timer is set to
+    u32 thread;     // whose FS base is loaded now
     u32 apic_id;
     u32 online;
     u64 gdt[8];
