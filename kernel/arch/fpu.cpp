@@ -62,24 +62,28 @@ void fpu_allow(bool may) {
 
 namespace horos::core {
 
+static bool is_thread(Frame owner) { return frames[owner].type == ObjectType::thread; }
+
 static u8* fpu_area(Frame owner) {
-    if (frames[owner].type == ObjectType::thread)
+    if (is_thread(owner))
         return threads[owner].fpu;
     return arch::direct(u64{vcpus[owner].fpu} * frame_size);
 }
 
-// Whoever's state is in the registers is saved, and the new owner's loaded.
+// Whoever's state is in the registers is saved, and the new owner's loaded. A virtual CPU has its
+// own CR0.TS: the host's stays set, so that its VMM's thread cannot touch the guest's registers.
 void shell_fpu_switch(u32 owner) {
     using namespace arch;
     u32& current = cores[this_cpu().core].fpu_owner;
-    fpu_allow(true);
-    if (current == owner)
-        return;
-    if (current)
-        save(fpu_area(current));
-    current = owner;
-    if (owner)
-        restore(fpu_area(owner));
+    if (current != owner) {
+        fpu_allow(true);
+        if (current)
+            save(fpu_area(current));
+        current = owner;
+        if (owner)
+            restore(fpu_area(owner));
+    }
+    fpu_allow(owner != 0 && is_thread(owner));
 }
 
 } // namespace horos::core
