@@ -50,7 +50,9 @@ Complaint check_cpu() {
     features.pge = basic.edx & cpuid::L1_EDX_PGE;
     features.x2apic = basic.ecx & cpuid::L1_ECX_X2APIC;
     features.tsc_deadline = basic.ecx >> 24 & 1;
-    features.xsave = basic.ecx & cpuid::L1_ECX_XSAVE;
+    // QEMU 7.2 lets CR4.OSXSAVE be set only on models with one of the features of subleaf 1.
+    features.xsave = (basic.ecx & cpuid::L1_ECX_XSAVE) && basic_max >= cpuid::LEAF_XSTATE &&
+                     arch::cpuid(cpuid::LEAF_XSTATE, 1).eax != 0;
     features.crc32 = basic.ecx >> 20 & 1; // SSE4.2
     return check_svm(extended_max);
 }

@@ -8,7 +8,7 @@ namespace horos::arch {
 namespace {
 
 u64 host_xcr0 = 0;
-constexpr u32 area_fcw = 0, area_mxcsr = 24; // in the FXSAVE image
+constexpr u32 area_fcw = 0, area_mxcsr = 24, area_mxcsr_mask = 28; // in the FXSAVE image
 constexpr u16 initial_fcw = 0x37f;
 constexpr u32 initial_mxcsr = 0x1f80;
 
@@ -19,15 +19,13 @@ void save(u8* area) {
         asm volatile("fxsave64 (%0)" ::"r"(area) : "memory");
 }
 
-// An all-zero area is the initial state; the processor wants two of its fields otherwise.
+// An all-zero area, which no processor stores (MXCSR_MASK), is the initial state.
 void restore(u8* area) {
-    u16 fcw;
-    u32 mxcsr;
-    __builtin_memcpy(&fcw, area + area_fcw, sizeof fcw);
-    __builtin_memcpy(&mxcsr, area + area_mxcsr, sizeof mxcsr);
-    if (fcw == 0 && mxcsr == 0) {
-        __builtin_memcpy(area + area_fcw, &initial_fcw, sizeof fcw);
-        __builtin_memcpy(area + area_mxcsr, &initial_mxcsr, sizeof mxcsr);
+    u32 mask;
+    __builtin_memcpy(&mask, area + area_mxcsr_mask, sizeof mask);
+    if (mask == 0) {
+        __builtin_memcpy(area + area_fcw, &initial_fcw, sizeof initial_fcw);
+        __builtin_memcpy(area + area_mxcsr, &initial_mxcsr, sizeof initial_mxcsr);
     }
     if (features.xsave)
         asm volatile("xrstor64 (%0)" ::"r"(area), "a"(~0u), "d"(~0u) : "memory");

@@ -61,8 +61,8 @@ void smp_wait(const AcpiInfo& acpi) {
 }
 
 void cpu_online(u32 core) {
+    load_segments(core); // first: from here on a fault has a handler that names it
     enable_features();
-    load_segments(core);
     fpu_init();
     PerCpu& cpu = cpu_area(core);
     cpu.cr3 = kernel_cr3;
