@@ -1,0 +1,80 @@
+// Random sequences of hypercalls and events on two cores, every invariant checked after each step.
+// A failure is shrunk to a short list of calls. RapidCheck prints its seed; to repeat a run:
+//   RC_PARAMS="seed=... max_size=... max_success=..." core-tests --gtest_filter='Random*'
+// HOROS_CORE_STEPS overrides the number of steps that a run must reach (default 100,000).
+#include "step.hpp"
+#include "support/violation.hpp"
+
+#include <cstdlib>
+#include <gtest/gtest.h>
+#include <iomanip>
+#include <iostream>
+#include <rapidcheck.h>
+
+namespace horos::test {
+void showValue(const Step& step, std::ostream& os) {
+    os << "core " << u32{step.core} << " seed " << step.seed;
+}
+} // namespace horos::test
+
+template <> struct rc::Arbitrary<horos::test::Step> {
+    static Gen<horos::test::Step> arbitrary() {
+        return gen::noShrink(gen::map(gen::arbitrary<std::uint64_t>(), [](std::uint64_t w) {
+            return horos::test::Step{static_cast<std::uint8_t>(w >> 32 & 1),
+                                     static_cast<std::uint32_t>(w)};
+        }));
+    }
+};
+
+namespace horos::test {
+
+namespace {
+
+void print_table() {
+    std::cout << "steps " << statistics.steps << ", hypercalls " << statistics.calls << ", ok "
+              << 100 * statistics.successes / (statistics.calls + 1) << " %, events "
+              << statistics.events << " (" << statistics.idle << " with nothing to do), guest entries "
+              << statistics.guest_entries << '\n';
+    for (const auto& [call, answers] : statistics.answers) {
+        std::cout << std::setw(20) << std::left << call_table[static_cast<u32>(call)].name;
+        for (const auto& [answer, count] : answers)
+            std::cout << ' ' << answer << ':' << count;
+        std::cout << '\n';
+    }
+}
+
+u64 wanted_steps() {
+    const char* text = std::getenv("HOROS_CORE_STEPS");
+    return text != nullptr ? std::strtoull(text, nullptr, 10) : 100'000;
+}
+
+} // namespace
+
+TEST(Random, SequencesKeepAllInvariants) {
+    const bool own_parameters = std::getenv("RC_PARAMS") != nullptr;
+    setenv("RC_PARAMS", "max_size=2400 max_success=200", 0);
+    const bool passed = rc::check("sequences keep all invariants", [](const std::vector<Step>& steps) {
+        std::vector<std::string> log;
+        try {
+            run_sequence(steps, log);
+        } catch (const Violation& v) {
+            std::string text = std::string(v.what()) + "\nafter:\n";
+            const size_t from = log.size() > 40 ? log.size() - 40 : 0;
+            for (size_t i = from; i < log.size(); ++i)
+                text += "  " + log[i] + "\n";
+            RC_FAIL(text);
+        }
+    });
+    print_table();
+    ASSERT_TRUE(passed);
+    if (own_parameters)
+        return;
+    EXPECT_GE(statistics.steps, wanted_steps());
+    EXPECT_GE(100 * statistics.successes, 35 * statistics.calls);
+    for (u32 i = 0; i < call_count; ++i) {
+        auto& answers = statistics.answers[static_cast<Call>(i)];
+        EXPECT_GT(answers["ok"] + answers["blocks"], 0u) << call_table[i].name;
+    }
+}
+
+} // namespace horos::test

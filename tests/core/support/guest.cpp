@@ -1,0 +1,61 @@
+// VMRUN: checks everything that must hold at an entry, then lets the test be the guest.
+#include "privileged.hpp"
+#include "simulation.hpp"
+#include "spec/invariants.hpp"
+#include "tlb.hpp"
+#include "violation.hpp"
+
+extern "C" horos::abi::u32 kernel_lock_word;
+
+namespace horos::test {
+
+static void require(bool holds, const char* what) {
+    if (!holds)
+        throw Violation(std::string("at VMRUN: ") + what);
+}
+
+static void check_entry(u32 core, Frame control, Frame vcpu) {
+    const svm::ControlArea& c = vmcbs[control].control;
+    const Vcpu& v = vcpus[vcpu];
+    const Space& space = spaces[v.space];
+    const u64 io = space.io_map != 0 ? space.io_map : machine.io_map;
+    const u64 msr = space.msr_map != 0 ? space.msr_map : machine.msr_map;
+    require(v.control == control, "the control block is not the running thread's");
+    require(v.core == core, "the virtual CPU lives on another core");
+    require(spec::inv_vmcb_intercepts(vcpu), "a mandatory intercept is off");
+    require(spec::inv_vmcb_paging(vcpu), "nested paging is off or has other tables");
+    require(spec::inv_vmcb_host_owned(vcpu), "a feature is on that only the host may use");
+    require(spec::inv_vmcb_state(vcpu), "the state breaks a rule that the guard answers for");
+    require(c.iopm_base_pa == io << frame_bits, "the I/O map is not the space's");
+    require(c.msrpm_base_pa == msr << frame_bits, "the MSR map is not the space's");
+    require(c.guest_asid != 0 && c.guest_asid < machine.tlb_tags, "the ASID is out of range");
+    require(cores[core].fpu_owner == vcpu, "the FPU holds somebody else's state");
+    require(privileged().xcr0 == v.xcr0, "XCR0 is not the guest's");
+    require((space.active >> core & 1) != 0, "an unmap would not reach this core");
+    tlb_enter(core, c.guest_asid, c.tlb_control, v.space);
+}
+
+} // namespace horos::test
+
+namespace horos::core {
+
+// Of a lock that is free here others make use: `guest` may run steps of other cores.
+extern "C" void svm_run(u64 vmcb, u64*, u64 host_state) {
+    using namespace horos::test;
+    const u32 core = shell.core;
+    require(kernel_lock_word == 0, "the kernel lock is held while the guest runs");
+    require(host_state == u64{host_state_frame(core)} << frame_bits, "another core's host state");
+    const Frame control = static_cast<Frame>(vmcb >> frame_bits);
+    check_entry(core, control, threads[cores[core].thread].vcpu);
+    simulation->guest_entries++;
+    shell.cores[core].mode = CoreMode::guest;
+    svm::Vmcb& b = vmcbs[control];
+    b.control.exit_code = static_cast<u64>(svm::ExitCode::VMMCALL);
+    b.control.exit_int_info = 0;
+    if (simulation->guest)
+        simulation->guest(core, b);
+    simulation->lock_was_free = true;
+    shell.core = core;
+}
+
+} // namespace horos::core

@@ -1,0 +1,196 @@
+#include "simulation.hpp"
+#include "kernel/core/threads.hpp"
+#include "privileged.hpp"
+#include "tlb.hpp"
+#include "violation.hpp"
+
+#include <cstring>
+
+extern "C" horos::abi::u32 kernel_lock_word;
+
+namespace horos::core {
+extern "C" u64 core_run_guest(u32 core);
+}
+
+namespace horos::test {
+
+Simulation* simulation;
+
+namespace {
+
+constexpr u64 unanswered = 0xabcd'0000; // in rax while a call has set no result
+constexpr u32 kernel_first = 16, kernel_count = 32;
+
+void fill_machine(const MachineOptions& o) {
+    machine = {};
+    machine.xcr0 = 7;
+    machine.kernel_entries[0] = 0x3000 | 3;
+    machine.kernel_entries[1] = 0x4000 | 3;
+    machine.kernel_tables_entry = 0x5000 | 3;
+    machine.tsc_khz = 1'000'000;
+    machine.kernel_devices[0] = 0xfee00;
+    machine.kernel_devices[1] = 0xfec00;
+    machine.kernel_device_count = 2;
+    machine.frame_limit = machine_frames;
+    machine.core_count = o.core_count;
+    machine.tlb_tags = o.tlb_tags;
+    machine.io_map = kernel_first;
+    machine.msr_map = kernel_first + 3;
+    machine.host_frames = kernel_first + 5;
+    machine.has_next_rip = o.has_next_rip;
+    machine.has_decode_assist = o.has_decode_assist;
+    machine.has_xsave = 1;
+    machine.physical_bits = 40;
+    svm_limits = {0x0037'07ff, 0xd01 & ~0x1000ull, (u64{1} << 40) - 1};
+}
+
+void add_memory() {
+    core_add_ram(16, 3 * frames_per_block - 16);
+    core_add_ram(first_reserved + frames_per_block,
+                 machine_frames - first_reserved - frames_per_block);
+    core_reserve(kernel_first, kernel_count, ObjectType::kernel);
+    frames[0].type = ObjectType::reserved;
+}
+
+class Lock {
+  public:
+    explicit Lock(u32 core) : core_(shell.core) {
+        if (kernel_lock_word != 0)
+            throw Violation("the kernel was entered while its lock was held");
+        kernel_lock_word = 1;
+        shell.core = core;
+    }
+    ~Lock() {
+        kernel_lock_word = 0;
+        shell.core = core_;
+    }
+    Lock(const Lock&) = delete;
+    Lock& operator=(const Lock&) = delete;
+
+  private:
+    u32 core_;
+};
+
+} // namespace
+
+void Simulation::boot(const MachineOptions& options) {
+    simulation = this;
+    reset_memory();
+    reset_shell();
+    reset_tlb();
+    std::memset(cores, 0, sizeof cores);
+    std::memset(irq_of_vector, 0, sizeof irq_of_vector);
+    std::memset(results, 0, sizeof results);
+    kernel_lock_word = 0;
+    fill_machine(options);
+    add_memory();
+    std::memset(&permission_maps[machine.io_map], 0xff, 3 * frame_size);
+    vendor_init_msr_map(machine.msr_map);
+    const Lock lock(0);
+    core_init_root(root_first_frame, root);
+    core_root_start(root, 0x40'0000, 0x80'0000, 7);
+    for (u32 c = 0; c < options.core_count; ++c) {
+        shell.core = c;
+        privileged() = {};
+        privileged().xcr0 = machine.xcr0;
+        core_init_core(c);
+        resume(c);
+    }
+}
+
+Outcome Simulation::answer_of(Frame thread) {
+    const Registers& r = threads[thread].regs;
+    if (r.gpr[0] == unanswered)
+        return {false, Error::ok, {}};
+    return {true, static_cast<Error>(r.gpr[0]),
+            {{r.gpr[2], r.gpr[7], r.gpr[6], r.gpr[8], r.gpr[9], r.gpr[10]}}};
+}
+
+Outcome Simulation::call(u32 core, Call number, const Registers6& a) {
+    return call_number(core, static_cast<u64>(number), a);
+}
+
+Outcome Simulation::call_number(u32 core, u64 number, const Registers6& a) {
+    if (!is_user(core))
+        throw Violation("test error: the core runs no user program");
+    const Frame thread = cores[core].thread;
+    threads[thread].regs.gpr[0] = unanswered;
+    journal_begin();
+    lock_was_free = false;
+    const Lock lock(core);
+    Outcome out{};
+    u64 result = 0;
+    run_guarded([&] {
+        result = number < hypercall_count
+                     ? hypercall_table[number](a[0], a[1], a[2], a[3], a[4], a[5])
+                     : hypercall_unknown(a[0], a[1], a[2], a[3], a[4], a[5]);
+    });
+    if ((result & result_switch) != 0) {
+        out = answer_of(thread);
+        threads[thread].regs.full = 0;
+    } else {
+        out = {true, static_cast<Error>(result & result_error), {}};
+        if ((result & result_values) != 0)
+            out.values = results[core];
+    }
+    if (after_call)
+        after_call(core, static_cast<Call>(number), a, out);
+    shell.cores[core].mode = CoreMode::user;
+    if ((result & result_switch) != 0)
+        resume(core);
+    return out;
+}
+
+// The entry code's way back: shell_resume.
+void Simulation::resume(u32 core) {
+    ShellCore& here = shell.cores[core];
+    for (u32 round = 0; round < 64; ++round) {
+        Next next = Next::idle;
+        run_guarded([&] { next = core_next(core); });
+        if (next != Next::guest) {
+            here.mode = next == Next::idle ? CoreMode::idle : CoreMode::user;
+            return;
+        }
+        u64 result = 0;
+        const Frame thread = cores[core].thread;
+        run_guarded([&] { result = core_run_guest(core); });
+        if ((result & result_switch) != 0)
+            continue;
+        Registers& r = threads[thread].regs;
+        const Values v = (result & result_values) != 0 ? results[core] : Values{};
+        r.gpr[0] = result & result_error;
+        r.gpr[2] = v.v[0];
+        r.gpr[7] = v.v[1];
+        r.gpr[6] = v.v[2];
+        r.full = 0;
+        here.mode = CoreMode::user;
+        return;
+    }
+    throw Violation("a core does not find anything to run: 64 rounds of core_next");
+}
+
+void Simulation::event(u32 core, const std::function<void()>& what) {
+    journal_begin();
+    const Lock lock(core);
+    if (is_user(core))
+        threads[cores[core].thread].regs.full = 1;
+    run_guarded(what);
+    resume(core);
+}
+
+void Simulation::interrupt(u32 core, u8 vector) {
+    event(core, [=] { core_interrupt(core, vector); });
+}
+void Simulation::timer(u32 core) {
+    shell.cores[core].timer = no_deadline;
+    event(core, [=] { core_timer(core); });
+}
+void Simulation::reschedule(u32 core) {
+    shell.cores[core].reschedule = false;
+    event(core, [=] { core_reschedule(core); });
+}
+void Simulation::fault(u32 core, u64 vector, u64 error, u64 address) {
+    event(core, [=] { core_fault(core, vector, error, address); });
+}
+
+} // namespace horos::test
