@@ -40,7 +40,7 @@ u32 this_thread() {
 }
 
 Error start_thread(u32 index, void (*function)(u64), u64 argument) {
-    if (index == 0 || index >= start_page().thread_count) {
+    if (index == this_thread() || index >= start_page().thread_count) {
         return Error::bad_argument;
     }
     thread_starts[index] = {function, argument};

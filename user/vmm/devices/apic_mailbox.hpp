@@ -11,7 +11,8 @@ namespace horos::vmm {
 
 class ApicMailbox {
 public:
-    static constexpr u32 event_nmi = 1, event_init = 2, event_startup = 4, event_vectors = 8;
+    static constexpr u32 event_nmi = 1, event_init = 2, event_startup = 4, event_vectors = 8,
+                         event_external = 16;
 
     // Each says whether the box was empty: who found it so wakes the owner.
     bool post(u8 vector, bool level) {
@@ -26,6 +27,8 @@ public:
         return set(event_vectors);
     }
     bool post_nmi() { return set(event_nmi); }
+    // The PIC asks for an interrupt: which one, the owner asks itself.
+    bool post_external() { return set(event_external); }
     bool post_init() { return set(event_init); }
     bool post_startup(u8 page) {
         startup_page_.store(page, std::memory_order_relaxed);
@@ -41,7 +44,7 @@ public:
             for (u32 index = 0; index < vectors_.size(); ++index)
                 if (const u64 bits = vectors_[index].exchange(0, std::memory_order_relaxed))
                     apic.accept_from(index, bits, level_[index].load(std::memory_order_relaxed));
-        return events & ~event_vectors;
+        return events & ~(event_vectors | event_external);
     }
     // The owner publishes under which destinations it can be found.
     void publish(const ApicAddress& address) {

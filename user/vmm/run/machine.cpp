@@ -180,7 +180,7 @@ void Machine::deliver_pending(u32 from) {
     const bool external = has(abi::device::pic) && pic_.request().has_value();
     if (external != external_.load(std::memory_order_relaxed)) {
         external_.store(external, std::memory_order_relaxed);
-        if (external && from != 0)
+        if (external && mailboxes_[0].post_external() && from != 0)
             host::wake(0);
     }
 }

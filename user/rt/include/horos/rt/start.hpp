@@ -13,7 +13,7 @@ const abi::StartPage& start_page();
 // Index of the calling thread.
 u32 this_thread();
 
-// Starts one of the program's other threads (1..thread_count - 1). A thread that has ended can be
+// Starts another of the program's threads. One that has ended or faulted can be
 // started again.
 Error start_thread(u32 index, void (*function)(u64), u64 argument);
 
