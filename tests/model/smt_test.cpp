@@ -242,8 +242,8 @@ TEST(SmallestRepair, ChangesOneBitWhereOneIsEnough) {
     EXPECT_TRUE(broken_rules(r.state, Params(profile)).none());
 }
 
-// EFER.LME with CR0.PG but neither PAE nor PE: clearing LME (or PG) mends both rules at once,
-// and the CS.L that is left means nothing then.
+// EFER.LME with CR0.PG but neither PAE nor PE: leaving long mode in EFER (LME and LMA) mends both
+// rules with one field; CR4.PAE and CR0.PE would take two.
 TEST(SmallestRepair, PrefersOneFieldThatMendsTwoRules) {
     const Profile& profile = builtin_profile("qemu-7.2-max");
     RuleState s = default_state(profile);
@@ -251,8 +251,9 @@ TEST(SmallestRepair, PrefersOneFieldThatMendsTwoRules) {
     s[RuleField::CR0] &= ~x86::cr0::PE;
     EXPECT_EQ(broken_rules(s, Params(profile)).count(), 2u);
     const Repair r = smallest_repair(s, profile);
-    EXPECT_EQ(r.changed.size(), 1u);
-    EXPECT_EQ(r.bits, 1u);
+    ASSERT_EQ(r.changed.size(), 1u);
+    EXPECT_EQ(r.changed[0], RuleField::EFER);
+    EXPECT_EQ(r.bits, 2u);
 }
 
 TEST(SmallestRepair, ChangesTheHostOnlyWhereTheVmcbCannotHelp) {

@@ -176,6 +176,21 @@ Witness make_witness(std::string name, std::vector<RuleId> target, const RuleSta
     return {std::move(name), std::move(target), broken_rules(state, params), state};
 }
 
+// EFER.LMA matches EFER.LME and CR0.PG. VMRUN does not check it.
+template <class D>
+typename D::Bool mode_is_defined(const RuleInputs<D>& s) {
+    const auto lma = predicates::has<D>(s[RuleField::EFER], x86::efer::LMA);
+    const auto active = predicates::guest_lme_pg<D>(s);
+    return (lma & active) | (!lma & !active);
+}
+RuleInputs<Concrete> concrete(const RuleState& state) {
+    RuleInputs<Concrete> in;
+    for (size_t i = 0; i < RULE_FIELD_COUNT; ++i) {
+        in.value[i] = {state.value[i]};
+    }
+    return in;
+}
+
 // Both changes at once; mostly that is a witness for the pair already.
 RuleState overlay(const RuleState& base, const RuleState& a, const RuleState& b) {
     RuleState both = base;
@@ -260,11 +275,17 @@ std::vector<Witness> pair_witnesses(const Profile& profile, const RuleState& bas
 
 Repair smallest_repair(const RuleState& state, const Profile& profile) {
     const Params params(profile);
+    // A state whose EFER.LMA means something is not mended into one where it does not.
+    const bool keep_mode = mode_is_defined<Concrete>(concrete(state)).value;
     std::optional<RuleState> found;
     for (const bool vmcb_only : {true, false}) {
         NearestState near(params, state);
         for (const RuleId id : applicable_rules(params)) {
             near.require_rule(id, true);
+        }
+        if (keep_mode) {
+            const Symbolic::Scope scope(near.context());
+            near.require(mode_is_defined<Symbolic>(near.inputs()).e);
         }
         for (const RuleFieldInfo& field : rule_fields()) {
             if (vmcb_only && field.place != FieldPlace::VMCB) {

@@ -30,7 +30,7 @@ struct Repair {
     unsigned bits = 0; // flipped in total
 };
 // The repair that touches the fewest fields, then the fewest bits, of the VMCB (and of the host
-// where only that helps).
+// where only that helps). A guest whose mode is defined (EFER.LMA matches) stays so.
 Repair smallest_repair(const RuleState& state, const Profile& profile);
 
 } // namespace horos::model::svm

@@ -1,0 +1,101 @@
+// horos-explain: which rules does this VMCB break, and what is the smallest change that mends it?
+// Exit status: 0 valid, 1 rules are broken, 2 bad input.
+#include "report.hpp"
+
+#include <CLI/CLI.hpp>
+#include <fmt/core.h>
+#include <fstream>
+#include <iostream>
+#include <nlohmann/json.hpp>
+#include <sstream>
+
+namespace {
+
+using namespace horos;
+
+constexpr const char* DEFAULT_PROFILE = "amd-zen3-milan";
+
+struct Options {
+    std::string file;
+    std::string profile;
+    std::string format = "auto";
+    bool json = false;
+    bool no_repair = false;
+    bool list_profiles = false;
+};
+
+std::string read_all(const std::string& name) {
+    std::ostringstream bytes;
+    if (name == "-") {
+        bytes << std::cin.rdbuf();
+        return bytes.str();
+    }
+    std::ifstream in(name, std::ios::binary);
+    if (!in) {
+        throw explain::InputError(name + ": cannot be opened");
+    }
+    bytes << in.rdbuf();
+    if (in.bad() || (bytes.fail() && in.peek() != std::ifstream::traits_type::eof())) {
+        throw explain::InputError(name + ": cannot be read");
+    }
+    return bytes.str();
+}
+
+int list_profiles() {
+    for (const model::svm::Profile& p : model::svm::builtin_profiles()) {
+        fmt::print("{:18} {}\n", p.name, p.description);
+    }
+    return 0;
+}
+
+int run(const Options& options) {
+    if (options.list_profiles) {
+        return list_profiles();
+    }
+    if (options.file.empty()) {
+        throw explain::InputError("no file given ('-' reads standard input; see --help)");
+    }
+    const explain::Input input =
+        explain::read_input(read_all(options.file), options.file == "-" ? "<stdin>" : options.file,
+                            explain::parse_format(options.format));
+    const std::string wanted = !options.profile.empty() ? options.profile
+                               : !input.profile.empty() ? input.profile
+                                                        : DEFAULT_PROFILE;
+    const model::svm::Profile profile = model::svm::find_profile(wanted);
+    const explain::Explanation e = explain::explain(input, profile, !options.no_repair);
+    if (options.json) {
+        fmt::print("{}\n", explain::to_json(e).dump(2));
+    } else {
+        fmt::print("{}", explain::to_text(e));
+    }
+    return e.valid() ? 0 : 1;
+}
+
+} // namespace
+
+int main(int argc, char** argv) {
+    CLI::App app{"Explain a VMCB: the VMRUN rules that it breaks, with the section of the AMD64 "
+                 "manual, and the smallest repair."};
+    app.name("horos-explain");
+    Options options;
+    app.add_option("file", options.file,
+                   "raw VMCB (4096 bytes), JSON, or a KVM log with dump_vmcb; '-': standard input");
+    app.add_option("--profile", options.profile,
+                   "processor profile: a built-in name or a file (default: the input's, else " +
+                       std::string(DEFAULT_PROFILE) + ")");
+    app.add_option("--format", options.format, "auto, raw, json or kvm");
+    app.add_flag("--json", options.json, "print JSON");
+    app.add_flag("--no-repair", options.no_repair, "do not look for the smallest repair");
+    app.add_flag("--list-profiles", options.list_profiles, "list the built-in profiles");
+    app.footer("Exit status: 0 valid, 1 rules are broken (or left open), 2 bad input.");
+    try {
+        app.parse(argc, argv);
+        return run(options);
+    } catch (const CLI::ParseError& error) {
+        const int status = app.exit(error);
+        return status == 0 ? 0 : 2;
+    } catch (const std::exception& error) {
+        fmt::print(stderr, "horos-explain: error: {}\n", error.what());
+        return 2;
+    }
+}
