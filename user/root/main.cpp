@@ -204,7 +204,6 @@ void run(const abi::BootPage& boot) {
     must("root task", create_channels());
     must("console server", start_console());
     build_partitions();
-    must("schedule", set_windows());
     must("root task", start_monitor());
 }
 

@@ -3,6 +3,7 @@
 #include <horos/rt/time.hpp>
 
 #include "log.hpp"
+#include "plan.hpp"
 #include "platform.hpp"
 
 namespace horos::root {
@@ -238,6 +239,10 @@ void check_watchdogs() {
 } // namespace
 
 void monitor() {
+    // Not before: the root task's first thread has no place in the windows.
+    if (Outcome outcome = set_windows(); !outcome.ok()) {
+        fatal("schedule", outcome);
+    }
     for (u32 i = 0; i < all().system->partition_count; ++i) {
         launch(all().instances[i]);
         log("partition {}: started", all().instances[i].name());
