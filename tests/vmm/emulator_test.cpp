@@ -5,6 +5,8 @@
 
 #include <sys/mman.h>
 
+#include <random>
+
 #include "emul/alu.hpp"
 #include "emul/fetch.hpp"
 #include "emulation.hpp"
@@ -19,19 +21,22 @@ struct Registers {
     u64 flags;
 };
 
-// Runs `bytes` with all registers loaded but RSP and R15 (which points to the registers).
+// Functions that run an instruction with all registers loaded but RSP and R15, which points to the
+// registers. All are written before the first one runs: a page that is written and executed in
+// turns is slow on virtual machines.
 class Native {
 public:
-    Native() {
-        code_ = static_cast<u8*>(mmap(nullptr, 4096, PROT_READ | PROT_WRITE | PROT_EXEC,
-                                      MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
-    }
-    ~Native() { munmap(code_, 4096); }
+    using Entry = void (*)(Registers*);
 
-    // The sanitizer would look for a type signature before the generated code.
-    __attribute__((no_sanitize("function"))) void run(const std::vector<u8>& bytes,
-                                                      Registers& registers) {
-        u8* at = code_;
+    explicit Native(u32 functions) : bytes_((functions * function_bytes + 4095) & ~4095u) {
+        code_ = static_cast<u8*>(
+            mmap(nullptr, bytes_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+    }
+    ~Native() { munmap(code_, bytes_); }
+
+    Entry add(const std::vector<u8>& instruction) {
+        u8* const begin = code_ + function_bytes * count_++;
+        u8* at = begin;
         const auto emit = [&](std::initializer_list<u8> list) {
             for (const u8 byte : list)
                 *at++ = byte;
@@ -43,7 +48,7 @@ public:
             if (reg != 4) // mov reg, [r15 + 8 * reg]
                 emit({static_cast<u8>(reg < 8 ? 0x49 : 0x4d), 0x8b,
                       static_cast<u8>(0x47 | (reg & 7) << 3), static_cast<u8>(reg * 8)});
-        for (const u8 byte : bytes)
+        for (const u8 byte : instruction)
             *at++ = byte;
         for (u8 reg = 0; reg < 15; ++reg)
             if (reg != 4)
@@ -51,10 +56,19 @@ public:
                       static_cast<u8>(0x47 | (reg & 7) << 3), static_cast<u8>(reg * 8)});
         emit({0x9c, 0x41, 0x8f, 0x87, 0x80, 0, 0, 0, 0xfc}); // pushfq; pop [r15+128]; cld
         emit({0x41, 0x5f, 0x41, 0x5e, 0x41, 0x5d, 0x41, 0x5c, 0x5d, 0x5b, 0xc3});
-        reinterpret_cast<void (*)(Registers*)>(code_)(&registers);
+        return reinterpret_cast<Entry>(begin);
+    }
+    void seal() { mprotect(code_, bytes_, PROT_READ | PROT_EXEC); }
+
+    // The sanitizer would look for a type signature before the generated code.
+    __attribute__((no_sanitize("function"))) static void run(Entry entry, Registers& registers) {
+        entry(&registers);
     }
 
 private:
+    static constexpr u32 function_bytes = 256;
+    u32 bytes_;
+    u32 count_ = 0;
     u8* code_;
 };
 
@@ -137,12 +151,20 @@ struct Built {
     u64 undefined_flags;
 };
 
+using Random = std::mt19937_64;
+
+template <class... Values>
+auto one_of(Random& random, Values... values) {
+    const std::common_type_t<Values...> list[] = {values...};
+    return list[random() % sizeof...(values)];
+}
+
 // An instruction of that form with memory operand [rdi + disp8]; RDI is not its register.
-Built build(const Form& form) {
+Built build(const Form& form, Random& random) {
     Built built{{}, form.undefined_flags};
-    const unsigned size = form.byte ? 1 : *rc::gen::element(2u, 4u, 8u);
+    const unsigned size = form.byte ? 1 : one_of(random, 2u, 4u, 8u);
     const bool non_temporal = form.opcode.back() == 0xc3 && form.opcode.size() == 2;
-    if (form.lockable && *rc::gen::arbitrary<bool>())
+    if (form.lockable && random() % 2 == 0)
         built.bytes.push_back(0xf0);
     const bool wide = size == 8;
     const bool narrow = size == 2 && !non_temporal && form.opcode[0] != 0x63;
@@ -151,49 +173,54 @@ Built build(const Form& form) {
     // R15, RSP and RDI are taken.
     const u8 reg = form.extension != 0xff
                        ? form.extension
-                       : *rc::gen::element<u8>(0, 1, 2, 3, 5, 6, 8, 9, 10, 11, 12, 13, 14);
+                       : one_of<u8>(random, 0, 1, 2, 3, 5, 6, 8, 9, 10, 11, 12, 13, 14);
     const bool extended = form.extension == 0xff && reg >= 8;
     // A byte register 5 or 6 is CH or DH without REX: both readings are wanted.
-    const bool rex = wide || extended || *rc::gen::arbitrary<bool>();
+    const bool rex = wide || extended || random() % 2 == 0;
     if (rex)
         built.bytes.push_back(static_cast<u8>(0x40 | (wide ? 8 : 0) | (extended ? 4 : 0)));
     built.bytes.insert(built.bytes.end(), form.opcode.begin(), form.opcode.end());
     built.bytes.push_back(static_cast<u8>(0x47 | (reg & 7) << 3)); // [rdi + disp8]
-    built.bytes.push_back(*rc::gen::inRange<u8>(0, 32));
+    built.bytes.push_back(random() % 32);
     const unsigned immediate = form.immediate == 0xff ? (narrow      ? 2
                                                          : form.byte ? 1
                                                                      : 4)
                                                       : form.immediate;
     for (unsigned i = 0; i < immediate; ++i)
-        built.bytes.push_back(*rc::gen::arbitrary<u8>());
+        built.bytes.push_back(static_cast<u8>(random()));
     return built;
 }
 
 constexpr u32 buffer_bytes = 256, operand_at = 96;
 
-RC_GTEST_PROP(EmulatorProperty, AgreesWithTheProcessor, ()) {
-    static Native native;
+// Operand values that are often at the edges.
+u64 interesting(Random& random) {
+    return one_of(random, u64{0}, u64{1}, u64{0x7f}, u64{0x80}, u64{0xffff}, u64{0x8000'0000},
+                  ~u64{0}, random(), random(), random());
+}
+
+void expect_agreement(const Form& form, const Built& built, Native::Entry native, Random& random) {
     // Below 4 GiB, so that it is its own physical address with paging off.
     static u8* const buffer = static_cast<u8*>(mmap(
         nullptr, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_32BIT, -1, 0));
-    const Form& form = *rc::gen::elementOf(forms);
-    const Built built = build(form);
     Registers registers{};
-    for (u64& value : registers.gpr)
-        value = *rc::gen::arbitrary<u64>();
     // A bit number in a register reaches far: keep it in the buffer.
-    if (form.opcode.back() == 0xab || form.opcode.back() == 0xa3)
-        for (u64& value : registers.gpr)
-            value = static_cast<u64>(*rc::gen::inRange<i64>(-500, 500));
-    registers.flags = 2 | (*rc::gen::arbitrary<u64>() & alu::status_flags);
+    const bool far_bits = form.opcode.back() == 0xab || form.opcode.back() == 0xa3;
+    for (u64& value : registers.gpr)
+        value = far_bits ? random() % 1000 - 500 : interesting(random);
+    registers.flags = 2 | (random() & alu::status_flags);
     registers.gpr[7] = reinterpret_cast<u64>(buffer) + operand_at;
 
     BufferBus bus;
     bus.base = reinterpret_cast<u64>(buffer);
-    bus.bytes = *rc::gen::container<std::vector<u8>>(buffer_bytes, rc::gen::arbitrary<u8>());
+    bus.bytes.resize(buffer_bytes);
+    for (u8& byte : bus.bytes)
+        byte = static_cast<u8>(random());
+    const u64 operand = interesting(random);
+    std::memcpy(bus.bytes.data() + operand_at + 8, &operand, 8);
     std::memcpy(buffer, bus.bytes.data(), buffer_bytes);
     // Half of the time CMPXCHG shall find what it expects.
-    if (form.opcode.back() == 0xb1 && *rc::gen::arbitrary<bool>())
+    if (form.opcode.back() == 0xb1 && random() % 2 == 0)
         std::memcpy(&registers.gpr[0], buffer + operand_at + built.bytes.back(), 8);
 
     abi::VcpuState cpu;
@@ -201,25 +228,50 @@ RC_GTEST_PROP(EmulatorProperty, AgreesWithTheProcessor, ()) {
     std::memcpy(cpu.gpr, registers.gpr, sizeof cpu.gpr);
     cpu.rflags = registers.flags;
     Instruction instruction;
-    RC_ASSERT(decode(built.bytes.data(), static_cast<unsigned>(built.bytes.size()),
-                     CodeSize::bits_64, instruction));
-    RC_ASSERT(instruction.length == built.bytes.size());
+    ASSERT_TRUE(decode(built.bytes.data(), static_cast<unsigned>(built.bytes.size()),
+                       CodeSize::bits_64, instruction));
+    ASSERT_EQ(instruction.length, built.bytes.size());
     const GuestMemory none;
     RecordingPorts ports;
     Emulator emulator(cpu, none, bus, ports);
-    const Outcome outcome = emulator.memory_access(
-        instruction, cpu.gpr[7] + static_cast<u64>(instruction.memory.displacement));
-    RC_ASSERT(outcome.ok());
+    ASSERT_TRUE(emulator
+                    .memory_access(instruction,
+                                   cpu.gpr[7] + static_cast<u64>(instruction.memory.displacement))
+                    .ok());
 
-    native.run(built.bytes, registers);
+    Native::run(native, registers);
     const u64 compared = alu::status_flags & ~built.undefined_flags;
-    RC_TAG(form.name);
     for (u32 i = 0; i < 15; ++i)
         if (i != 4)
-            RC_ASSERT(cpu.gpr[i] == registers.gpr[i]);
-    RC_ASSERT((cpu.rflags & compared) == (registers.flags & compared));
-    RC_ASSERT(std::memcmp(bus.bytes.data(), buffer, buffer_bytes) == 0);
-    RC_ASSERT(bus.reads + bus.writes > 0u);
+            ASSERT_EQ(cpu.gpr[i], registers.gpr[i]) << "register " << i;
+    ASSERT_EQ(cpu.rflags & compared, registers.flags & compared);
+    ASSERT_EQ(std::memcmp(bus.bytes.data(), buffer, buffer_bytes), 0);
+    ASSERT_GT(bus.reads + bus.writes, 0u);
+}
+
+TEST(Emulator, AgreesWithTheProcessor) {
+    constexpr u32 of_each = 300;
+    struct Case {
+        const Form* form;
+        Built built;
+        Native::Entry native;
+    };
+    const u64 seed = std::random_device{}();
+    Random random(seed);
+    Native native(static_cast<u32>(forms.size()) * of_each);
+    std::vector<Case> cases;
+    for (const Form& form : forms)
+        for (u32 i = 0; i < of_each; ++i) {
+            cases.push_back({&form, build(form, random), nullptr});
+            cases.back().native = native.add(cases.back().built.bytes);
+        }
+    native.seal();
+    for (const Case& one : cases) {
+        SCOPED_TRACE(std::string(one.form->name) + ", seed " + std::to_string(seed));
+        expect_agreement(*one.form, one.built, one.native, random);
+        if (testing::Test::HasFatalFailure())
+            return;
+    }
 }
 
 struct EmulatorTest : testing::Test {
