@@ -176,6 +176,18 @@ Witness make_witness(std::string name, std::vector<RuleId> target, const RuleSta
     return {std::move(name), std::move(target), broken_rules(state, params), state};
 }
 
+Repair cost_of(const RuleState& from, const RuleState& to) {
+    Repair result{to, {}, 0};
+    for (const RuleFieldInfo& field : rule_fields()) {
+        const uint64_t difference = to[field.field] ^ from[field.field];
+        if (difference != 0) {
+            result.changed.push_back(field.field);
+            result.bits += static_cast<unsigned>(std::popcount(difference));
+        }
+    }
+    return result;
+}
+
 // EFER.LMA matches EFER.LME and CR0.PG. VMRUN does not check it.
 template <class D>
 typename D::Bool mode_is_defined(const RuleInputs<D>& s) {
@@ -297,17 +309,16 @@ Repair smallest_repair(const RuleState& state, const Profile& profile) {
             break;
         }
     }
-    // More than six fields: the constructive repair is as good as any.
-    const RuleState mended = found ? *found : repair(state, params);
-    Repair result{mended, {}, 0};
-    for (const RuleFieldInfo& field : rule_fields()) {
-        const uint64_t difference = mended[field.field] ^ state[field.field];
-        if (difference != 0) {
-            result.changed.push_back(field.field);
-            result.bits += static_cast<unsigned>(std::popcount(difference));
-        }
+    // Among repairs of the same cost the constructive one is the one that the rules describe. It
+    // also serves where more than six fields must change.
+    const Repair plain = cost_of(state, repair(state, params));
+    if (!found) {
+        return plain;
     }
-    return result;
+    const Repair best = cost_of(state, *found);
+    const bool same_cost = plain.changed.size() == best.changed.size() && plain.bits == best.bits;
+    const bool same_mode = !keep_mode || mode_is_defined<Concrete>(concrete(plain.state)).value;
+    return same_cost && same_mode ? plain : best;
 }
 
 } // namespace horos::model::svm
