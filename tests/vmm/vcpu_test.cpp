@@ -336,6 +336,47 @@ TEST_F(VcpuTest, XsetbvIsChecked) {
     EXPECT_EQ(page.xcr0, 1u);
 }
 
+TEST_F(VcpuTest, ControlRegisterWritesFollowTheRulesOfModes) {
+    using namespace x86;
+    // 32-bit code with long mode enabled, about to turn paging on: mov cr0, eax
+    page.efer = efer::LME;
+    page.cs.attributes = 0xc9b;
+    const auto write = [this](u8 number, u64 value) {
+        code({0x0f, 0x22, static_cast<u8>(0xc0 | number << 3)});
+        r(Gpr::rax) = value;
+        page.info[0] = 16u + number;
+        page.inject = 0;
+        enter(ExitReason::cr_access);
+        return page.inject == 0;
+    };
+    page.cr0 = cr0::PE | cr0::ET;
+    EXPECT_FALSE(write(0, cr0::PE | cr0::PG)) << "without CR4.PAE";
+    EXPECT_FALSE(write(0, cr0::PG)) << "paging without protection";
+    EXPECT_FALSE(write(0, cr0::PE | cr0::NW)) << "NW without CD";
+    EXPECT_FALSE(write(4, cr4::LA57));
+    EXPECT_FALSE(write(4, cr4::PCIDE)) << "outside long mode";
+    EXPECT_TRUE(write(4, cr4::PAE));
+    EXPECT_EQ(page.cr4, cr4::PAE);
+    const u64 at = page.rip;
+    EXPECT_TRUE(write(0, cr0::PE | cr0::PG | cr0::WP));
+    EXPECT_EQ(page.rip, at + 3);
+    EXPECT_EQ(page.efer, efer::LME | efer::LMA);
+    EXPECT_EQ(page.cr0, cr0::PE | cr0::PG | cr0::WP | cr0::ET);
+    EXPECT_TRUE(page.dirty & abi::group::control);
+    page.cr3 = 0x8000;
+    machine->memory().store<u64>(0x8000, 0x9003);
+    machine->memory().store<u64>(0x9000, 0x83);
+    EXPECT_FALSE(write(4, 0)) << "PAE is needed in long mode";
+    EXPECT_TRUE(write(0, cr0::PE));
+    EXPECT_EQ(page.efer, efer::LME);
+    // LMSW ax cannot clear PE.
+    code({0x0f, 0x01, 0xf0});
+    r(Gpr::rax) = 0x8;
+    page.info[0] = 16;
+    enter(ExitReason::cr_access);
+    EXPECT_EQ(page.cr0, cr0::PE | cr0::TS | cr0::ET);
+}
+
 TEST_F(VcpuTest, CutOffEventsAreDeliveredAgain) {
     code({0x0f, 0xa2});
     enter(ExitReason::cpuid, [this] { page.interrupted_event = 0x8000'00ec; });

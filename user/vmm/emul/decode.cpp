@@ -12,6 +12,8 @@ Operation operation_of(ZydisMnemonic mnemonic) {
     case ZYDIS_MNEMONIC_MOVZX: // a move from a narrower source extends with zeros
     case ZYDIS_MNEMONIC_MOVNTI:
         return Operation::move;
+    case ZYDIS_MNEMONIC_LMSW:
+        return Operation::load_status_word;
     case ZYDIS_MNEMONIC_MOVSX:
     case ZYDIS_MNEMONIC_MOVSXD:
         return Operation::move_sign;
@@ -113,6 +115,13 @@ bool set_register(ZydisRegister reg, Operand& operand) {
     operand.gpr =
         static_cast<u8>(kind == ZYDIS_REGCLASS_GPR8 && reg > ZYDIS_REGISTER_BH ? id - 4 : id);
     return true;
+}
+
+// MOV to a control register; all other uses of those are left to the processor.
+bool is_control_write(const ZydisDecodedInstruction& from, const ZydisDecodedOperand* operands) {
+    return from.mnemonic == ZYDIS_MNEMONIC_MOV && from.operand_count_visible == 2 &&
+           operands[0].type == ZYDIS_OPERAND_TYPE_REGISTER &&
+           ZydisRegisterGetClass(operands[0].reg.value) == ZYDIS_REGCLASS_CONTROL;
 }
 
 bool address_register(ZydisRegister reg, u8& number) {
@@ -225,11 +234,23 @@ void convert(const ZydisDecodedInstruction& from, const ZydisDecodedOperand* ope
     to.operation = operation_of(from.mnemonic);
     if (to.operation == Operation::unsupported)
         return;
+    if (is_control_write(from, operands)) {
+        to.operation = Operation::move_to_control;
+        to.destination.gpr = static_cast<u8>(ZydisRegisterGetId(operands[0].reg.value));
+        if (!set_operand(operands[1], to.source, to))
+            to.operation = Operation::unsupported;
+        return;
+    }
     if (is_string(to.operation)) {
         set_string(from, operands, to);
         return;
     }
     const unsigned count = from.operand_count_visible;
+    if (to.operation == Operation::load_status_word) {
+        if (!set_operand(operands[0], to.source, to))
+            to.operation = Operation::unsupported;
+        return;
+    }
     bool known = count >= 1 && count <= 2 && set_operand(operands[0], to.destination, to);
     if (known && count == 2)
         known = set_operand(operands[1], to.source, to);

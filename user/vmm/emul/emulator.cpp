@@ -83,6 +83,8 @@ Outcome Emulator::memory_access(const Instruction& instruction, u64 physical) {
     access_.set_known_physical(physical);
     switch (operation) {
     case Operation::unsupported:
+    case Operation::move_to_control:
+    case Operation::load_status_word:
     case Operation::string_in:
     case Operation::string_out:
         return Outcome::unsupported("instruction not emulated on device memory");
@@ -101,6 +103,25 @@ Outcome Emulator::memory_access(const Instruction& instruction, u64 physical) {
     if (instruction.source.kind == OperandKind::memory)
         return load(instruction);
     return Outcome::unsupported("instruction without a memory operand faulted on device memory");
+}
+
+Outcome Emulator::control_value(const Instruction& instruction, u64& value) {
+    const Operand& source = instruction.source;
+    if (source.kind == OperandKind::memory) { // LMSW alone
+        u64 linear = 0;
+        if (Outcome result = operand_address(instruction, 2, false, linear); !result.ok())
+            return result;
+        if (Outcome result = access_.read(linear, 2, value); !result.ok())
+            return result;
+    } else {
+        value = read_gpr(source);
+    }
+    if (instruction.operation == Operation::load_status_word) {
+        // It writes PE, MP, EM and TS, and cannot clear PE (APM vol. 3, LMSW).
+        constexpr u64 written = 0xf;
+        value = (cpu_.cr0 & ~written) | (value & written) | (cpu_.cr0 & x86::cr0::PE);
+    }
+    return Outcome::done();
 }
 
 // Register = f(register, memory).

@@ -27,6 +27,8 @@ public:
 
     // An instruction that touched the guest-physical address of a nested page fault.
     Outcome memory_access(const Instruction& instruction, u64 physical);
+    // The value that MOV to a control register or LMSW would write.
+    Outcome control_value(const Instruction& instruction, u64& value);
     // INS or OUTS.
     Outcome string_io(const Instruction& instruction);
 

@@ -29,6 +29,8 @@ enum class Operation : u8 {
     bit_test_set,
     bit_test_reset,
     bit_test_complement,
+    move_to_control,  // destination.gpr is the control register
+    load_status_word, // LMSW
     string_move,
     string_store,
     string_load,

@@ -60,6 +60,9 @@ void Vcpu::dispatch(ExitReason reason) {
     case ExitReason::vmcall:
         exit_hypercall();
         break;
+    case ExitReason::cr_access:
+        exit_control_register();
+        break;
     case ExitReason::xsetbv:
         exit_xsetbv();
         break;

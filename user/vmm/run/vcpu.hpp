@@ -51,6 +51,11 @@ private:
     void skip(const u8* opcode, unsigned bytes);
     [[noreturn]] void give_up(abi::ReportKind kind, const char* why);
 
+    // control_registers.cpp
+    void exit_control_register();
+    bool write_cr0(u64 value);
+    bool write_cr4(u64 value);
+
     // msrs.cpp
     void exit_rdmsr();
     void exit_wrmsr();
