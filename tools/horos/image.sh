@@ -12,18 +12,8 @@ CD or, written as it is, from a USB stick.
 HELP
 }
 
-# The directory that becomes the ISO's file system.
-fill_tree() {
-    local tree=$1
-    rm -rf "$tree"
-    mkdir -p "$tree/boot/grub"
-    cp build/system/horos-kernel "$tree/boot/horos-kernel"
-    pack "$description" "$tree/boot/horos.bundle" || exit 1
-    cp tools/horos/grub.cfg "$tree/boot/grub/grub.cfg"
-}
-
 main() {
-    local output=build/horos.iso tree=build/image
+    local output=build/horos.iso
     description=descriptions/demo.toml
     while (($#)); do
         case $1 in
@@ -48,14 +38,10 @@ main() {
     install_packages build boot image
     build system horos-kernel horos-pack programs
     make_guest
-    fill_tree $tree
+    mkdir -p build/image
+    pack "$description" build/image/horos.bundle || exit 1
     status "writing $output"
-    # grub-mkrescue puts a GRUB for each firmware that is installed into one hybrid image.
-    local log=build/image.log
-    grub-mkrescue --compress=xz -o "$output.new" $tree >$log 2>&1 || {
-        tail -n 20 $log >&2
-        die "grub-mkrescue failed (log: $log)"
-    }
-    mv "$output.new" "$output"
+    tools/horos/make-iso build/system/horos-kernel build/image/horos.bundle "$output" ||
+        die "the image could not be written"
     status "$output: $(($(stat -c %s "$output") / 1048576)) MiB, for BIOS and UEFI"
 }

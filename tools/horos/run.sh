@@ -108,7 +108,7 @@ boot() {
     rm -f $log $events
     local words
     mapfile -t words < <(tools/horos/qemu-machine "$accel" "$smp" "$memory")
-    words+=(-kernel build/system/horos-kernel -initrd "$bundle"
+    words+=(-kernel build/system/horos-kernel -initrd "$bundle" -append onfatal=reset
         -chardev "stdio,id=terminal,mux=on,signal=off" -serial chardev:terminal
         -mon chardev=terminal -serial "file:$log"
         -trace qemu_system_shutdown_request -D "$events")
@@ -130,14 +130,23 @@ boot() {
 }
 
 # QEMU ends with 0 for a power-off and for a reset alike; only the first is a good end. Its trace
-# says which it was: reason 6 is a power-off by the guest, 2 the quit command (Ctrl-A X).
+# says which it was: reason 6 is a power-off by the guest, 2 the quit command (Ctrl-A X). Kernel and
+# root task say in the log when they could not go on.
 report_end() {
-    local code=$1 log=$2 events=$3 lines=0
-    [[ ! -f $log ]] || lines=$(wc -l <"$log")
+    local code=$1 log=$2 events=$3 lines=0 fatal=
+    if [[ -f $log ]]; then
+        lines=$(wc -l <"$log")
+        fatal=$(grep -a '^horos: fatal:' "$log" || true)
+        # What the test programs of the system found, in their own words.
+        grep -a 'summary:' "$log" >&2 || true
+    fi
     if ((code == 124)); then
         status "ended after the timeout of $timeout s"
     elif ((code != 0)); then
         status "QEMU ended with status $code"
+    elif [[ -n $fatal ]]; then
+        printf '%s\n' "$fatal" >&2
+        code=1
     elif ! grep -Eq 'reason=(6|2)$' "$events" 2>/dev/null; then
         status "the machine was reset, not powered off: Horos or its processor failed"
         code=1
