@@ -113,6 +113,10 @@ Outcome follow(const Machine& machine, guest::Choices& choices, Prediction& pred
     try {
         cpu.run();
     } catch (const guest::Exit& exit) {
+        if (cpu.row) {
+            cpu.feature(*cpu.row);
+        }
+        cpu.roll_back();
         return cpu.outcome(exit);
     } catch (const guest::Stop& stop) {
         return cpu.outcome(stop);

@@ -39,6 +39,14 @@ struct Insn {
     unsigned operand_bits() const { return zydis.operand_width; }
 };
 
+// What an instruction that does not complete leaves as it was.
+struct Registers {
+    std::array<Masked, 16> gpr;
+    std::array<Segment, 6> seg;
+    uint64_t rip, rflags, rflags_known;
+    uint8_t cpl;
+};
+
 class Cpu {
 public:
     Cpu(const Machine& machine, Choices& choices, Prediction& prediction);
@@ -127,6 +135,11 @@ public:
     void execute(const Insn& insn);
     bool execute_sensitive(const Insn& insn); // table-driven; false: not in the table
     bool execute_basic(const Insn& insn);
+    // Undoes the instruction that was executing, if any. (The catcher of a stop calls it: passing
+    // stops on at every level would cost more than all the rest of a prediction.)
+    void roll_back();
+    // The row of the sensitive-instruction table that executes, for the coverage features.
+    std::optional<unsigned> row;
     void feature(unsigned number) { prediction.features.set(number % 1024); }
 
     // ---- operands (decode.cpp) ----
@@ -153,6 +166,8 @@ public:
     bool intercepted(horos::svm::Misc3 b) const { return (control.intercept_misc3 & bit(b)) != 0; }
 
 private:
+    Registers before_{};
+    bool executing_ = false;
     void load();
     void save_vmcb(Outcome& out, const Exit& exit) const;
     Outcome common_outcome() const;

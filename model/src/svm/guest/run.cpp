@@ -9,12 +9,6 @@ namespace {
 
 namespace ic = horos::svm::int_ctl;
 
-struct Registers {
-    std::array<Masked, 16> gpr;
-    std::array<Segment, 6> seg;
-    uint64_t rip, rflags, rflags_known;
-    uint8_t cpl;
-};
 Registers snapshot(const Cpu& cpu) {
     return {cpu.gpr, cpu.seg, cpu.rip, cpu.rflags, cpu.rflags_known, cpu.cpl};
 }
@@ -86,6 +80,13 @@ void breakpoints(Cpu& cpu) {
 
 } // namespace
 
+void Cpu::roll_back() {
+    if (executing_) {
+        restore(*this, before_);
+        executing_ = false;
+    }
+}
+
 void Cpu::run() {
     refuse_open_states(*this);
     inject();
@@ -100,9 +101,11 @@ void Cpu::step() {
     if (waiting) {
         throw Stop{OutcomeKind::HALTED};
     }
-    const Registers before = snapshot(*this);
     const bool single_step = (rflags & x86::rflags::TF) != 0;
     std::optional<Exception> raised;
+    before_ = snapshot(*this);
+    executing_ = true;
+    row.reset();
     try {
         insn_next_rip = rip;
         breakpoints(*this);
@@ -119,12 +122,14 @@ void Cpu::step() {
             raised->kind = Exception::Kind::TRAP;
         }
     } catch (const Exception& e) {
-        restore(*this, before);
+        roll_back();
         raised = e;
-    } catch (const Exit&) {
-        restore(*this, before);
-        throw;
+        if (row) {
+            feature(*row + 1);
+        }
     }
+    executing_ = false;
+    row.reset();
     if (raised) {
         raise(*raised);
     }

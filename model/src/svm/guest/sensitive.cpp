@@ -53,27 +53,19 @@ bool Cpu::execute_sensitive(const Insn& insn) {
     if (found == by_mnemonic().end()) {
         return false;
     }
-    const SensitiveRow& row = *found->second.row;
-    const unsigned number = found->second.number * 4;
-    try {
-        row.before(*this, insn);
-        if (is_intercepted(*this, row.intercept)) {
-            Exit exit{row.code};
-            exit.next_rip = true;
-            if (row.info != nullptr) {
-                row.info(*this, insn, exit);
-            }
-            throw exit;
+    const SensitiveRow& rule = *found->second.row;
+    row = found->second.number * 4;
+    rule.before(*this, insn);
+    if (is_intercepted(*this, rule.intercept)) {
+        Exit exit{rule.code};
+        exit.next_rip = true;
+        if (rule.info != nullptr) {
+            rule.info(*this, insn, exit);
         }
-        row.execute(*this, insn);
-    } catch (const Exit&) {
-        feature(number);
-        throw;
-    } catch (const Exception&) {
-        feature(number + 1);
-        throw;
+        throw exit;
     }
-    feature(number + 2);
+    rule.execute(*this, insn);
+    feature(*row + 2);
     return true;
 }
 
