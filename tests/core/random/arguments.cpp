@@ -18,16 +18,24 @@ constexpr u32 slots_used = 112; // selectors that sequences use, so that they me
 
 class Arguments {
   public:
-    Arguments(Draw& draw, Frame thread) : draw_(draw), domain_(threads[thread].domain) {}
+    Arguments(Draw& draw, Frame thread)
+        : draw_(draw), domain_(threads[thread].domain),
+          core_(sched_contexts[threads[thread].sc].core) {}
 
     Registers6 of(Call call);
 
   private:
     Draw& draw_;
     Frame domain_;
+    u32 core_;
 
     u64 junk();
-    u64 selector(ObjectType type, u8 rights);
+    // One whose object suits, if there is one.
+    template <class Suits> u64 selector(ObjectType type, u8 rights, Suits suits);
+    u64 selector(ObjectType type, u8 rights) {
+        return selector(type, rights, [](Frame) { return true; });
+    }
+    u64 endpoint(u8 rights);
     u64 any_selector();
     u64 memory_selector();
     u64 empty_slot(Frame domain);
@@ -65,15 +73,27 @@ u64 Arguments::junk() {
 }
 
 // The first fitting one from a random place on.
-u64 Arguments::selector(ObjectType type, u8 needed) {
+template <class Suits> u64 Arguments::selector(ObjectType type, u8 needed, Suits suits) {
     const u32 from = draw_.below(slots_used);
+    const bool choosy = !draw_.one_in(6);
+    u64 second = no_slot;
     for (u32 i = 0; i < slots_used; ++i) {
         const u32 candidate = (from + i) % slots_used;
         CapSlot cap;
-        if (lookup(domain_, candidate, type, needed, cap) == Error::ok)
+        if (lookup(domain_, candidate, type, needed, cap) != Error::ok)
+            continue;
+        if (!choosy || suits(cap.object))
             return candidate;
+        second = candidate;
     }
-    return any_selector();
+    return second != no_slot ? second : any_selector();
+}
+
+// One of this core.
+u64 Arguments::endpoint(u8 needed) {
+    return selector(ObjectType::endpoint, needed, [this](Frame e) {
+        return endpoints[e].bound == 0 || endpoints[e].core == core_;
+    });
 }
 
 u64 Arguments::any_selector() {
@@ -158,8 +178,8 @@ Frame Arguments::object(u64 selected) {
 u64 Arguments::address(Frame space, u32 level, Error wanted, bool present) {
     u64 a = 0;
     for (u32 tries = 0; tries < 24; ++tries) {
-        a = u64{draw_.below(2)} << 39 | u64{draw_.below(2)} << 30 | u64{draw_.below(4)} << 21 |
-            u64{draw_.below(6)} << 12;
+        a = u64{draw_.one_in(5)} << 39 | u64{draw_.one_in(4)} << 30 |
+            u64{draw_.one_in(2) ? 0 : draw_.below(4)} << 21 | u64{draw_.below(8)} << 12;
         a &= ~(entry_span(level) - 1);
         Frame table = 0;
         if (space == 0 || frames[space].type != ObjectType::space)
@@ -243,7 +263,13 @@ Registers6 Arguments::of_spaces(Call call) {
 }
 
 Registers6 Arguments::of_threads(Call call) {
-    const u64 t = selector(ObjectType::thread, right::write);
+    const bool starts = call == Call::thread_start || call == Call::thread_resume;
+    const u64 t = selector(ObjectType::thread, right::write, [=](Frame f) {
+        const bool halted = threads[f].state == ThreadState::stopped ||
+                            threads[f].state == ThreadState::faulted ||
+                            threads[f].state == ThreadState::exited;
+        return starts ? halted && threads[f].sc != 0 : !halted || call != Call::thread_stop;
+    });
     switch (call) {
     case Call::thread_create:
         return {retypable(), empty_slot(), selector(ObjectType::domain, right::write),
@@ -264,8 +290,10 @@ Registers6 Arguments::of_time(Call call) {
     case Call::sc_create:
         return {retypable(), empty_slot(), core, draw_.below(16), budgets[draw_.below(5)]};
     case Call::sc_bind:
-        return {selector(ObjectType::sched_context, right::write),
-                selector(ObjectType::thread, right::write)};
+        return {selector(ObjectType::sched_context, right::write,
+                         [](Frame f) { return sched_contexts[f].thread == 0; }),
+                selector(ObjectType::thread, right::write,
+                         [](Frame f) { return threads[f].sc == 0; })};
     case Call::core_window: {
         const u64 slots = draw_.one_in(3) ? draw_.below(0x1'0000) : 0xffff;
         return {core, draw_.below(3), 10'000 + draw_.below(50'000), slots};
@@ -279,14 +307,14 @@ Registers6 Arguments::of_messages(Call call) {
     switch (call) {
     case Call::endpoint_create:
     case Call::notification_create: return {retypable(), empty_slot()};
-    case Call::call: return {selector(ObjectType::endpoint, right::write), word, 2, 3, 4};
-    case Call::receive: return {selector(ObjectType::endpoint, right::read)};
+    case Call::call: return {endpoint(right::write), word, 2, 3, 4};
+    case Call::receive: return {endpoint(right::read)};
     case Call::reply: return {word, 2, 3, 4};
-    case Call::reply_receive: return {selector(ObjectType::endpoint, right::read), word, 2, 3, 4};
+    case Call::reply_receive: return {endpoint(right::read), word, 2, 3, 4};
     case Call::signal:
         return {selector(ObjectType::notification, right::write), u64{1} << draw_.below(64)};
     default: { // wait
-        const u64 deadlines[] = {no_deadline, 0, shell.now + draw_.below(3'000),
+        const u64 deadlines[] = {draw_.one_in(3) ? no_deadline : shell.now + 500, 0, shell.now + draw_.below(3'000),
                                  shell.now + draw_.below(100'000)};
         return {selector(ObjectType::notification, right::read), deadlines[draw_.below(4)]};
     }
@@ -301,9 +329,12 @@ Registers6 Arguments::of_devices(Call call) {
         return {retypable(), empty_slot(), control, core, draw_.below(8), draw_.below(4)};
     case Call::msi_create: return {retypable(), empty_slot(), control, core, draw_.below(8)};
     case Call::irq_bind:
-        return {selector(ObjectType::interrupt, right::write),
+        return {selector(ObjectType::interrupt, right::write,
+                         [](Frame f) { return interrupts[f].notification == 0; }),
                 selector(ObjectType::notification, right::write), 1u << draw_.below(8)};
-    case Call::irq_ack: return {selector(ObjectType::interrupt, right::write)};
+    case Call::irq_ack:
+        return {selector(ObjectType::interrupt, right::write,
+                         [](Frame f) { return interrupts[f].masked != 0; })};
     case Call::ports_create: {
         const u64 first = 0x3f8 + draw_.below(8);
         return {retypable(), empty_slot(), selector(ObjectType::ports, right::write), first,
@@ -323,16 +354,16 @@ Registers6 Arguments::of_devices(Call call) {
 }
 
 Registers6 Arguments::of_vcpus(Call call) {
-    u64 space = 0;
-    for (u32 tries = 0; tries < 6; ++tries) {
-        space = selector(ObjectType::space, right::write);
-        if (frame_exists(object(space)) && spaces[object(space)].kind == SpaceKind::guest)
-            break;
-    }
+    const u64 space = selector(ObjectType::space, right::write, [](Frame f) {
+        return spaces[f].kind == SpaceKind::guest;
+    });
     switch (call) {
     case Call::vcpu_create:
         return {retypable(), empty_slot(), space, retypable(), retypable(), ram()};
-    case Call::vcpu_run: return {selector(ObjectType::vcpu, right::write)};
+    case Call::vcpu_run:
+        return {selector(ObjectType::vcpu, right::write, [this](Frame f) {
+            return vcpus[f].thread == 0 && (vcpus[f].core == no_core || vcpus[f].core == core_);
+        })};
     case Call::space_io_map: return {space, row(3)};
     case Call::space_msr_map: return {space, row(2)};
     case Call::guest_port:

@@ -1,9 +1,8 @@
 // Random sequences of hypercalls and events on two cores, every invariant checked after each step.
-// A failure is shrunk to a short list of calls. RapidCheck prints its seed; to repeat a run:
+// A failure is shrunk to a short list of calls (HOROS_CORE_SHRINK seconds, default 60). RapidCheck prints its seed; to repeat a run:
 //   RC_PARAMS="seed=... max_size=... max_success=..." core-tests --gtest_filter='Random*'
 // HOROS_CORE_STEPS overrides the number of steps that a run must reach (default 100,000).
-#include "step.hpp"
-#include "support/violation.hpp"
+#include "shrink.hpp"
 
 #include <cstdlib>
 #include <gtest/gtest.h>
@@ -17,9 +16,10 @@ void showValue(const Step& step, std::ostream& os) {
 }
 } // namespace horos::test
 
+// RapidCheck draws; shrink.hpp shortens, because it knows where a sequence failed.
 template <> struct rc::Arbitrary<horos::test::Step> {
     static Gen<horos::test::Step> arbitrary() {
-        return gen::noShrink(gen::map(gen::arbitrary<std::uint64_t>(), [](std::uint64_t w) {
+        return gen::noShrink(gen::map(gen::resize(100, gen::arbitrary<std::uint64_t>()), [](std::uint64_t w) {
             return horos::test::Step{static_cast<std::uint8_t>(w >> 32 & 1),
                                      static_cast<std::uint32_t>(w)};
         }));
@@ -43,6 +43,19 @@ void print_table() {
     }
 }
 
+std::string describe(const Failure& f) {
+    std::string text = f.what + "\nafter:\n";
+    const size_t from = f.log.size() > 60 ? f.log.size() - 60 : 0;
+    for (size_t i = from; i < f.log.size(); ++i)
+        text += "  " + f.log[i] + "\n";
+    return text;
+}
+
+double shrink_seconds() {
+    const char* text = std::getenv("HOROS_CORE_SHRINK");
+    return text != nullptr ? std::strtod(text, nullptr) : 60;
+}
+
 u64 wanted_steps() {
     const char* text = std::getenv("HOROS_CORE_STEPS");
     return text != nullptr ? std::strtoull(text, nullptr, 10) : 100'000;
@@ -53,18 +66,14 @@ u64 wanted_steps() {
 TEST(Random, SequencesKeepAllInvariants) {
     const bool own_parameters = std::getenv("RC_PARAMS") != nullptr;
     setenv("RC_PARAMS", "max_size=2400 max_success=200", 0);
-    const bool passed = rc::check("sequences keep all invariants", [](const std::vector<Step>& steps) {
-        std::vector<std::string> log;
-        try {
-            run_sequence(steps, log);
-        } catch (const Violation& v) {
-            std::string text = std::string(v.what()) + "\nafter:\n";
-            const size_t from = log.size() > 40 ? log.size() - 40 : 0;
-            for (size_t i = from; i < log.size(); ++i)
-                text += "  " + log[i] + "\n";
-            RC_FAIL(text);
-        }
-    });
+    const bool passed =
+        rc::check("sequences keep all invariants", [] {
+            const auto steps =
+                *rc::gen::noShrink(rc::gen::arbitrary<std::vector<Step>>());
+            const Failure f = try_sequence(steps);
+            if (f.failed)
+                RC_FAIL(describe(shrink_sequence(steps, f, shrink_seconds())));
+        });
     print_table();
     ASSERT_TRUE(passed);
     if (own_parameters)

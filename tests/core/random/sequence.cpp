@@ -58,6 +58,16 @@ Call draw_call(Draw& d) {
     return Call::null;
 }
 
+// Root's two threads, one on each core, do not block for ever: somebody must restart the others.
+bool is_keeper(Frame thread) {
+    return threads[thread].domain == root_first_frame;
+}
+
+bool blocks(Call call) {
+    return call == Call::thread_exit || call == Call::call || call == Call::receive ||
+           call == Call::reply_receive;
+}
+
 class Sequence {
   public:
     Sequence(const std::vector<Step>& steps, std::vector<std::string>& log)
@@ -72,6 +82,7 @@ class Sequence {
     size_t next_ = 0;
     Draw guest_draw_{0};
 
+    const Step& take_step();
     void run_step(const Step& step);
     void hypercall(u32 core, Draw& d);
     void event(u32 core, Draw& d);
@@ -83,6 +94,7 @@ class Sequence {
 };
 
 Sequence* current;
+size_t used;
 
 void Sequence::finish(const std::string& what) {
     log_.push_back(what);
@@ -92,7 +104,12 @@ void Sequence::finish(const std::string& what) {
 
 void Sequence::hypercall(u32 core, Draw& d) {
     const Frame thread = cores[core].thread;
-    const Call call = draw_call(d);
+    Call call = draw_call(d);
+    const bool serves = threads[thread].running_on != threads[thread].sc;
+    if (serves && d.one_in(3))
+        call = d.one_in(2) ? Call::reply : Call::reply_receive;
+    if (is_keeper(thread) && blocks(call) && !d.one_in(30))
+        call = Call::thread_start;
     const Registers6 a = draw_arguments(d, call, thread);
     if (call == Call::vcpu_run && frame_exists(static_cast<Frame>(a[0]))) {
         CapSlot cap{};
@@ -156,7 +173,7 @@ void Sequence::event(u32 core, Draw& d) {
         scenario_.s.timer(core);
         return finish(who + "timer at " + std::to_string(shell.now));
     }
-    if (d.one_in(8) && here.mode == CoreMode::user) {
+    if (d.one_in(8) && here.mode == CoreMode::user && !is_keeper(cores[core].thread)) {
         scenario_.s.fault(core, d.below(32), 0, d.word());
         return finish(who + "fault");
     }
@@ -169,6 +186,11 @@ void Sequence::event(u32 core, Draw& d) {
     statistics.idle++;
 }
 
+const Step& Sequence::take_step() {
+    used = next_ + 1;
+    return steps_[next_++];
+}
+
 void Sequence::run_step(const Step& step) {
     Draw d(step.seed);
     const u32 core = step.core % machine.core_count;
@@ -179,8 +201,6 @@ void Sequence::run_step(const Step& step) {
         hypercall(core, d);
     else
         event(core, d);
-    if (!Simulation::is_user(core))
-        return;
 }
 
 // While the guest runs the lock is free, and other cores go on.
@@ -189,13 +209,15 @@ void Sequence::be_guest(u32 core, svm::Vmcb& b) {
     check_invariants();
     while (next_ < steps_.size() && steps_[next_].core % machine.core_count != core &&
            shell.cores[1 - core].mode != CoreMode::guest)
-        run_step(steps_[next_++]);
-    Draw d(next_ < steps_.size() ? steps_[next_++].seed : 1);
+        run_step(take_step());
+    Draw d(next_ < steps_.size() ? take_step().seed : 1);
     const u64 codes[] = {0x60, 0x60, 0x72, 0x7b, 0x7c, 0x400, 0x40 + d.below(18), 0x61,
                          d.below(0x90), 0x20 + d.below(32), ~u64{0}};
     b.control.exit_code = codes[d.below(11)];
     if (shell.cores[core].reschedule && d.one_in(2))
         b.control.exit_code = 0x60;
+    if (next_ >= steps_.size())
+        b.control.exit_code = 0x72; // the end: a CPUID that its VMM sees
     b.control.exit_info_1 = d.word();
     b.control.exit_info_2 = d.word();
     b.control.exit_int_info = d.one_in(4) ? d.word() : 0;
@@ -241,14 +263,18 @@ void Sequence::run() {
     shell.take_interrupt = [](u32 core) { current->take_interrupt(core); };
     log_.clear();
     while (next_ < steps_.size())
-        run_step(steps_[next_++]);
+        run_step(take_step());
     statistics.guest_entries += scenario_.s.guest_entries;
 }
 
 } // namespace
 
-void run_sequence(const std::vector<Step>& steps, std::vector<std::string>& log) {
+size_t run_sequence(const std::vector<Step>& steps, std::vector<std::string>& log) {
+    used = 0;
     Sequence(steps, log).run();
+    return used;
 }
+
+size_t failed_after() { return used; }
 
 } // namespace horos::test

@@ -39,6 +39,9 @@ extern Statistics statistics;
 
 // Runs a sequence from the start of the scenario. Throws a Violation; `log` then tells the steps as
 // the kernel saw them.
-void run_sequence(const std::vector<Step>& steps, std::vector<std::string>& log);
+// Gives back how many steps were used.
+size_t run_sequence(const std::vector<Step>& steps, std::vector<std::string>& log);
+// How many steps the latest sequence had used when it failed.
+size_t failed_after();
 
 } // namespace horos::test
