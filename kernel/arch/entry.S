@@ -81,9 +81,7 @@ switch_thread:
     jz 1f
     shr $32 - 12, %rax          // the thread's frame, as an address
     add %gs:PC_DIRECT_MAP, %rax
-    mov RG_FS_BASE(%rax), %rdx  // what is rare is done by shell_resume
-    or %gs:PC_FS_BASE, %rdx
-    or %gs:PC_FPU_LIVE, %rdx
+    mov %gs:PC_FPU_LIVE, %rdx   // what is rare is done by shell_resume
     or RG_FULL(%rax), %rdx
     jnz 1f
     mov RG_RIP(%rax), %rcx
@@ -99,7 +97,17 @@ switch_thread:
     je 2f
     mov %rcx, %gs:PC_CR3
     mov %rcx, %cr3
-2:  mov %rax, %rcx
+2:  mov RG_FS_BASE(%rax), %rdx
+    cmp %gs:PC_FS_BASE, %rdx
+    je 3f
+    mov %rdx, %gs:PC_FS_BASE
+    mov %rax, %rdi
+    mov %edx, %eax
+    shr $32, %rdx
+    mov $0xc0000100, %ecx       // MSR FS_BASE
+    wrmsr
+    mov %rdi, %rax
+3:  mov %rax, %rcx
     movl $0, kernel_lock_word
     jmp resume_registers
 1:  call shell_resume

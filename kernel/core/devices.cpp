@@ -27,8 +27,7 @@ static Error check_interrupt(const Caller& me, u32 control, u32 core_selector, u
     if (const Error e = lookup(me.domain, control, ObjectType::irq_control, right::write, cap);
         e != Error::ok)
         return e;
-    if (const Error e =
-            lookup(me.domain, core_selector, ObjectType::core, right::write, core_cap);
+    if (const Error e = lookup(me.domain, core_selector, ObjectType::core, right::write, core_cap);
         e != Error::ok)
         return e;
     core = core_objects[core_cap.object].number;
@@ -173,8 +172,7 @@ static Error check_port(Frame domain, u32 selector, u8 rights, u16 port, u8 size
 }
 
 Error port_in(const Caller& me, const PortInArgs& a, Values& v) {
-    if (const Error e = check_port(me.domain, a.ports, right::read, a.port, a.size);
-        e != Error::ok)
+    if (const Error e = check_port(me.domain, a.ports, right::read, a.port, a.size); e != Error::ok)
         return e;
     v.v[0] = shell_port_in(a.port, a.size);
     return Error::ok;

@@ -8,6 +8,9 @@ namespace horos::core {
 inline constexpr u64 result_error = 0xff;
 inline constexpr u64 result_values = 0x100; // results[core] is valid
 inline constexpr u64 result_switch = 0x200; // do not return to the caller: ask core_next
+// With result_switch: the thread in bits 63:32 runs now in ring 3, in place of the caller and on
+// the same scheduling context; nothing else has changed.
+inline constexpr u64 result_direct = 0x400;
 extern "C" u64 hypercall_unknown(u64, u64, u64, u64, u64, u64);
 using HypercallEntry = u64 (*)(u64, u64, u64, u64, u64, u64);
 extern "C" const HypercallEntry hypercall_table[]; // hypercall_count entries
@@ -34,8 +37,8 @@ void core_init_core(u32 core); // as each core comes up, the boot core first
 
 // The root task's first objects.
 struct RootTask {
-    Frame domain, cap_table, space, root_table, thread, sched_context, irq_control, platform,
-        ports, mmio;
+    Frame domain, cap_table, space, root_table, thread, sched_context, irq_control, platform, ports,
+        mmio;
     Frame first_core; // one CoreObject for each core follows
 };
 inline constexpr u32 root_frames = 10; // and one for each core

@@ -185,8 +185,7 @@ Error frame_share(const Caller& me, const FrameShareArgs& a) {
         return Error::bad_rights;
     if (const Error e = check_empty(me.domain, a.slot); e != Error::ok)
         return e;
-    put(me.domain, a.slot,
-        {a.frame, frames[a.frame].generation, 0, ObjectType::ram, a.rights, 0});
+    put(me.domain, a.slot, {a.frame, frames[a.frame].generation, 0, ObjectType::ram, a.rights, 0});
     return Error::ok;
 }
 

@@ -4,6 +4,7 @@
 #include "kernel/core/devices.hpp"
 #include "kernel/core/domains.hpp"
 #include "kernel/core/frames.hpp"
+#include "kernel/core/hypercall_entry.hpp"
 #include "kernel/core/ipc.hpp"
 #include "kernel/core/notify.hpp"
 #include "kernel/core/page_tables.hpp"
@@ -15,45 +16,15 @@
 
 namespace horos::core {
 
-[[gnu::noinline]] static Caller caller() {
-    const u32 core = shell_core();
-    const Frame thread = cores[core].thread;
-    return {core, thread, threads[thread].domain};
-}
+Caller caller() { return fast_caller(); }
 
-// A call that does not block but woke somebody more urgent returns through the scheduler.
-[[gnu::noinline]] static u64 finish(const Caller& me, u64 result) {
+// A call that woke somebody more urgent returns through the scheduler.
+u64 finish(const Caller& me, u64 result) {
     if (cores[me.core].reschedule == 0 || (result & result_switch) != 0)
         return result;
     const Error error = static_cast<Error>(result & result_error);
     set_values(me.thread, error, (result & result_values) != 0 ? results[me.core] : Values{});
     return result_switch;
-}
-
-template <class Args> static inline u64 run(Error (*handler)(const Caller&, const Args&),
-                                            const Caller& me, const Args& args) {
-    return word(handler(me, args));
-}
-template <class Args> static inline u64 run(Error (*handler)(const Caller&, const Args&, Values&),
-                                            const Caller& me, const Args& args) {
-    Values& values = results[me.core];
-    values = {};
-    const Error error = handler(me, args, values);
-    return word(error) | (error == Error::ok ? result_values : 0);
-}
-template <class Args> static inline u64 run(u64 (*handler)(const Caller&, const Args&, Values&),
-                                            const Caller& me, const Args& args) {
-    return handler(me, args, results[me.core]);
-}
-
-template <class Args, auto handler>
-static u64 entry(u64 rdi, u64 rsi, u64 rdx, u64 r10, u64 r8, u64 r9) {
-    Args args;
-    const RawArgs raw{rdi, rsi, rdx, r10, r8, r9};
-    if (const Error e = decode(raw, args); e != Error::ok)
-        return word(e);
-    const Caller me = caller();
-    return finish(me, run(handler, me, args));
 }
 
 static u64 null_entry(u64, u64, u64, u64, u64, u64) { return 0; }
@@ -100,13 +71,13 @@ extern "C" const HypercallEntry hypercall_table[] = {
     entry<CoreWindowArgs, core_window>,
     entry<CoreScheduleArgs, core_schedule>,
     entry<EndpointCreateArgs, endpoint_create>,
-    entry<CallArgs, call>,
+    call_entry,
     entry<ReceiveArgs, receive>,
     entry<ReplyArgs, reply>,
-    entry<ReplyReceiveArgs, reply_receive>,
+    reply_receive_entry,
     entry<NotificationCreateArgs, notification_create>,
-    entry<SignalArgs, signal>,
-    entry<WaitArgs, wait>,
+    signal_entry,
+    wait_entry,
     entry<IrqCreateArgs, irq_create>,
     entry<MsiCreateArgs, msi_create>,
     entry<IrqBindArgs, irq_bind>,
@@ -116,7 +87,7 @@ extern "C" const HypercallEntry hypercall_table[] = {
     entry<PortOutArgs, port_out>,
     entry<MmioCreateArgs, mmio_create>,
     entry<VcpuCreateArgs, vcpu_create>,
-    entry<VcpuRunArgs, vcpu_run>,
+    vcpu_run_entry,
     entry<SpaceIoMapArgs, space_io_map>,
     entry<SpaceMsrMapArgs, space_msr_map>,
     entry<GuestPortArgs, guest_port>,

@@ -118,7 +118,7 @@ static void make_space(const RootTask& root) {
 }
 
 void core_init_root(Frame first, RootTask& r) {
-    r = {first,     first + 1, first + 2, first + 3, first + 4, first + 5,
+    r = {first,     first + 1, first + 2, first + 3, first + 4,          first + 5,
          first + 6, first + 7, first + 8, first + 9, first + root_frames};
     retype(r.domain, ObjectType::domain);
     retype(r.cap_table, ObjectType::cap_table);

@@ -1,6 +1,7 @@
 #include "kernel/core/ipc.hpp"
 #include "kernel/core/caps.hpp"
 #include "kernel/core/frames.hpp"
+#include "kernel/core/hypercall_entry.hpp"
 #include "kernel/core/sched.hpp"
 #include "kernel/core/shell.hpp"
 #include "kernel/core/threads.hpp"
@@ -18,7 +19,8 @@ Error endpoint_create(const Caller& me, const EndpointCreateArgs& a) {
 }
 
 // The server takes up the client's message and its scheduling context.
-static void serve(Frame server, Frame client, u32 badge, const u64 (&m)[message_words]) {
+[[gnu::always_inline]] static inline void serve(Frame server, Frame client, u32 badge,
+                                                const u64 (&m)[message_words]) {
     Thread& s = threads[server];
     Thread& c = threads[client];
     const Frame sc = c.running_on;
@@ -41,7 +43,7 @@ static void follow_context(u32 core) {
 
 u64 call(const Caller& me, const CallArgs& a, Values&) {
     CapSlot cap;
-    if (const Error e = lookup(me.domain, a.endpoint, ObjectType::endpoint, right::write, cap);
+    if (const Error e = lookup_fast(me.domain, a.endpoint, ObjectType::endpoint, right::write, cap);
         e != Error::ok)
         return word(e);
     Endpoint& endpoint = endpoints[cap.object];
@@ -55,8 +57,7 @@ u64 call(const Caller& me, const CallArgs& a, Values&) {
         const Frame server = endpoint.server;
         endpoint.server = 0;
         serve(server, me.thread, cap.badge, message);
-        cores[me.core].thread = server;
-        return result_switch;
+        return switch_directly(me.core, server);
     }
     endpoint.core = me.core;
     endpoint.bound = 1;
@@ -138,9 +139,10 @@ static void wait_at(const Caller& me, Frame number) {
     cores[me.core].reschedule = 1;
 }
 
-static Error find_endpoint(const Caller& me, u32 selector, Frame& number) {
+[[gnu::always_inline]] static inline Error find_endpoint(const Caller& me, u32 selector,
+                                                         Frame& number) {
     CapSlot cap;
-    if (const Error e = lookup(me.domain, selector, ObjectType::endpoint, right::read, cap);
+    if (const Error e = lookup_fast(me.domain, selector, ObjectType::endpoint, right::read, cap);
         e != Error::ok)
         return e;
     number = cap.object;
@@ -161,10 +163,32 @@ u64 receive(const Caller& me, const ReceiveArgs& a, Values&) {
     return result_switch;
 }
 
+// The common case: one client, nobody else waiting. What answer() and wait_at() would do.
+[[gnu::always_inline]] static inline u64 answer_and_wait(const Caller& me, Frame number,
+                                                         const ReplyReceiveArgs& a) {
+    Thread& server = threads[me.thread];
+    const Frame client = server.client;
+    Thread& c = threads[client];
+    c.state = ThreadState::runnable;
+    c.server = 0;
+    set_values(client, Error::ok, {{a.w0, a.w1, a.w2, a.w3, 0, 0}});
+    sched_contexts[server.running_on].running = client;
+    server.running_on = server.sc;
+    server.client = 0;
+    server.state = ThreadState::wait_receive;
+    server.waiting_for = number;
+    endpoints[number].server = me.thread;
+    endpoints[number].core = me.core;
+    endpoints[number].bound = 1;
+    return switch_directly(me.core, client);
+}
+
 u64 reply_receive(const Caller& me, const ReplyReceiveArgs& a, Values&) {
     Frame number;
     if (const Error e = find_endpoint(me, a.endpoint, number); e != Error::ok)
         return word(e);
+    if (threads[me.thread].client != 0 && endpoints[number].callers == 0)
+        return answer_and_wait(me, number, a);
     if (threads[me.thread].running_on == threads[me.thread].sc)
         make_unready(me.thread);
     else if (threads[me.thread].client == 0)
@@ -183,6 +207,14 @@ void empty_endpoint(Frame number) {
         if ((endpoint.callers & position_bit(p)) != 0)
             wake(sched_contexts[cores[endpoint.core].sc[p]].running, Error::dead, 0);
     }
+}
+
+u64 call_entry(u64 rdi, u64 rsi, u64 rdx, u64 r10, u64 r8, u64 r9) {
+    return fast_entry<CallArgs, call>(rdi, rsi, rdx, r10, r8, r9);
+}
+
+u64 reply_receive_entry(u64 rdi, u64 rsi, u64 rdx, u64 r10, u64 r8, u64 r9) {
+    return fast_entry<ReplyReceiveArgs, reply_receive>(rdi, rsi, rdx, r10, r8, r9);
 }
 
 } // namespace horos::core

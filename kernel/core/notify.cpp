@@ -1,6 +1,7 @@
 #include "kernel/core/notify.hpp"
 #include "kernel/core/caps.hpp"
 #include "kernel/core/frames.hpp"
+#include "kernel/core/hypercall_entry.hpp"
 #include "kernel/core/sched.hpp"
 #include "kernel/core/shell.hpp"
 #include "kernel/core/threads.hpp"
@@ -39,7 +40,7 @@ Error notification_create(const Caller& me, const NotificationCreateArgs& a) {
 Error signal(const Caller& me, const SignalArgs& a) {
     CapSlot cap;
     if (const Error e =
-            lookup(me.domain, a.notification, ObjectType::notification, right::write, cap);
+            lookup_fast(me.domain, a.notification, ObjectType::notification, right::write, cap);
         e != Error::ok)
         return e;
     const u64 bits = cap.badge != 0 ? cap.badge : a.bits;
@@ -52,7 +53,7 @@ Error signal(const Caller& me, const SignalArgs& a) {
 u64 wait(const Caller& me, const WaitArgs& a, Values& v) {
     CapSlot cap;
     if (const Error e =
-            lookup(me.domain, a.notification, ObjectType::notification, right::read, cap);
+            lookup_fast(me.domain, a.notification, ObjectType::notification, right::read, cap);
         e != Error::ok)
         return word(e);
     Notification& n = notifications[cap.object];
@@ -73,6 +74,14 @@ u64 wait(const Caller& me, const WaitArgs& a, Values& v) {
         set_deadline(me.thread, a.deadline);
     make_unready(me.thread);
     return result_switch;
+}
+
+u64 wait_entry(u64 rdi, u64 rsi, u64 rdx, u64 r10, u64 r8, u64 r9) {
+    return fast_entry<WaitArgs, wait>(rdi, rsi, rdx, r10, r8, r9);
+}
+
+u64 signal_entry(u64 rdi, u64 rsi, u64 rdx, u64 r10, u64 r8, u64 r9) {
+    return fast_entry<SignalArgs, signal>(rdi, rsi, rdx, r10, r8, r9);
 }
 
 } // namespace horos::core

@@ -143,8 +143,7 @@ static Error map_counted_block(Frame space, u64 address, Block block, u8 rights)
     if (blocks[block].mappings == ~u32{0})
         return Error::limit;
     blocks[block].mappings++;
-    set_entry(table, entry_index(address, 2),
-              Format::leaf(block * frames_per_block, 2, rights));
+    set_entry(table, entry_index(address, 2), Format::leaf(block * frames_per_block, 2, rights));
     return Error::ok;
 }
 
@@ -212,8 +211,7 @@ Error map_mmio(const Caller& me, const MapMmioArgs& a) {
         return e;
     if (cap.type != ObjectType::mmio)
         return Error::wrong_type;
-    if (const Error e =
-            check_rights(space, a.rights, cap.rights & (right::read | right::write));
+    if (const Error e = check_rights(space, a.rights, cap.rights & (right::read | right::write));
         e != Error::ok)
         return e;
     const Mmio& range = mmio_ranges[cap.object];

@@ -120,23 +120,36 @@ static Error end_vcpu(Frame f) {
 
 static Error end_object(Frame f, u32 step) {
     switch (frames[f].type) {
-    case ObjectType::domain: return end_domain(f);
-    case ObjectType::space: return end_space(f);
-    case ObjectType::page_table: return end_page_table(f, step);
-    case ObjectType::thread: return end_thread(f);
-    case ObjectType::sched_context: return end_sched_context(f);
-    case ObjectType::notification: return end_notification(f);
-    case ObjectType::vcpu: return end_vcpu(f);
-    case ObjectType::endpoint: empty_endpoint(f); return Error::ok;
-    case ObjectType::interrupt: retire_interrupt(f); return Error::ok;
+    case ObjectType::domain:
+        return end_domain(f);
+    case ObjectType::space:
+        return end_space(f);
+    case ObjectType::page_table:
+        return end_page_table(f, step);
+    case ObjectType::thread:
+        return end_thread(f);
+    case ObjectType::sched_context:
+        return end_sched_context(f);
+    case ObjectType::notification:
+        return end_notification(f);
+    case ObjectType::vcpu:
+        return end_vcpu(f);
+    case ObjectType::endpoint:
+        empty_endpoint(f);
+        return Error::ok;
+    case ObjectType::interrupt:
+        retire_interrupt(f);
+        return Error::ok;
     case ObjectType::cap_table:
     case ObjectType::vmcb:
     case ObjectType::fpu:
     case ObjectType::io_map:
     case ObjectType::msr_map:
     case ObjectType::ports:
-    case ObjectType::mmio: return Error::ok; // nothing hangs on them once nobody refers to them
-    default: return Error::wrong_frame_type;
+    case ObjectType::mmio:
+        return Error::ok; // nothing hangs on them once nobody refers to them
+    default:
+        return Error::wrong_frame_type;
     }
 }
 

@@ -14,6 +14,20 @@ void set_deadline(Frame thread, u64 tsc);
 void clear_deadline(Frame thread);
 // Makes another core (or this one) look again who should run.
 void kick(u32 core);
+// The thread runs next in ring 3 in place of the caller, on the same scheduling context: the result
+// word that says so.
+[[gnu::always_inline]] inline u64 switch_directly(u32 number, Frame thread) {
+    Core& core = cores[number];
+    core.thread = thread;
+    if (core.reschedule != 0 || threads[thread].vcpu != 0)
+        return result_switch;
+    if (const Frame space = threads[thread].space; space != core.space) {
+        spaces[core.space].active &= ~bit(number);
+        spaces[space].active |= bit(number);
+        core.space = space;
+    }
+    return result_switch | result_direct | u64{thread} << 32;
+}
 // The core on which a thread lives.
 u32 core_of(Frame thread);
 

@@ -22,7 +22,7 @@ struct FrameInfo {
     u16 mappings;   // leaf entries that map it (ram only)
     u16 live;       // entries in use (page tables only)
     ObjectType type;
-    u8 level;       // 1..4 (page tables only)
+    u8 level; // 1..4 (page tables only)
 };
 static_assert(sizeof(FrameInfo) == 16);
 
@@ -80,11 +80,11 @@ struct Registers {
     u64 gpr[16]; // in the order of Gpr
     u64 rip;
     u64 rflags;
-    u64 vector;  // last fault
+    u64 vector; // last fault
     u64 error;
     u64 address; // last fault's CR2
     u64 fs_base;
-    u64 full;    // 1: all registers count (interrupted); 0: stopped in a hypercall
+    u64 full; // 1: all registers count (interrupted); 0: stopped in a hypercall
 };
 
 struct Thread {
@@ -95,15 +95,15 @@ struct Thread {
     u64 exit_code;
     u32 domain;
     u32 space;
-    u32 sc;            // its own scheduling context
-    u32 running_on;    // the one it runs on now: its own or a client's; 0 while it waits as server
-    u32 bound;         // notification that ends its vcpu_run
-    u32 monitor;       // notification told of its faults
-    u32 waiting_for;   // endpoint or notification
-    u32 client;        // thread whose call it serves
-    u32 server;        // thread that serves its call
-    u32 vcpu;          // virtual CPU it is running
-    u32 badge;         // of the capability it called through
+    u32 sc;          // its own scheduling context
+    u32 running_on;  // the one it runs on now: its own or a client's; 0 while it waits as server
+    u32 bound;       // notification that ends its vcpu_run
+    u32 monitor;     // notification told of its faults
+    u32 waiting_for; // endpoint or notification
+    u32 client;      // thread whose call it serves
+    u32 server;      // thread that serves its call
+    u32 vcpu;        // virtual CPU it is running
+    u32 badge;       // of the capability it called through
     u32 fault_count;
     ThreadState state;
     u8 pad[1024 - 289];
@@ -176,23 +176,23 @@ inline constexpr u32 no_core = 0xff;
 
 // A virtual CPU: what the kernel keeps beside the control block.
 struct Vcpu {
-    u64 dr[4];         // guest's DR0..DR3
-    u64 xcr0;          // guest's XCR0
-    u64 deadline;      // TSC at which its VMM wants it back
-    u64 tlb_era;       // era of the core's TLB tags that `tlb_tag` belongs to
-    u32 tlb_tag;       // ASID or VPID; 0 = none yet
-    u32 flushes_seen;  // Space::flushes at the last entry
+    u64 dr[4];        // guest's DR0..DR3
+    u64 xcr0;         // guest's XCR0
+    u64 deadline;     // TSC at which its VMM wants it back
+    u64 tlb_era;      // era of the core's TLB tags that `tlb_tag` belongs to
+    u32 tlb_tag;      // ASID or VPID; 0 = none yet
+    u32 flushes_seen; // Space::flushes at the last entry
     u32 space;
-    u32 control;       // VMCB
+    u32 control; // VMCB
     u32 fpu;
-    u32 state;         // shared page
-    u32 core;          // where it lives, no_core before its first run
-    u32 thread;        // who runs it now
+    u32 state;           // shared page
+    u32 core;            // where it lives, no_core before its first run
+    u32 thread;          // who runs it now
     u32 exception_exits; // asked for by the VMM, mandatory ones added by the backend
     u32 extra_exits;
-    u32 exit_reason;     // ExitReason of the last exit that its VMM saw
-    u8 dr_live;        // the guest's debug registers are in the processor
-    u8 delivering;     // an external interrupt is armed in the control block
+    u32 exit_reason; // ExitReason of the last exit that its VMM saw
+    u8 dr_live;      // the guest's debug registers are in the processor
+    u8 delivering;   // an external interrupt is armed in the control block
     u8 pad[4096 - 102];
 };
 static_assert(sizeof(Vcpu) == frame_size);
@@ -222,10 +222,10 @@ struct Core {
     u8 window_count; // 0: no windows
     u8 window;       // current
     u8 online;
-    u8 reschedule;   // look again who should run
+    u8 reschedule; // look again who should run
     u8 pad[6];
-    u64 tlb_era;     // of TLB tags
-    u32 tlb_next;    // next tag to hand out
+    u64 tlb_era;  // of TLB tags
+    u32 tlb_next; // next tag to hand out
     u32 pad2;
 };
 
@@ -251,22 +251,23 @@ inline constexpr u32 max_kernel_devices = 16;
 
 // Facts of the machine, set once at boot.
 struct Machine {
-    u64 xcr0;         // host's XCR0 and what guests may have
-    u64 kernel_entries[2]; // PML4 entries 256 (direct map) and 511 (image) of every host space
+    u64 xcr0;                // host's XCR0 and what guests may have
+    u64 kernel_entries[2];   // PML4 entries 256 (direct map) and 511 (image) of every host space
     u64 kernel_tables_entry; // PML4 entry 510: frame and block tables
     u64 tsc_khz;
     u64 kernel_devices[max_kernel_devices]; // pages that no mapping may reach
     u32 kernel_device_count;
-    u32 frame_limit;  // frames[] below this exist
+    u32 frame_limit; // frames[] below this exist
     u32 core_count;
-    u32 tlb_tags;     // ASIDs of a core
-    u32 io_map;       // default permission maps: everything exits
+    u32 tlb_tags; // ASIDs of a core
+    u32 io_map;   // default permission maps: everything exits
     u32 msr_map;
-    u32 host_frames;  // two for each core, for the vendor's backend
+    u32 host_frames; // two for each core, for the vendor's backend
     u8 has_next_rip;
     u8 has_decode_assist;
     u8 has_xsave;
     u8 physical_bits;
+    u8 loses_paging; // emulator fault, see kernel/svm/quirks.hpp
 };
 
 extern Machine machine;

@@ -7,18 +7,6 @@
 
 namespace horos::core {
 
-void set_values(Frame thread, Error error, const Values& values) {
-    Registers& regs = threads[thread].regs;
-    regs.gpr[0] = static_cast<u64>(error); // rax
-    regs.gpr[2] = values.v[0];             // rdx
-    regs.gpr[7] = values.v[1];             // rdi
-    regs.gpr[6] = values.v[2];             // rsi
-    regs.gpr[8] = values.v[3];             // r8
-    regs.gpr[9] = values.v[4];             // r9
-    regs.gpr[10] = values.v[5];            // r10
-    regs.full = 0;
-}
-
 bool is_current(Frame thread) {
     const Frame sc = threads[thread].sc;
     return sc != 0 && cores[sched_contexts[sc].core].thread == thread;
@@ -141,8 +129,7 @@ static Error check_can_run(Frame thread) {
     const Thread& t = threads[thread];
     if (!is_halted(t.state) || t.sc == 0)
         return Error::wrong_state;
-    return sched_contexts[t.sc].running == thread && !is_current(thread) ? Error::ok
-                                                                        : Error::again;
+    return sched_contexts[t.sc].running == thread && !is_current(thread) ? Error::ok : Error::again;
 }
 
 static void leave_vcpu(Thread& t) {

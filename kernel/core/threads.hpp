@@ -9,7 +9,17 @@ void stop_thread(Frame thread);
 // Ends a wait: the thread's blocking call returns `error` and one value.
 void wake(Frame thread, Error error, u64 value);
 // Sets what a hypercall that a thread is stopped in will return.
-void set_values(Frame thread, Error error, const Values& values);
+inline void set_values(Frame thread, Error error, const Values& values) {
+    Registers& regs = threads[thread].regs;
+    regs.gpr[0] = static_cast<u64>(error); // rax
+    regs.gpr[2] = values.v[0];             // rdx
+    regs.gpr[7] = values.v[1];             // rdi
+    regs.gpr[6] = values.v[2];             // rsi
+    regs.gpr[8] = values.v[3];             // r8
+    regs.gpr[9] = values.v[4];             // r9
+    regs.gpr[10] = values.v[5];            // r10
+    regs.full = 0;
+}
 // The thread is the one some core runs now.
 bool is_current(Frame thread);
 

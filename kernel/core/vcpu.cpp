@@ -1,6 +1,7 @@
 #include "kernel/core/vcpu.hpp"
 #include "kernel/core/caps.hpp"
 #include "kernel/core/frames.hpp"
+#include "kernel/core/hypercall_entry.hpp"
 #include "kernel/core/sched.hpp"
 #include "kernel/core/shell.hpp"
 #include "kernel/core/vendor.hpp"
@@ -138,8 +139,7 @@ Error guest_msr(const Caller& me, const GuestMsrArgs& a) {
         return Error::bad_argument;
     if (spaces[space].msr_map == 0)
         return Error::wrong_state;
-    return vendor_set_msr(spaces[space].msr_map, a.msr, a.access) ? Error::ok
-                                                                  : Error::bad_argument;
+    return vendor_set_msr(spaces[space].msr_map, a.msr, a.access) ? Error::ok : Error::bad_argument;
 }
 
 // The virtual CPU stops being run; its VMM's thread goes on with this exit.
@@ -205,7 +205,7 @@ extern "C" u64 core_run_guest(u32 number) {
 
 u64 vcpu_run(const Caller& me, const VcpuRunArgs& a, Values& v) {
     CapSlot cap;
-    if (const Error e = lookup(me.domain, a.vcpu, ObjectType::vcpu, right::write, cap);
+    if (const Error e = lookup_fast(me.domain, a.vcpu, ObjectType::vcpu, right::write, cap);
         e != Error::ok)
         return word(e);
     Vcpu& vcpu = vcpus[cap.object];
@@ -224,6 +224,10 @@ u64 vcpu_run(const Caller& me, const VcpuRunArgs& a, Values& v) {
     vcpu.thread = me.thread;
     thread.vcpu = cap.object;
     return core_run_guest(me.core);
+}
+
+u64 vcpu_run_entry(u64 rdi, u64 rsi, u64 rdx, u64 r10, u64 r8, u64 r9) {
+    return fast_entry<VcpuRunArgs, vcpu_run>(rdi, rsi, rdx, r10, r8, r9);
 }
 
 } // namespace horos::core

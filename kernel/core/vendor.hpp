@@ -15,7 +15,8 @@ static_assert(sizeof(StatePage) == frame_size);
 extern "C" StatePage state_pages[max_frames];
 
 // Reads a field of a shared page exactly once.
-template <class T> inline T read_once(const T& field) {
+template <class T>
+inline T read_once(const T& field) {
     return *const_cast<const volatile T*>(&field);
 }
 

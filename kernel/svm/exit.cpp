@@ -186,9 +186,9 @@ u64 event_to_replay(u64 info) {
         return 0;
     const u64 type = (info & svm::event::TYPE) >> svm::event::TYPE_SHIFT;
     const u64 vector = info & svm::event::VECTOR;
-    const bool restarts = type == static_cast<u64>(svm::EventType::SOFTWARE_INTERRUPT) ||
-                          (type == static_cast<u64>(svm::EventType::EXCEPTION) &&
-                           (vector == 3 || vector == 4));
+    const bool restarts =
+        type == static_cast<u64>(svm::EventType::SOFTWARE_INTERRUPT) ||
+        (type == static_cast<u64>(svm::EventType::EXCEPTION) && (vector == 3 || vector == 4));
     return restarts ? 0 : info & ~svm::event::RESERVED;
 }
 

@@ -1,6 +1,6 @@
 // The entry guard: turns what a VMM asks for into the VMCB. Everything is read once, checked as a
 // whole, and only then written, so that a refusal changes nothing.
-#include "kernel/svm/svm.hpp"
+#include "kernel/svm/quirks.hpp"
 
 namespace horos::core {
 
@@ -74,7 +74,10 @@ struct Request {
     u32 dirty;
 };
 
-template <class T> void copy(T& to, const T& from) { to = read_once(from); }
+template <class T>
+void copy(T& to, const T& from) {
+    to = read_once(from);
+}
 
 void copy_segment(Segment& to, const Segment& from) {
     copy(to.selector, from.selector);
@@ -236,7 +239,6 @@ void put_policy(Vcpu& vcpu, svm::ControlArea& control, const VcpuState& s) {
     vcpu.exception_exits = s.exception_exits;
     vcpu.extra_exits = s.extra_exits;
     control.intercept_exceptions = s.exception_exits | mandatory::exceptions;
-    control.intercept_cr = optional_cr(s.extra_exits);
     control.intercept_misc1 = mandatory::misc1 | optional_misc1(s.extra_exits);
     const bool rdtscp = (s.extra_exits & extra_exit::rdtsc) != 0;
     control.intercept_misc2 = mandatory::misc2 | (rdtscp ? bit(svm::Misc2::RDTSCP) : 0);
@@ -267,6 +269,8 @@ Request read_request(const VcpuState& page, u32 dirty) {
         return static_cast<u32>(rule);
     if (const u32 rule = check_policy(r); rule != 0)
         return rule;
+    if (would_lose_host(merged.cr0, merged.cr4, merged.efer))
+        return guard_rule::long_mode_without_pae;
     if ((dirty & group::control) != 0)
         put_control(b.save, r.s);
     if ((dirty & group::segments) != 0)
@@ -277,6 +281,10 @@ Request read_request(const VcpuState& page, u32 dirty) {
         put_system(b.save, r.s);
     if ((dirty & group::policy) != 0)
         put_policy(vcpu, b.control, r.s);
+    if ((dirty & (group::control | group::policy)) != 0) {
+        b.control.intercept_cr = optional_cr(vcpu.extra_exits);
+        guard_long_mode(b);
+    }
     return 0;
 }
 

@@ -53,9 +53,9 @@ u64 supported_cr4() {
 // The MSRs that are part of a virtual CPU: VMRUN, VMLOAD and VMSAVE switch them (§15.5.2), G_PAT
 // stands for PAT (§15.25.4).
 constexpr u32 own_msrs[] = {
-    x86::msr::FS_BASE,     x86::msr::GS_BASE,      x86::msr::KERNEL_GS_BASE,
-    x86::msr::STAR,        x86::msr::LSTAR,        x86::msr::CSTAR,
-    x86::msr::SFMASK,      x86::msr::SYSENTER_CS,  x86::msr::SYSENTER_ESP,
+    x86::msr::FS_BASE,      x86::msr::GS_BASE,     x86::msr::KERNEL_GS_BASE,
+    x86::msr::STAR,         x86::msr::LSTAR,       x86::msr::CSTAR,
+    x86::msr::SFMASK,       x86::msr::SYSENTER_CS, x86::msr::SYSENTER_ESP,
     x86::msr::SYSENTER_EIP, x86::msr::PAT,
 };
 
@@ -95,6 +95,11 @@ void svm_init() {
     machine.tlb_tags = svm_leaf.ebx;
     machine.has_next_rip = (svm_leaf.edx & x86::cpuid::SVM_EDX_NRIPS) != 0;
     machine.has_decode_assist = (svm_leaf.edx & x86::cpuid::SVM_EDX_DECODE_ASSISTS) != 0;
+    constexpr u32 hypervisor_leaf = 0x4000'0000;
+    constexpr u32 tcgt = 0x54474354; // "TCGT" of "TCGTCGTCGTCG"
+    const bool emulated =
+        (cpuid(x86::cpuid::LEAF_FEATURES).ecx & x86::cpuid::L1_ECX_HYPERVISOR) != 0;
+    machine.loses_paging = emulated && cpuid(hypervisor_leaf).ebx == tcgt;
     for (u32 i = 0; i < io_map_frames; ++i)
         __builtin_memset(&permission_maps[machine.io_map + i], 0xff, frame_size);
     vendor_init_msr_map(machine.msr_map);

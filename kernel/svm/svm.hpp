@@ -12,7 +12,7 @@ extern "C" svm::Vmcb vmcbs[max_frames];
 
 // What this processor's guests may set, found at boot.
 struct SvmLimits {
-    u64 cr4;           // bits that may be one
+    u64 cr4; // bits that may be one
     u64 efer;
     u64 physical_mask; // of CR3: address bits that exist
 };
@@ -34,12 +34,11 @@ using svm::bit;
 using svm::Misc1;
 using svm::Misc2;
 inline constexpr u32 exceptions = 1u << 1 | 1u << 17 | 1u << 18; // #DB, #AC, #MC
-inline constexpr u32 misc1 = bit(Misc1::INTR) | bit(Misc1::NMI) | bit(Misc1::INIT) |
-                             bit(Misc1::RDPMC) | bit(Misc1::CPUID) | bit(Misc1::RSM) |
-                             bit(Misc1::INVD) | bit(Misc1::HLT) | bit(Misc1::INVLPGA) |
-                             bit(Misc1::IOIO_PROT) | bit(Misc1::MSR_PROT) |
-                             bit(Misc1::TASK_SWITCH) | bit(Misc1::FERR_FREEZE) |
-                             bit(Misc1::SHUTDOWN);
+inline constexpr u32 misc1 =
+    bit(Misc1::INTR) | bit(Misc1::NMI) | bit(Misc1::INIT) | bit(Misc1::RDPMC) | bit(Misc1::CPUID) |
+    bit(Misc1::RSM) | bit(Misc1::INVD) | bit(Misc1::HLT) | bit(Misc1::INVLPGA) |
+    bit(Misc1::IOIO_PROT) | bit(Misc1::MSR_PROT) | bit(Misc1::TASK_SWITCH) |
+    bit(Misc1::FERR_FREEZE) | bit(Misc1::SHUTDOWN);
 inline constexpr u32 misc2 = bit(Misc2::VMRUN) | bit(Misc2::VMMCALL) | bit(Misc2::VMLOAD) |
                              bit(Misc2::VMSAVE) | bit(Misc2::STGI) | bit(Misc2::CLGI) |
                              bit(Misc2::SKINIT) | bit(Misc2::WBINVD) | bit(Misc2::MONITOR) |

@@ -86,6 +86,8 @@ inline constexpr u64 valid = u64{1} << 8;
 namespace guard_rule {
 inline constexpr u32 xcr0 = 0x8001;        // xcr0: x87 missing, AVX without SSE, or not offered
 inline constexpr u32 extra_exits = 0x8002; // an unknown bit in extra_exits
+// EFER.LME without CR0.PG and CR4.PAE, where an emulator would lose the host (kernel/svm/quirks.hpp)
+inline constexpr u32 long_mode_without_pae = 0x8003;
 } // namespace guard_rule
 
 // Optional exits that a VMM may ask for in `extra_exits`. What is mandatory is not listed.

@@ -1,0 +1,14 @@
+// Boot bundles for the tests, packed from descriptions in tests/system/descriptions.
+#pragma once
+#include <string>
+
+namespace horos::test {
+
+// Packs a description (a file name there, or a path) and gives back the bundle's path. Throws with
+// horos-pack's message when it refuses.
+std::string pack(const std::string& description);
+
+// Runs a command; gives back its status, and what it printed in `output`.
+int run(const std::string& command, std::string& output);
+
+} // namespace horos::test
