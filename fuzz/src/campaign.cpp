@@ -14,6 +14,10 @@
 #define HOROS_FUZZ_TRIAGE_DIR "fuzz/triage"
 #endif
 
+#ifndef HOROS_FUZZ_SEED_DIR
+#define HOROS_FUZZ_SEED_DIR "fuzz/seeds"
+#endif
+
 namespace horos::fuzz {
 
 using namespace svm_model;
@@ -62,6 +66,7 @@ struct Shared {
     std::atomic<uint64_t> executed{0};
     std::atomic<bool> stop{false};
     std::exception_ptr failure;
+    std::vector<Case> seeds;
 
     double elapsed() const { return std::chrono::duration<double>(Clock::now() - begun).count(); }
 };
@@ -80,7 +85,10 @@ public:
 
     void run() {
         executor_.start();
-        generator_.makeWitnesses(shared_.options.pairs && number_ == 0);
+        for (const Case& c : shared_.seeds)
+            generator_.addFirst(c);
+        if (number_ == 0 && shared_.options.solve)
+            generator_.startSolving(shared_.options.pairs);
         readCorpus();
         auto nextLook = Clock::now();
         while (!shared_.stop) {
@@ -126,15 +134,20 @@ private:
     }
 
     void take(Run& run) {
-        auto divergence = judge(oracle_, run);
+        Judgement j = judge(oracle_, run, shared_.triage);
         if (run.state == TargetState::Running)
             fatal_.survived(run.prediction.features);
-        if (!divergence)
+        if (!j.explained.empty()) {
+            std::lock_guard lock(shared_.mutex);
+            for (const Triaged* entry : j.explained)
+                shared_.clusters.addDeviation(entry, j.whole);
+        }
+        if (!j.divergence)
             return;
         if (run.state != TargetState::Running)
-            fatal_.add(keyOf(*divergence).text(), run.prediction.features);
+            fatal_.add(keyOf(*j.divergence).text(), run.prediction.features);
         std::lock_guard lock(shared_.mutex);
-        auto [cluster, fresh] = shared_.clusters.add(std::move(*divergence), shared_.elapsed());
+        auto [cluster, fresh] = shared_.clusters.add(std::move(*j.divergence), shared_.elapsed());
         pending_ |= fresh;
         if (fresh && !cluster->known && shared_.options.stopAtNew)
             shared_.stop = true;
@@ -163,7 +176,7 @@ private:
                 }
             }
             bool fatal = todo->observed == "hang" || todo->observed.starts_with("died");
-            Divergence small = minimise(executor_, oracle_, *todo,
+            Divergence small = minimise(executor_, oracle_, shared_.triage, *todo,
                                         fatal ? MINIMISE_BUDGET_FATAL : MINIMISE_BUDGET);
             std::lock_guard lock(shared_.mutex);
             auto at = shared_.clusters.all().find(key);
@@ -269,6 +282,10 @@ std::string triageFileFor(TargetKind kind, const std::string& version) {
     return fmt::format("{}/{}-{}.json", HOROS_FUZZ_TRIAGE_DIR, name(kind), version);
 }
 
+std::string seedFolder(const std::string& profile) {
+    return fmt::format("{}/{}", HOROS_FUZZ_SEED_DIR, profile);
+}
+
 CampaignResult runCampaign(const CampaignOptions& options) {
     CampaignResult result;
     result.target = name(options.target.kind);
@@ -282,6 +299,9 @@ CampaignResult runCampaign(const CampaignOptions& options) {
     const Profile profile = find_profile(
         options.profile.empty() ? defaultProfile(options.target.kind) : options.profile);
     result.profile = profile.name;
+
+    // Witnesses that were found before (horos-fuzz witnesses); Z3 runs again beside the campaign.
+    shared.seeds = Corpus(seedFolder(profile.name)).newCases();
 
     std::vector<std::unique_ptr<Worker>> workers(options.jobs);
     std::vector<std::thread> threads;
@@ -310,6 +330,7 @@ CampaignResult runCampaign(const CampaignOptions& options) {
     addRules(result, workers);
     result.divergences = shared.clusters.divergences();
     result.triage = shared.triage;
+    result.deviations = shared.clusters.deviations();
     for (const auto& [key, cluster] : shared.clusters.all()) {
         result.clusters.push_back(cluster);
         result.clusters.back().known = result.triage.find(cluster.key);

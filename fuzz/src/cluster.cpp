@@ -1,7 +1,9 @@
 #include "horos/fuzz/cluster.hpp"
 
+#include "horos/defs/x86.hpp"
 #include "process.hpp"
 
+#include <Zydis/Zydis.h>
 #include <algorithm>
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
@@ -18,12 +20,15 @@ std::string fieldClass(const std::string& field) {
     return field;
 }
 
-std::string fieldList(const std::vector<Finding>& findings) {
+std::string fieldList(const std::vector<Finding>& findings, bool sameExit) {
     std::vector<std::string> names;
+    for (const Finding& finding : findings)
+        if (sameExit && finding.field == "save.rip")
+            return "flow";
     for (const Finding& finding : findings) {
         // a different exit makes everything else differ; the exits are in the key already
-        if (finding.field == "kind" || finding.field == "exit_code" ||
-            finding.field == "control.exit_code")
+        if (!sameExit && (finding.field == "kind" || finding.field == "exit_code" ||
+                          finding.field == "control.exit_code"))
             return "exit";
         std::string name = fieldClass(finding.field);
         if (std::find(names.begin(), names.end(), name) == names.end())
@@ -31,23 +36,67 @@ std::string fieldList(const std::vector<Finding>& findings) {
     }
     std::sort(names.begin(), names.end());
     if (names.size() > 4)
-        names.resize(4);
+        names.resize(4); // enough to tell causes apart
     return fmt::format("{}", fmt::join(names, ","));
 }
 
 } // namespace
 
 std::string ClusterKey::text() const {
-    return fmt::format("{}{}expected {}, observed {}{}{}", rules, rules.empty() ? "" : ": ",
-                       expected, observed, fields.empty() ? "" : ": ", fields);
+    return fmt::format("{}{}expected {}, observed {}{}{}{}{}", rules, rules.empty() ? "" : ": ",
+                       expected, observed, fields.empty() ? "" : ": ", fields,
+                       instruction.empty() ? "" : " at ", instruction);
+}
+
+std::string instructionOf(const Case& c) {
+    const horos::svm::Vmcb v = c.vmcb();
+    const bool longMode = v.save.efer & x86::efer::LMA;
+    const bool wide = longMode && (v.save.cs.attributes & x86::seg::L);
+    const bool big = v.save.cs.attributes & x86::seg::DB;
+    ZydisDecoder decoder;
+    ZydisDecoderInit(&decoder,
+                     wide  ? ZYDIS_MACHINE_MODE_LONG_64
+                     : big ? ZYDIS_MACHINE_MODE_LEGACY_32
+                           : ZYDIS_MACHINE_MODE_LEGACY_16,
+                     wide  ? ZYDIS_STACK_WIDTH_64
+                     : big ? ZYDIS_STACK_WIDTH_32
+                           : ZYDIS_STACK_WIDTH_16);
+    ZydisDecodedInstruction insn;
+    ZydisDecodedOperand operands[ZYDIS_MAX_OPERAND_COUNT];
+    if (!ZYAN_SUCCESS(ZydisDecoderDecodeFull(&decoder, c.code().data(), c.code().size(), &insn,
+                                             operands)))
+        return "undefined";
+    std::string text = ZydisMnemonicGetString(insn.mnemonic);
+    for (unsigned i = 0; i < insn.operand_count_visible; ++i) {
+        if (operands[i].type != ZYDIS_OPERAND_TYPE_REGISTER)
+            continue;
+        ZydisRegister reg = operands[i].reg.value;
+        auto kind = ZydisRegisterGetClass(reg);
+        if (kind == ZYDIS_REGCLASS_CONTROL || kind == ZYDIS_REGCLASS_DEBUG ||
+            kind == ZYDIS_REGCLASS_SEGMENT)
+            text += fmt::format("{}{}", i == 0 ? " to " : " from ", ZydisRegisterGetString(reg));
+    }
+    return text;
 }
 
 ClusterKey keyOf(const Divergence& d) {
     ClusterKey key;
-    key.rules = fmt::format("{}", fmt::join(d.rules, "+"));
     key.expected = d.expected;
     key.observed = d.observed;
-    key.fields = fieldList(d.findings);
+    key.fields = fieldList(d.findings, d.expected == d.observed);
+    key.instruction = instructionOf(d.input);
+    const bool invalid = d.observed == "VMEXIT_INVALID" && d.expected == d.observed;
+    if (invalid)
+        key.instruction.clear(); // it never ran
+    const bool refused = d.expected == "VMEXIT_INVALID" || d.expected.starts_with("fault");
+    if (refused) // otherwise the rules have nothing to do with it
+        key.rules = fmt::format("{}", fmt::join(d.rules, "+"));
+    // A guest that should not run may do anything: one row for a check that is not made.
+    if (refused && d.observed != "VMEXIT_INVALID" && !d.observed.starts_with("fault")) {
+        key.observed = "entered";
+        key.instruction.clear();
+        key.fields.clear();
+    }
     return key;
 }
 
@@ -86,12 +135,17 @@ Triage Triage::load(const std::string& path) {
             t.verdict = entry.at("verdict").get<std::string>();
             t.section = entry.at("section").get<std::string>();
             t.evidence = entry.at("evidence").get<std::string>();
-            const auto& match = entry.at("match");
+            t.isField = entry.contains("field");
+            const auto& match = entry.at(t.isField ? "field" : "match");
+            if (t.isField && match.contains("ignore"))
+                t.ignore = std::stoull(match.at("ignore").get<std::string>(), nullptr, 0);
             for (const auto& [name, value] : match.items())
-                if (name != "rules" && name != "expected" && name != "observed" && name != "fields")
+                if (name != "rules" && name != "expected" && name != "observed" && name != "instruction" &&
+                    name != (t.isField ? "name" : "fields") && !(t.isField && name == "ignore"))
                     throw std::runtime_error(fmt::format("{}: match has no part '{}'", t.id, name));
             t.match = {match.value("rules", ""), match.value("expected", ""),
-                       match.value("observed", ""), match.value("fields", "")};
+                       match.value("observed", ""), match.value("instruction", ""),
+                       match.value(t.isField ? "name" : "fields", "")};
             if (t.match == ClusterKey{})
                 throw std::runtime_error(
                     fmt::format("{}: an empty match would hide everything", t.id));
@@ -111,11 +165,45 @@ Triage Triage::load(const std::string& path) {
 }
 
 const Triaged* Triage::find(const ClusterKey& key) const {
+    // Several checks that are not made: known if each one is.
+    if (auto plus = key.rules.find('+'); plus != std::string::npos && key.observed == "entered") {
+        ClusterKey first = key, rest = key;
+        first.rules = key.rules.substr(0, plus);
+        rest.rules = key.rules.substr(plus + 1);
+        const Triaged* known = find(first);
+        return known && find(rest) ? known : nullptr;
+    }
     for (const Triaged& t : entries_)
-        if (matches(t.match.rules, key.rules) && matches(t.match.expected, key.expected) &&
-            matches(t.match.observed, key.observed) && matches(t.match.fields, key.fields))
+        if (!t.isField && matches(t.match.rules, key.rules) && matches(t.match.expected, key.expected) &&
+            matches(t.match.observed, key.observed) && matches(t.match.fields, key.fields) &&
+            matches(t.match.instruction, key.instruction))
             return &t;
     return nullptr;
+}
+
+std::vector<const Triaged*> Triage::explain(Divergence& d) const {
+    std::vector<const Triaged*> used;
+    const std::string instruction = instructionOf(d.input);
+    std::erase_if(d.findings, [&](const Finding& finding) {
+        for (const Triaged& t : entries_) {
+            if (!t.isField || !matches(t.match.fields, finding.field) ||
+                !matches(t.match.expected, d.expected) ||
+                !matches(t.match.instruction, instruction) || !matches(t.match.observed, d.observed) ||
+                ((finding.expected ^ finding.observed) & finding.known & ~t.ignore) != 0)
+                continue;
+            if (std::find(used.begin(), used.end(), &t) == used.end())
+                used.push_back(&t);
+            return true;
+        }
+        return false;
+    });
+    return used;
+}
+
+void Clusters::addDeviation(const Triaged* entry, const Divergence& example) {
+    auto [at, fresh] = deviations_.try_emplace(entry->id);
+    if (at->second.count++ == 0)
+        at->second.example = example;
 }
 
 std::pair<Cluster*, bool> Clusters::add(Divergence divergence, double seconds) {

@@ -9,11 +9,14 @@ namespace {
 constexpr unsigned FLIGHT = wire::SLOTS - 32; // in flight at most
 constexpr unsigned PUBLISH = 16;              // cases made visible at a time
 constexpr size_t BATCH = 4096;                // cases between two checks of the arena
+constexpr std::chrono::milliseconds HANG_LIMIT{500}, CONFIRM_LIMIT{2000};
 constexpr unsigned CODE_BYTES = 8 * wire::CODE_QWORDS;
 } // namespace
 
 Executor::Executor(Target& target, Oracle& oracle, Handler handler)
-    : target_(target), oracle_(oracle), handler_(std::move(handler)) {}
+    : target_(target), oracle_(oracle), handler_(std::move(handler)) {
+    target_.setHangLimit(HANG_LIMIT);
+}
 
 void Executor::start() {
     bringUp(target_);
@@ -109,6 +112,14 @@ void Executor::lost(TargetState state) {
     ++executed_;
     restart();
     batch_.clear();
+    if (state == TargetState::Hung) {
+        // A busy machine can make a healthy target look hung: give it time, alone.
+        target_.setHangLimit(CONFIRM_LIMIT);
+        Run again = runAlone(culprit.input);
+        target_.setHangLimit(HANG_LIMIT);
+        if (again.state != TargetState::Hung)
+            culprit = std::move(again);
+    }
     for (Run& run : waiting) {
         flying_.push_back(std::move(run));
         send(flying_.back());

@@ -31,44 +31,52 @@ Generator::Generator(Oracle& oracle, uint64_t seed) : oracle_(oracle), random_(s
 
 Generator::~Generator() {
     stop_ = true;
-    if (pairThread_.joinable())
-        pairThread_.join();
+    if (solver_.joinable())
+        solver_.join();
 }
 
-void Generator::addWitness(Oracle& oracle, const RuleState& base, const RuleState& state, Mode mode,
-                           bool nested, const std::string& name) {
+namespace {
+std::optional<Case> makeWitness(const RuleState& base, const RuleState& state, Mode mode,
+                                bool nested, const std::string& name) {
     Case c;
     c.slot = baseCase(mode, nested);
     c.origin = name;
     if (!applyRuleState(base, state, c))
-        return;
+        return std::nullopt;
     Oracle::settle(c);
-    RuleSet broken = broken_rules(oracle.ruleState(c), Params(oracle.profile()));
-    std::lock_guard lock(queueMutex_);
-    queue_.emplace_back(std::move(c), broken);
+    return c;
 }
+} // namespace
 
-void Generator::makeWitnesses(bool pairs) {
+void Generator::solve(bool pairs, const std::function<void(const Case&)>& found) {
+    Oracle own(oracle_.profile()); // an oracle belongs to one thread
     for (auto [mode, nested] : WITNESS_BASES) {
         Case c;
         c.slot = baseCase(mode, nested);
-        RuleState base = oracle_.ruleState(c);
-        for (const Witness& w : rule_witnesses(oracle_.profile(), base))
-            addWitness(oracle_, base, w.state, mode, nested, w.name);
+        const RuleState base = own.ruleState(c);
+        auto give = [&](const std::vector<Witness>& witnesses) {
+            for (const Witness& w : witnesses)
+                if (auto witness = makeWitness(base, w.state, mode, nested, w.name))
+                    found(*witness);
+        };
+        if (stop_)
+            return;
+        give(rule_witnesses(own.profile(), base));
+        // pairs once, in 64-bit mode with nested paging, where most rules apply
+        if (pairs && mode == Mode::Long64 && nested && !stop_)
+            give(pair_witnesses(own.profile(), base));
     }
-    if (!pairs)
-        return;
-    Case c;
-    c.slot = baseCase(Mode::Long64, true);
-    RuleState base = oracle_.ruleState(c);
-    pairThread_ = std::thread([this, base] {
-        Oracle own(oracle_.profile()); // an oracle belongs to one thread
-        for (const Witness& w : pair_witnesses(oracle_.profile(), base)) {
-            if (stop_)
-                return;
-            addWitness(own, base, w.state, Mode::Long64, true, w.name);
-        }
+}
+
+void Generator::startSolving(bool pairs) {
+    solver_ = std::thread([this, pairs] {
+        solve(pairs, [this](const Case& c) { addFirst(c); });
     });
+}
+
+void Generator::addFirst(const Case& c) {
+    std::lock_guard lock(queueMutex_);
+    queue_.push_back(c);
 }
 
 // The tour: every snippet in every mode, with and without nested paging; then at random.
@@ -90,9 +98,9 @@ Case Generator::next() {
     {
         std::lock_guard lock(queueMutex_);
         if (!queue_.empty()) {
-            auto [c, broken] = std::move(queue_.front());
+            Case c = std::move(queue_.front());
             queue_.pop_front();
-            rules_.unreachable &= ~broken;
+            rules_.unreachable &= ~broken_rules(oracle_.ruleState(c), Params(oracle_.profile()));
             return c;
         }
     }

@@ -30,7 +30,26 @@ std::string describe(const Outcome& outcome) {
 std::string describe(const wire::ResultSlot& r) {
     if (r.status == wire::Status::Exception)
         return "fault " + vectorName(r.vector);
+    if (observedKind(r) == OutcomeKind::INVALID)
+        return "VMEXIT_INVALID";
     return exit_code_name(ExitCode(r.control[offsetof(horos::svm::ControlArea, exit_code) / 8]));
+}
+
+// Of several allowed outcomes the one that the target seems to have taken.
+const Outcome& nearest(const Run& run) {
+    const auto& allowed = run.prediction.allowed;
+    if (run.state != TargetState::Running)
+        return allowed.front();
+    const OutcomeKind kind = observedKind(run.result);
+    const ExitCode code =
+        ExitCode(run.result.control[offsetof(horos::svm::ControlArea, exit_code) / 8]);
+    for (const Outcome& outcome : allowed)
+        if (outcome.kind == kind && (kind != OutcomeKind::EXIT || outcome.exit_code == code))
+            return outcome;
+    for (const Outcome& outcome : allowed)
+        if (outcome.kind == kind)
+            return outcome;
+    return allowed.front();
 }
 
 // The line of a dead target's output that says why.
@@ -47,7 +66,8 @@ std::string reasonIn(const std::string& log) {
 
 } // namespace
 
-std::optional<Divergence> judge(Oracle& oracle, const Run& run) {
+Judgement judge(Oracle& oracle, const Run& run, const Triage& triage) {
+    Judgement j;
     Divergence d;
     d.input = run.input;
     if (run.state == TargetState::Running) {
@@ -56,17 +76,24 @@ std::optional<Divergence> judge(Oracle& oracle, const Run& run) {
             d.findings.push_back({fmt::format("stray[{:x}]", word.address), word.expected, ~0ull,
                                   word.found, "APM vol. 2 rev. 3.42 §15.5"});
         if (d.findings.empty())
-            return std::nullopt;
+            return j;
         d.observed = describe(run.result);
     } else {
         d.observed = run.state == TargetState::Hung ? "hang" : "died: " + reasonIn(run.log);
         d.log = run.log;
     }
-    d.expected = describe(run.prediction.allowed.front());
+    d.expected = describe(nearest(run));
     for (size_t i = 0; i < run.prediction.broken.size(); ++i)
         if (run.prediction.broken.test(i) && run.prediction.applicable.test(i))
             d.rules.emplace_back(rule_info(RuleId(i)).name);
-    return d;
+    if (run.state == TargetState::Running) {
+        j.whole = d;
+        j.explained = triage.explain(d);
+        if (d.findings.empty())
+            return j;
+    }
+    j.divergence = std::move(d);
+    return j;
 }
 
 } // namespace horos::fuzz

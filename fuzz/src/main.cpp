@@ -1,5 +1,6 @@
 // horos-fuzz: the differential fuzzer of SVM.
 #include "horos/fuzz/bench.hpp"
+#include "horos/fuzz/corpus.hpp"
 #include "horos/fuzz/faults.hpp"
 #include "horos/fuzz/report.hpp"
 #include "process.hpp"
@@ -94,6 +95,8 @@ void printSummary(const CampaignResult& r) {
     for (const Cluster& c : r.clusters)
         fmt::print("  {:<12} {:>7}  {}\n", c.known ? "known" : "NEW", c.count,
                    c.known ? c.known->id + ": " + c.key.text() : c.key.text());
+    for (const auto& [id, deviation] : r.deviations)
+        fmt::print("  {:<12} {:>7}  {}\n", "known field", deviation.count, id);
 }
 
 int runFuzz(const CampaignArguments& a) {
@@ -155,22 +158,27 @@ int replay(const Common& common, const std::string& file, bool dump) {
                    svm_model::exit_code_name(horos::svm::ExitCode(run.result.control[14])),
                    run.result.control[15], run.result.control[16], run.result.control[17],
                    run.result.save[47]);
-    auto divergence = judge(oracle, run);
-    if (!divergence) {
-        fmt::print("{} does what the model allows\n", common.target);
+    Triage triage;
+    std::string triageFile = triageFileFor(options.kind, versionOf(options.kind));
+    if (std::filesystem::exists(triageFile))
+        triage = Triage::load(triageFile);
+    Judgement j = judge(oracle, run, triage);
+    for (const Triaged* known : j.explained)
+        fmt::print("known field: {} ({}; {}): {}\n", known->id, known->verdict, known->section,
+                   known->evidence);
+    if (!j.divergence) {
+        fmt::print("{} does what the model allows{}\n", common.target,
+                   j.explained.empty() ? "" : ", known fields apart");
         return GOOD;
     }
-    fmt::print("DIVERGENCE {}\n", keyOf(*divergence).text());
-    for (const Finding& f : divergence->findings)
+    const Divergence& divergence = *j.divergence;
+    fmt::print("DIVERGENCE {}\n", keyOf(divergence).text());
+    for (const Finding& f : divergence.findings)
         fmt::print("  {:<28} allowed {:#x} (known {:#x}) observed {:#x}  {}\n", f.field, f.expected,
                    f.known, f.observed, f.section);
-    if (!divergence->log.empty())
-        fmt::print("{}\n", divergence->log);
-    Triage triage;
-    std::string file2 = triageFileFor(options.kind, versionOf(options.kind));
-    if (std::filesystem::exists(file2))
-        triage = Triage::load(file2);
-    if (const Triaged* known = triage.find(keyOf(*divergence))) {
+    if (!divergence.log.empty())
+        fmt::print("{}\n", divergence.log);
+    if (const Triaged* known = triage.find(keyOf(divergence))) {
         fmt::print("known: {} ({}; {}): {}\n", known->id, known->verdict, known->section,
                    known->evidence);
         return GOOD;
@@ -257,6 +265,24 @@ int runKillTable(const CampaignArguments& a) {
     return killed == all ? GOOD : NEW_DIVERGENCES;
 }
 
+int writeWitnesses(const Common& common, std::string folder) {
+    auto profile = find_profile(
+        common.profile.empty() ? defaultProfile(parseTarget(common.target)) : common.profile);
+    if (folder.empty())
+        folder = seedFolder(profile.name);
+    Corpus corpus(folder);
+    corpus.newCases();
+    Oracle oracle(profile);
+    Generator generator(oracle, 1);
+    size_t count = 0;
+    generator.solve(true, [&](const Case& c) {
+        corpus.add(c);
+        ++count;
+    });
+    fmt::print("{} witnesses in {}\n", count, folder);
+    return GOOD;
+}
+
 void addCampaignOptions(CLI::App& app, CampaignArguments& a) {
     a.common.addTo(app);
     app.add_option("--time", a.seconds, "seconds to run")
@@ -305,6 +331,12 @@ int main(int argc, char** argv) {
     benchCommand->add_option("--json", json, "file, or - for standard output")
         ->expected(0, 1)
         ->default_str("-");
+    Common solved;
+    std::string outFolder;
+    auto* witnessCommand =
+        app.add_subcommand("witnesses", "ask Z3 for witnesses of the rules and write them as seeds");
+    solved.addTo(*witnessCommand);
+    witnessCommand->add_option("--out", outFolder, "folder (default: the seeds of the profile)");
     auto* killCommand = app.add_subcommand("kill-table", "find faults seeded into the model");
     addCampaignOptions(*killCommand, kills);
     app.require_subcommand(0, 1);
@@ -319,6 +351,8 @@ int main(int argc, char** argv) {
             return list(listed, what);
         if (*benchCommand)
             return runBench(measured, rounds, cases, json);
+        if (*witnessCommand)
+            return writeWitnesses(solved, outFolder);
         if (*killCommand)
             return runKillTable(kills);
         return runFuzz(fuzz);

@@ -34,8 +34,10 @@ wire::CaseSlot nearestBase(const wire::CaseSlot& slot) {
 
 class Minimiser {
 public:
-    Minimiser(Executor& executor, Oracle& oracle, const Divergence& d, unsigned budget)
-        : executor_(executor), oracle_(oracle), best_(d), key_(keyOf(d)), budget_(budget) {}
+    Minimiser(Executor& executor, Oracle& oracle, const Triage& triage, const Divergence& d,
+              unsigned budget)
+        : executor_(executor), oracle_(oracle), triage_(triage), best_(d), key_(keyOf(d)),
+          budget_(budget) {}
 
     Divergence run() {
         wire::CaseSlot base = nearestBase(best_.input.slot);
@@ -72,13 +74,14 @@ private:
             return false;
         --budget_;
         Run run = executor_.runAlone(c);
-        auto divergence = judge(oracle_, run);
+        auto divergence = judge(oracle_, run, triage_).divergence;
         // The cause must stay; that fewer fields differ, or fewer rules are broken, is welcome.
-        if (!divergence || divergence->expected != best_.expected ||
-            divergence->observed != best_.observed ||
+        if (!divergence)
+            return false;
+        ClusterKey key = keyOf(*divergence);
+        if (key.expected != key_.expected || key.observed != key_.observed ||
             divergence->rules.size() > best_.rules.size() ||
-            (keyOf(*divergence).fields != key_.fields &&
-             divergence->findings.size() >= best_.findings.size()))
+            (key.fields != key_.fields && divergence->findings.size() >= best_.findings.size()))
             return false;
         best_ = std::move(*divergence);
         key_ = keyOf(best_);
@@ -112,6 +115,7 @@ private:
 
     Executor& executor_;
     Oracle& oracle_;
+    const Triage& triage_;
     Divergence best_;
     ClusterKey key_;
     unsigned budget_;
@@ -119,9 +123,9 @@ private:
 
 } // namespace
 
-Divergence minimise(Executor& executor, Oracle& oracle, const Divergence& divergence,
-                    unsigned budget) {
-    return Minimiser(executor, oracle, divergence, budget).run();
+Divergence minimise(Executor& executor, Oracle& oracle, const Triage& triage,
+                    const Divergence& divergence, unsigned budget) {
+    return Minimiser(executor, oracle, triage, divergence, budget).run();
 }
 
 } // namespace horos::fuzz

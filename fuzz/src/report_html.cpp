@@ -115,6 +115,12 @@ std::string toHtml(const CampaignResult& r) {
             out += clusterRow(c);
         out += "</table>";
     }
+    if (!r.deviations.empty()) {
+        out += "<h2>Fields known to be wrong on this target</h2><table><tr><th>triage<th>cases</tr>";
+        for (const auto& [id, deviation] : r.deviations)
+            out += fmt::format("<tr><td>{}<td>{}</tr>", escape(id), deviation.count);
+        out += "</table>";
+    }
     out += fmt::format("<h2>Not run</h2><p>Predicted {} cases. Left out: {} that the manual leaves "
                        "open, {} whose guest would never come back, {} that write outside what "
                        "the harness brings back, {} like cases known to kill this target.</p>",
@@ -142,11 +148,14 @@ std::string toMarkdown(const CampaignResult& r) {
                        r.unspecified, r.neverReturns, r.writesOutside, r.avoided);
     out += fmt::format("| clusters | {}, of them new: {} |\n\n## Clusters\n\n", r.clusters.size(),
                        r.unknown());
-    out += "| triage | cases | rules | expected | observed | fields |\n| --- | --- | --- | --- | "
+    out += "| triage | cases | rules | expected | observed | instruction | fields |\n| --- | --- | --- | --- | "
            "--- | --- |\n";
     for (const Cluster& c : r.clusters)
-        out += fmt::format("| {} | {} | {} | {} | {} | {} |\n", c.known ? c.known->id : "**new**",
-                           c.count, c.key.rules, c.key.expected, c.key.observed, c.key.fields);
+        out += fmt::format("| {} | {} | {} | {} | {} | {} | {} |\n", c.known ? c.known->id : "**new**",
+                           c.count, c.key.rules, c.key.expected, c.key.observed, c.key.instruction, c.key.fields);
+    out += "\n## Single fields known to be wrong\n\n| triage | cases |\n| --- | --- |\n";
+    for (const auto& [id, deviation] : r.deviations)
+        out += fmt::format("| {} | {} |\n", id, deviation.count);
     out += "\n## Evidence\n\n";
     for (const Triaged& t : r.triage.entries())
         out += fmt::format("- **{}** ({}; {}): {}\n", t.id, t.verdict, t.section, t.evidence);

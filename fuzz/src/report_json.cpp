@@ -22,6 +22,7 @@ static Json clusterToJson(const Cluster& cluster) {
     json["rules"] = cluster.key.rules;
     json["expected"] = cluster.key.expected;
     json["observed"] = cluster.key.observed;
+    json["instruction"] = cluster.key.instruction;
     json["fields"] = cluster.key.fields;
     for (const Finding& finding : cluster.example.findings)
         json["findings"].push_back({{"field", finding.field},
@@ -69,6 +70,10 @@ Json toJson(const CampaignResult& r) {
                                              {"broken", row.broken},
                                              {"held", row.held}});
     json["corpus"] = r.corpus;
+    for (const auto& [id, deviation] : r.deviations)
+        json["known_fields"].push_back({{"id", id},
+                                        {"count", deviation.count},
+                                        {"case", toJson(deviation.example.input)}});
     json["divergences"] = r.divergences;
     json["new_clusters"] = r.unknown();
     json["clusters"] = Json::array();

@@ -20,7 +20,8 @@ struct CampaignOptions {
     unsigned jobs = 1;
     std::string corpus; // folder, empty: none
     std::string triage; // file, empty: by target and version
-    bool pairs = true;
+    bool solve = true; // ask Z3 for more witnesses beside the campaign
+    bool pairs = true; // of pairs too
     bool minimise = true;
     // Asked now and then; true ends the campaign early.
     std::function<bool()> stop;
@@ -51,6 +52,7 @@ struct CampaignResult {
     size_t features = 0, corpus = 0, pairs = 0;
     uint64_t divergences = 0;
     std::vector<Cluster> clusters; // new ones first
+    std::map<std::string, Clusters::Deviation> deviations; // single fields, by triage ID
     Triage triage;                 // `known` in the clusters points into it
     size_t unknown() const;
 };
@@ -58,12 +60,20 @@ struct CampaignResult {
 std::string defaultProfile(TargetKind kind);
 std::string triageFileFor(TargetKind kind, const std::string& version);
 
+// Where the witnesses of a profile are kept (written by `horos-fuzz witnesses`).
+std::string seedFolder(const std::string& profile);
+
 CampaignResult runCampaign(const CampaignOptions& options);
 
-// How a run ended, as a divergence if it is one.
-std::optional<Divergence> judge(Oracle& oracle, const Run& run);
+// How a run ended: a divergence if triage does not explain all of it.
+struct Judgement {
+    std::optional<Divergence> divergence;
+    std::vector<const Triaged*> explained; // single fields that are known to be wrong
+    Divergence whole;                      // when anything was explained: all of it
+};
+Judgement judge(Oracle& oracle, const Run& run, const Triage& triage);
 // The smallest change of a base case that still falls into the same cluster.
-Divergence minimise(Executor& executor, Oracle& oracle, const Divergence& divergence,
-                    unsigned budget);
+Divergence minimise(Executor& executor, Oracle& oracle, const Triage& triage,
+                    const Divergence& divergence, unsigned budget);
 
 } // namespace horos::fuzz

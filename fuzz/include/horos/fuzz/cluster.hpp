@@ -21,25 +21,33 @@ struct Divergence {
     std::string log; // of a target that died
 };
 
-// What identifies the cause: the rules, what was expected and seen, and the first field.
+// What identifies the cause: the rules, what was expected and seen, the guest's instruction and the
+// fields that differ ("flow" when the guest went another way, from which the rest follows).
 struct ClusterKey {
     std::string rules; // "+"-joined, empty when the case breaks none
     std::string expected;
     std::string observed;
+    std::string instruction; // first of the guest program, empty where it did not matter
     std::string fields; // names of the fields that differ, without what follows from another
     auto operator<=>(const ClusterKey&) const = default;
     std::string text() const;
 };
+// "mov cr0,", "wrmsr", ...: the first instruction of the guest program.
+std::string instructionOf(const Case& c);
 ClusterKey keyOf(const Divergence& divergence);
 
-// One entry of fuzz/triage/<target>-<version>.json.
+// One entry of fuzz/triage/<target>-<version>.json: either a whole cluster ("match"), or one field
+// that is wrong on this target in many cases ("field"), which is then left out of the comparison
+// so that it does not hide what else may differ in the same case.
 struct Triaged {
     std::string id;
     std::string verdict; // "target", "unspecified", "model"
     std::string section;
     std::string evidence;
-    // Patterns over the four parts of a key; "*" stands for any text, empty matches all.
+    // Patterns over the parts of a key; "*" stands for any text, empty matches all.
     ClusterKey match;
+    bool isField = false;  // match.fields is a field name, `ignore` the bits that are wrong
+    uint64_t ignore = ~0ull;
 };
 
 class Triage {
@@ -48,6 +56,8 @@ public:
     // Throws std::runtime_error naming the entry and what is wrong with it.
     static Triage load(const std::string& path);
     const Triaged* find(const ClusterKey& key) const;
+    // Takes the findings away that "field" entries explain; returns those entries.
+    std::vector<const Triaged*> explain(Divergence& divergence) const;
     const std::vector<Triaged>& entries() const { return entries_; }
 
 private:
@@ -70,6 +80,12 @@ public:
     std::pair<Cluster*, bool> add(Divergence divergence, double seconds);
     const std::map<ClusterKey, Cluster>& all() const { return clusters_; }
     std::map<ClusterKey, Cluster>& all() { return clusters_; }
+    void addDeviation(const Triaged* entry, const Divergence& example);
+    struct Deviation {
+        uint64_t count = 0;
+        Divergence example;
+    };
+    const std::map<std::string, Deviation>& deviations() const { return deviations_; }
     size_t unknown() const;
     uint64_t divergences() const { return divergences_; }
     // After minimisation keys can change: puts clusters with one key together.
@@ -78,6 +94,7 @@ public:
 private:
     const Triage& triage_;
     std::map<ClusterKey, Cluster> clusters_;
+    std::map<std::string, Deviation> deviations_; // by triage ID
     uint64_t divergences_ = 0;
 };
 

@@ -8,6 +8,7 @@
 
 #include <atomic>
 #include <deque>
+#include <functional>
 #include <mutex>
 #include <set>
 #include <thread>
@@ -29,8 +30,12 @@ public:
     Generator(Oracle& oracle, uint64_t seed);
     ~Generator();
 
-    // Z3 witnesses; pairs are found by a thread of its own while cases already run.
-    void makeWitnesses(bool pairs);
+    // Asks Z3 for witnesses: of every rule on both sides from several base cases, then of pairs.
+    void solve(bool pairs, const std::function<void(const Case&)>& found);
+    // The same in a thread of its own, while cases already run.
+    void startSolving(bool pairs);
+    // A case to run before any that is made up.
+    void addFirst(const Case& c);
     Case next();
     // The case is going to be run: remember what it covers, keep it if that is new.
     bool learn(const Case& c, const svm_model::Prediction& p, svm_model::RuleSet broken);
@@ -48,9 +53,6 @@ public:
     uint64_t rejected(Unfit why) const { return rejected_[unsigned(why)]; }
 
 private:
-    void addWitness(Oracle& oracle, const svm_model::RuleState& base,
-                    const svm_model::RuleState& state, Mode mode, bool nested,
-                    const std::string& name);
     Case fresh();
     Case mutate(const Case& parent);
     void mutateOnce(Case& c);
@@ -63,9 +65,9 @@ private:
 
     Oracle& oracle_;
     Random random_;
-    std::deque<std::pair<Case, svm_model::RuleSet>> queue_; // with the rules it breaks
-    std::mutex queueMutex_;                                 // pairs arrive from their thread
-    std::thread pairThread_;
+    std::deque<Case> queue_;
+    std::mutex queueMutex_; // witnesses arrive from their thread
+    std::thread solver_;
     std::atomic<bool> stop_{false};
     std::vector<Case> corpus_;
     Case parent_;
