@@ -135,6 +135,9 @@ public:
     void execute(const Insn& insn);
     bool execute_sensitive(const Insn& insn); // table-driven; false: not in the table
     bool execute_basic(const Insn& insn);
+    // The instruction bytes at CS:RIP that a fetch without side effects reaches (§15.8.4);
+    // nullopt if some are not known.
+    std::optional<std::vector<uint8_t>> instruction_bytes();
     // Undoes the instruction that was executing, if any. (The catcher of a stop calls it: passing
     // stops on at every level would cost more than all the rest of a prediction.)
     void roll_back();
@@ -169,7 +172,8 @@ private:
     Registers before_{};
     bool executing_ = false;
     void load();
-    void save_vmcb(Outcome& out, const Exit& exit) const;
+    void save_vmcb(Outcome& out, const Exit& exit);
+    void save_instruction_bytes(Outcome& out, const Exit& exit);
     Outcome common_outcome() const;
     void deliver_real(const Event& event);
     void deliver_protected(const Event& event);

@@ -2,6 +2,7 @@
 #include "guest/cpu.hpp"
 
 #include <algorithm>
+#include <vector>
 
 namespace horos::model::svm::guest {
 
@@ -88,6 +89,26 @@ Insn Cpu::fetch() {
     const uint64_t next = rip + insn.zydis.length;
     insn.next_rip = code64() ? next : code32() ? next & 0xffffffffull : next & 0xffffull;
     return insn;
+}
+
+std::optional<std::vector<uint8_t>> Cpu::instruction_bytes() {
+    std::vector<uint8_t> bytes;
+    const Segment& cs = sreg(SegReg::CS);
+    const uint64_t limit = code64() ? ~0ull : cs.limit;
+    try {
+        while (bytes.size() < MAX_LENGTH && rip + bytes.size() <= limit) {
+            const uint64_t offset = rip + bytes.size();
+            const uint64_t at = code64() ? offset : (cs.base + offset) & 0xffffffffull;
+            uint8_t byte = 0;
+            memory.read(translate(at, Access::EXECUTE, cpl == 3, false), {&byte, 1});
+            bytes.push_back(byte);
+        }
+    } catch (const Exception&) { // as many as could be fetched
+    } catch (const Exit&) {
+    } catch (const Open&) {
+        return std::nullopt;
+    }
+    return bytes;
 }
 
 uint64_t Cpu::known_value(const Masked& value) {

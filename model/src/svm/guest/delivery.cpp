@@ -390,6 +390,37 @@ namespace {
     throw exit;
 }
 
+// The stack of an inner level, from the TSS (§8.7.3, §12.2.5).
+struct InnerStack {
+    Segment ss;
+    uint64_t esp;
+};
+InnerStack inner_stack(Cpu& cpu, const Event& event, uint8_t level) {
+    const bool wide = (cpu.tr.attributes & 8) != 0;
+    const uint64_t offset = wide ? 4 + 8ull * level : 2 + 4ull * level;
+    const unsigned esp_bytes = wide ? 4 : 2;
+    if (offset + esp_bytes + 1 > cpu.tr.limit) {
+        throw fault(Vector::TS, selector_error(event, cpu.tr.selector));
+    }
+    const uint64_t at = (cpu.tr.base + offset) & 0xffffffffull;
+    const uint64_t esp = cpu.read_linear(at, esp_bytes, true);
+    const auto selector = static_cast<uint16_t>(cpu.read_linear(at + esp_bytes, 2, true));
+    const uint32_t error = selector_error(event, selector);
+    if ((selector & 0xfffc) == 0) {
+        throw fault(Vector::TS, selector_error(event, 0));
+    }
+    const Descriptor d = read_descriptor(cpu, selector, Vector::TS, error);
+    const uint16_t wanted = seg_bits::S | seg_bits::WRITABLE;
+    const bool data = (d.attributes() & (wanted | seg_bits::CODE)) == wanted;
+    if ((selector & 3) != level || d.dpl() != level || !data) {
+        throw fault(Vector::TS, error);
+    }
+    if (!d.present()) {
+        throw fault(Vector::SS, error);
+    }
+    return {d.expand(selector), esp};
+}
+
 struct StackFrame {
     Masked values[6];
     unsigned count = 0;
@@ -425,10 +456,13 @@ void Cpu::deliver_protected(const Event& event) {
     const unsigned size = (type & 8) != 0 ? 4 : 2;
     const Descriptor code = handler_code(*this, event, selector, false);
     const uint8_t new_cpl = code.conforming() ? cpl : static_cast<uint8_t>(code.dpl());
-    if (new_cpl != cpl) {
-        throw Open{"a change of privilege level in legacy event delivery is not modelled"};
-    }
     StackFrame frame;
+    std::optional<InnerStack> inner;
+    if (new_cpl != cpl) {
+        inner = inner_stack(*this, event, new_cpl);
+        frame.add(sreg(SegReg::SS).selector);
+        frame.add(gpr_value(Gpr::RSP));
+    }
     frame.add(flags_value(), ~x86::rflags::RF);
     frame.add(sreg(SegReg::CS).selector);
     frame.add(event.return_rip, event.return_rip_known);
@@ -438,15 +472,23 @@ void Cpu::deliver_protected(const Event& event) {
     const uint64_t target =
         size == 4 ? (gate & 0xffff) | ((gate >> 32) & 0xffff0000) : gate & 0xffff;
     const std::array<Masked, 16> saved = gpr;
+    const Segment saved_ss = sreg(SegReg::SS);
     try {
-        for (unsigned i = 0; i < frame.count; ++i) {
-            push(frame.values[i], size);
+        if (inner) {
+            sreg(SegReg::SS) = inner->ss;
+            gpr[static_cast<size_t>(Gpr::RSP)] = {inner->esp, ~0ull};
         }
-        if (target > code.expand(selector).limit) {
-            throw fault(Vector::GP, selector_error(event, 0));
-        }
+        at_cpl(*this, new_cpl, [&] {
+            for (unsigned i = 0; i < frame.count; ++i) {
+                push(frame.values[i], size);
+            }
+            if (target > code.expand(selector).limit) {
+                throw fault(Vector::GP, selector_error(event, 0));
+            }
+        });
     } catch (...) {
         gpr = saved;
+        sreg(SegReg::SS) = saved_ss;
         throw;
     }
     sreg(SegReg::CS) = code.expand(static_cast<uint16_t>((selector & 0xfffc) | cpl));

@@ -178,7 +178,30 @@ Outcome Cpu::outcome(const Exit& exit) {
     return out;
 }
 
-void Cpu::save_vmcb(Outcome& out, const Exit& exit) const {
+// §15.8.4: filled for data faults only, and not while an event was being delivered (there is no
+// instruction then that faulted; the manual does not say).
+void Cpu::save_instruction_bytes(Outcome& out, const Exit& exit) {
+    Saver to(out.vmcb);
+    const size_t at = AT_CONTROL(instruction_bytes_fetched);
+    to.unknown(at, 16);
+    if (!has(x86::cpuid::SVM_EDX_DECODE_ASSISTS)) {
+        return;
+    }
+    if (!exit.data_fault) {
+        to.put(at, 0, 1);
+        return;
+    }
+    const auto bytes = delivering ? std::nullopt : instruction_bytes();
+    if (!bytes) {
+        return;
+    }
+    to.put(at, bytes->size(), 1);
+    for (size_t i = 0; i < bytes->size(); ++i) {
+        to.put(at + 1 + i, (*bytes)[i], 1);
+    }
+}
+
+void Cpu::save_vmcb(Outcome& out, const Exit& exit) {
     // What is not named below keeps its value.
     std::memcpy(out.vmcb.value.data(), machine.vmcb, horos::svm::VMCB_BYTES);
     out.vmcb.known.fill(0xff);
@@ -208,10 +231,7 @@ void Cpu::save_vmcb(Outcome& out, const Exit& exit) const {
     to.unknown(CONTROL(event_inj)); // whether the processor clears V is not said
     const uint64_t next = exit.next_rip ? insn_next_rip : 0;
     to.put(AT_CONTROL(next_rip), next, 8, has(x86::cpuid::SVM_EDX_NRIPS) ? ~0ull : 0);
-    to.unknown(AT_CONTROL(instruction_bytes_fetched), 16);
-    if (has(x86::cpuid::SVM_EDX_DECODE_ASSISTS) && !exit.data_fault) {
-        to.put(AT_CONTROL(instruction_bytes_fetched), 0, 1);
-    }
+    save_instruction_bytes(out, exit);
     if (has(x86::cpuid::SVM_EDX_BUS_LOCK_THRESHOLD)) {
         to.unknown(CONTROL(bus_lock_threshold));
     }
