@@ -62,8 +62,7 @@ void Emulator::set_flags(u64 mask, u64 value) {
     cpu_.rflags = (cpu_.rflags & ~mask) | (value & mask);
 }
 
-Outcome Emulator::operand_address(const Instruction& instruction, unsigned bytes, bool write,
-                                  u64& result) {
+u64 Emulator::operand_offset(const Instruction& instruction) const {
     const MemoryOperand& memory = instruction.memory;
     u64 offset = static_cast<u64>(memory.displacement);
     if (memory.base == MemoryOperand::rip)
@@ -72,12 +71,40 @@ Outcome Emulator::operand_address(const Instruction& instruction, unsigned bytes
         offset += cpu_.gpr[memory.base & 15];
     if (memory.index != MemoryOperand::no_gpr)
         offset += cpu_.gpr[memory.index & 15] * memory.scale;
-    offset &= byte_mask(instruction.address_bytes);
-    return access_.linear(memory.segment, offset, bytes, write, result);
+    return offset & byte_mask(instruction.address_bytes);
+}
+
+Outcome Emulator::operand_address(const Instruction& instruction, unsigned bytes, bool write,
+                                  u64& result) {
+    return access_.linear(instruction.memory.segment, operand_offset(instruction), bytes, write,
+                          result);
+}
+
+// What drivers do nearly always: a MOV in 64-bit mode that stays in its page. The processor has
+// translated the address and checked it; the device is at `physical`.
+bool Emulator::simple_move(const Instruction& instruction, u64 physical) {
+    constexpr u64 in_page = 0xfff;
+    const bool store = instruction.destination.kind == OperandKind::memory;
+    const unsigned bytes = store ? instruction.destination.bytes : instruction.source.bytes;
+    const bool based = instruction.memory.segment == SegmentName::fs ||
+                       instruction.memory.segment == SegmentName::gs;
+    if (instruction.operation != Operation::move || !code_64(cpu_) || based ||
+        (physical & in_page) + bytes > in_page + 1 ||
+        ((operand_offset(instruction) ^ physical) & in_page) != 0)
+        return false;
+    if (store)
+        mmio_.mmio_write(physical, bytes, source_value(instruction) & byte_mask(bytes));
+    else if (instruction.source.kind == OperandKind::memory)
+        write_gpr(instruction.destination, mmio_.mmio_read(physical, bytes) & byte_mask(bytes));
+    else
+        return false;
+    return true;
 }
 
 Outcome Emulator::memory_access(const Instruction& instruction, u64 physical) {
     const Operation operation = instruction.operation;
+    if (simple_move(instruction, physical))
+        return Outcome::done();
     if (operation >= Operation::string_move && operation <= Operation::string_scan)
         return string_loop(instruction);
     access_.set_known_physical(physical);

@@ -23,7 +23,7 @@ public:
     static constexpr unsigned slice = 64;
 
     Emulator(abi::VcpuState& cpu, const GuestMemory& memory, MmioBus& mmio, PortBus& ports)
-        : cpu_(cpu), access_(cpu, memory, mmio), ports_(ports) {}
+        : cpu_(cpu), access_(cpu, memory, mmio), mmio_(mmio), ports_(ports) {}
 
     // An instruction that touched the guest-physical address of a nested page fault.
     Outcome memory_access(const Instruction& instruction, u64 physical);
@@ -36,6 +36,8 @@ private:
     using Gpr = abi::Gpr;
 
     // emulator.cpp
+    bool simple_move(const Instruction& instruction, u64 physical);
+    u64 operand_offset(const Instruction& instruction) const;
     u64 read_gpr(const Operand& operand) const;
     void write_gpr(const Operand& operand, u64 value);
     Outcome operand_address(const Instruction& instruction, unsigned bytes, bool write,
@@ -63,6 +65,7 @@ private:
 
     abi::VcpuState& cpu_;
     LinearMemory access_;
+    MmioBus& mmio_;
     PortBus& ports_;
 };
 

@@ -12,6 +12,20 @@ bool same(const u8* a, const u8* b, unsigned count) {
     return true;
 }
 
+// The same for memory that has at least 15 bytes, read as one or two overlapping words.
+bool same_bytes(const u8* a, const u8* b, unsigned count) {
+    u64 x, y;
+    __builtin_memcpy(&x, a, 8);
+    __builtin_memcpy(&y, b, 8);
+    if (count <= 8)
+        return ((x ^ y) & byte_mask(count)) == 0;
+    if (x != y)
+        return false;
+    __builtin_memcpy(&x, a + 7, 8);
+    __builtin_memcpy(&y, b + 7, 8);
+    return ((x ^ y) & byte_mask(count - 7)) == 0;
+}
+
 } // namespace
 
 Outcome fetch(const abi::VcpuState& cpu, const GuestMemory& memory, InstructionBytes& result) {
@@ -50,15 +64,57 @@ Outcome fetch(const abi::VcpuState& cpu, const GuestMemory& memory, InstructionB
     return Outcome::done();
 }
 
+const u8* CodeWindow::find(const abi::VcpuState& cpu, const GuestMemory& memory) {
+    const u64 linear = cpu.rip;
+    const u64 in_page = linear & (page_bytes - 1);
+    if (!code_64(cpu) || in_page > page_bytes - max_instruction_bytes)
+        return nullptr;
+    Page& page = pages_[(linear >> 12) % pages];
+    const bool known = page.linear == linear - in_page && page.cr3 == cpu.cr3 &&
+                       page.cr0 == cpu.cr0 && page.cr4 == cpu.cr4 && page.efer == cpu.efer &&
+                       page.cpl == cpu.cpl && page.trace.unchanged();
+    const u8* bytes = known ? page.bytes : walk(page, cpu, memory);
+    return bytes == nullptr ? nullptr : bytes + in_page;
+}
+
+const u8* CodeWindow::walk(Page& page, const abi::VcpuState& cpu, const GuestMemory& memory) {
+    const u64 begin = cpu.rip & ~(page_bytes - 1);
+    page = {.linear = begin,
+            .cr0 = cpu.cr0,
+            .cr3 = cpu.cr3,
+            .cr4 = cpu.cr4,
+            .efer = cpu.efer,
+            .cpl = cpu.cpl};
+    const Translation found =
+        translate(memory, paging_state(cpu), begin, Access::fetch, false, &page.trace);
+    page.bytes =
+        found.status == Translation::Status::ok ? memory.at(found.address, page_bytes) : nullptr;
+    if (page.bytes == nullptr)
+        page.linear = 1;
+    return page.bytes;
+}
+
 const Instruction* DecodeCache::find(const abi::VcpuState& cpu, const GuestMemory& memory,
                                      Outcome& outcome) {
+    const u8* bytes = peek(cpu, memory);
+    if (bytes == nullptr)
+        return find_slowly(cpu, memory, outcome);
+    const Entry& entry = cache_[slot(cpu.rip)];
+    if (entry.address != cpu.rip || entry.size != CodeSize::bits_64 ||
+        !same_bytes(entry.bytes.data(), bytes, entry.instruction.length))
+        return find_slowly(cpu, memory, outcome);
+    return &entry.instruction;
+}
+
+const Instruction* DecodeCache::find_slowly(const abi::VcpuState& cpu, const GuestMemory& memory,
+                                            Outcome& outcome) {
     InstructionBytes bytes;
     outcome = fetch(cpu, memory, bytes);
     if (!outcome.ok())
         return nullptr;
     const u64 address = linear_rip(cpu);
     const CodeSize size = code_size(cpu);
-    Entry& entry = cache_[(address ^ address >> 12) % entries];
+    Entry& entry = cache_[slot(address)];
     if (entry.address == address && entry.size == size && entry.instruction.length <= bytes.count &&
         same(entry.bytes.data(), bytes.bytes, entry.instruction.length))
         return &entry.instruction;

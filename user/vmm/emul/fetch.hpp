@@ -18,16 +18,43 @@ struct InstructionBytes {
 // Bytes past the end of a page are added when the next page can be fetched.
 Outcome fetch(const abi::VcpuState& cpu, const GuestMemory& memory, InstructionBytes& result);
 
+// The guest's code page, without walking to it each time: the walk is remembered with every entry
+// it read, and holds as long as those entries and the registers that steer it are the same.
+class CodeWindow {
+public:
+    // At least max_instruction_bytes bytes at RIP, or null: then fetch() has to look.
+    const u8* find(const abi::VcpuState& cpu, const GuestMemory& memory);
+
+private:
+    static constexpr u32 pages = 16;
+    struct Page {
+        u64 linear = 1; // no page begins there
+        u64 cr0 = 0, cr3 = 0, cr4 = 0, efer = 0;
+        u32 cpl = 0;
+        const u8* bytes = nullptr;
+        WalkTrace trace{};
+    };
+    const u8* walk(Page& page, const abi::VcpuState& cpu, const GuestMemory& memory);
+    std::array<Page, pages> pages_{};
+};
+
 // Remembers decoded instructions by linear address. An entry counts only when the bytes that are
 // there now equal the bytes that were decoded, so a guest that rewrites itself is seen.
 class DecodeCache {
 public:
     // The instruction at RIP. Null: `outcome` says why there is none.
     const Instruction* find(const abi::VcpuState& cpu, const GuestMemory& memory, Outcome& outcome);
+    // The bytes at RIP when they are all in one page and easily had, else null.
+    const u8* peek(const abi::VcpuState& cpu, const GuestMemory& memory) {
+        return cpu.instruction_count == 0 ? window_.find(cpu, memory) : nullptr;
+    }
     u64 misses() const { return misses_; }
 
 private:
     static constexpr u32 entries = 256;
+    static constexpr u32 slot(u64 address) {
+        return static_cast<u32>(address ^ address >> 12) % entries;
+    }
     struct Entry {
         u64 address = ~u64{0};
         CodeSize size = CodeSize::bits_64;
@@ -36,6 +63,9 @@ private:
     };
     const Instruction* decode_into(Entry& entry, u64 address, CodeSize size,
                                    const InstructionBytes& bytes, Outcome& outcome);
+    const Instruction* find_slowly(const abi::VcpuState& cpu, const GuestMemory& memory,
+                                   Outcome& outcome);
+    CodeWindow window_;
     std::array<Entry, entries> cache_{};
     u64 misses_ = 0;
 };

@@ -20,6 +20,7 @@ struct Walk {
     Access access;
     bool mark;
     bool no_execute_enabled;
+    WalkTrace* trace;
 
     // Permissions, gathered on the way down.
     bool writable = true, user = true, executable = true;
@@ -82,6 +83,8 @@ Translation walk_64(Walk& walk, u64 table, unsigned levels, bool pae) {
         u64 entry = 0;
         if (!walk.memory.load(address, entry))
             return outside;
+        if (walk.trace != nullptr)
+            walk.trace->add(walk.memory.at(address, 8), entry);
         if (!(entry & pte_present))
             return walk.fault(0);
         if (!walk.no_execute_enabled && (entry & pte_no_execute))
@@ -145,7 +148,7 @@ Translation walk_32(Walk& walk, u64 table) {
 } // namespace
 
 Translation translate(const GuestMemory& memory, const PagingState& paging, u64 linear,
-                      Access access, bool mark) {
+                      Access access, bool mark, WalkTrace* trace) {
     const bool long_mode = (paging.efer & x86::efer::LMA) != 0;
     if (!(paging.cr0 & x86::cr0::PG))
         return {Translation::Status::ok, 0, linear & 0xffff'ffffull};
@@ -154,7 +157,8 @@ Translation translate(const GuestMemory& memory, const PagingState& paging, u64 
               .linear = linear,
               .access = access,
               .mark = mark,
-              .no_execute_enabled = (paging.efer & x86::efer::NXE) != 0};
+              .no_execute_enabled = (paging.efer & x86::efer::NXE) != 0,
+              .trace = trace};
     if (long_mode) {
         const unsigned levels = (paging.cr4 & x86::cr4::LA57) ? 5 : 4;
         const unsigned bits = 12 + 9 * levels;

@@ -27,9 +27,30 @@ struct Translation {
     u64 address = 0;    // guest-physical
 };
 
+// The entries that a walk in long mode read, so that it can be repeated by comparing them.
+struct WalkTrace {
+    static constexpr unsigned max_levels = 5;
+    struct Step {
+        const u64* place;
+        u64 entry;
+    };
+    Step steps[max_levels] = {};
+    unsigned count = 0;
+    void add(const u8* place, u64 entry) {
+        if (count < max_levels)
+            steps[count++] = {reinterpret_cast<const u64*>(place), entry};
+    }
+    bool unchanged() const {
+        for (unsigned i = 0; i < count; ++i)
+            if (__atomic_load_n(steps[i].place, __ATOMIC_RELAXED) != steps[i].entry)
+                return false;
+        return true;
+    }
+};
+
 // Translates a linear address. Marks entries accessed and, for a write, dirty, as a processor
 // does, unless `mark` is false.
 Translation translate(const GuestMemory& memory, const PagingState& paging, u64 linear,
-                      Access access, bool mark = true);
+                      Access access, bool mark = true, WalkTrace* trace = nullptr);
 
 } // namespace horos::vmm

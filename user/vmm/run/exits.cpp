@@ -104,17 +104,15 @@ void Vcpu::skip(const u8* opcode, unsigned bytes) {
         advance(cpu_, cpu_.instruction_length);
         return;
     }
-    InstructionBytes fetched;
-    if (const Outcome outcome = fetch(cpu_, machine_.memory(), fetched); !outcome.ok()) {
-        finish(outcome, 0);
-        return;
-    }
-    bool plain = bytes != 0 && fetched.count >= bytes;
-    for (unsigned i = 0; plain && i < bytes; ++i)
-        plain = fetched.bytes[i] == opcode[i];
-    if (plain) {
-        advance(cpu_, bytes);
-        return;
+    if (bytes != 0) {
+        const u8* present = decoder_.peek(cpu_, machine_.memory());
+        bool plain = present != nullptr;
+        for (unsigned i = 0; plain && i < bytes; ++i)
+            plain = present[i] == opcode[i];
+        if (plain) {
+            advance(cpu_, bytes);
+            return;
+        }
     }
     Outcome outcome;
     const Instruction* instruction = decoder_.find(cpu_, machine_.memory(), outcome);
