@@ -1,6 +1,6 @@
 // Ways to boot, and what is wrong with a machine or a bundle: each a clear message, never a hang.
-#include "bundles.hpp"
-#include "machine.hpp"
+#include "tools/machine/bundles.hpp"
+#include "tools/machine/machine.hpp"
 #include <cstdio>
 #include <filesystem>
 #include <fstream>
@@ -8,6 +8,11 @@
 
 namespace horos::test {
 namespace {
+
+using machine::Machine;
+using machine::MachineOptions;
+using machine::pack;
+using machine::run;
 
 using std::chrono::seconds;
 namespace fs = std::filesystem;
@@ -74,12 +79,14 @@ TEST(BadInput, BundleCutShort) {
 }
 
 TEST(BadInput, BundleCutToNothing) {
-    const std::string bundle = changed_copy("cut-head", [](std::string& data) { data.resize(100); });
+    const std::string bundle =
+        changed_copy("cut-head", [](std::string& data) { data.resize(100); });
     expect_fatal({.bundle = bundle, .name = "cut-head"}, {"bundle"});
 }
 
 TEST(BadInput, HeaderBitFlipped) {
-    const std::string bundle = changed_copy("flip-header", [](std::string& data) { data[70] ^= 4; });
+    const std::string bundle =
+        changed_copy("flip-header", [](std::string& data) { data[70] ^= 4; });
     expect_fatal({.bundle = bundle, .name = "flip-header"}, {"bundle"});
 }
 
@@ -113,8 +120,9 @@ TEST(BadInput, ProcessorWithoutSvm) {
 }
 
 TEST(BadInput, ProcessorWithoutNestedPaging) {
-    expect_fatal({.bundle = pack("ticker.toml"), .name = "no-npt", .more = {"-cpu", "max,+svm,-npt"}},
-                 {"nested paging"});
+    expect_fatal(
+        {.bundle = pack("ticker.toml"), .name = "no-npt", .more = {"-cpu", "max,+svm,-npt"}},
+        {"nested paging"});
 }
 
 // What horos-pack refuses, as ./horos run shows it: the file is named, and so is what is wrong.

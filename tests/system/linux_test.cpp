@@ -1,12 +1,17 @@
 // Unmodified Debian Linux in a partition: boots, works, powers off.
-#include "bundles.hpp"
-#include "machine.hpp"
+#include "tools/machine/bundles.hpp"
+#include "tools/machine/machine.hpp"
 #include <cmath>
 #include <cstdlib>
 #include <gtest/gtest.h>
 
 namespace horos::test {
 namespace {
+
+using machine::Machine;
+using machine::MachineOptions;
+using machine::pack;
+using machine::run;
 
 using std::chrono::seconds;
 
@@ -54,10 +59,10 @@ void use_linux(Machine& m, unsigned processors) {
         << "the 16 pieces of 128 MiB differ: " << sums;
     m.shell("rm /tmp/big", seconds(30), ok);
 
-    const std::string forks =
-        m.shell("set +m; n=0; for i in $(seq 500); do (exit 7) & wait $!; [ $? = 7 ] && n=$((n+1)); done; "
-                "echo forked=$n",
-                seconds(240), ok);
+    const std::string forks = m.shell(
+        "set +m; n=0; for i in $(seq 500); do (exit 7) & wait $!; [ $? = 7 ] && n=$((n+1)); done; "
+        "echo forked=$n",
+        seconds(240), ok);
     EXPECT_NE(forks.find("forked=500"), std::string::npos) << forks;
 }
 
@@ -81,9 +86,9 @@ void check_clocks(Machine& m) {
     EXPECT_GE(wall, 0.99) << text;
     EXPECT_LE(wall, 1.3) << "more than starting three processes adds to the second: " << text;
     EXPECT_NEAR(up, wall, 0.05 * wall + 0.15) << text;
-    const std::string trouble = m.shell(
-        "dmesg | grep -ci 'unstable\\|soft lockup\\|rcu.*stall' | sed s/^/bad=/; true",
-        seconds(20), ok);
+    const std::string trouble =
+        m.shell("dmesg | grep -ci 'unstable\\|soft lockup\\|rcu.*stall' | sed s/^/bad=/; true",
+                seconds(20), ok);
     EXPECT_NE(trouble.find("bad=0"), std::string::npos) << trouble;
 }
 

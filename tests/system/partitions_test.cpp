@@ -1,11 +1,16 @@
 // Partitions that fail, and partitions that attack: the others' work goes on.
-#include "bundles.hpp"
-#include "machine.hpp"
+#include "tools/machine/bundles.hpp"
+#include "tools/machine/machine.hpp"
 #include <cstdlib>
 #include <gtest/gtest.h>
 
 namespace horos::test {
 namespace {
+
+using machine::Machine;
+using machine::MachineOptions;
+using machine::pack;
+using machine::run;
 
 using std::chrono::seconds;
 
@@ -42,7 +47,8 @@ void check_failing_guest(const std::string& description, std::string_view greeti
 }
 
 TEST(Partitions, TripleFault) {
-    check_failing_guest("triple", "guest: triple fault next", "partition victim: guest triple fault");
+    check_failing_guest("triple", "guest: triple fault next",
+                        "partition victim: guest triple fault");
 }
 
 TEST(Partitions, HangingGuest) {

@@ -9,14 +9,10 @@
 #define MF 16
 #define SEL_USER_DATA 0x23
 
-#define ATTEMPT(text, vector, ...) \
-    .section .rodata.names, "a";   \
-    1: .asciz text;                \
-    .section .rodata.attempts, "a"; \
-    .quad 1b, 2f, vector;          \
-    .text;                         \
-    2: __VA_ARGS__;                \
-    jmp survived
+#define ATTEMPT(name, vector, ...)                                  \
+    .section .rodata.names, "a"; 1: .asciz name;                    \
+    .section .rodata.attempts, "a"; .quad 1b, 2f, vector;           \
+    .text; 2: __VA_ARGS__; jmp survived
 
     .text
 survived:                           // the attempt had no consequence: show it as another vector

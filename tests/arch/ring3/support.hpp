@@ -1,6 +1,7 @@
 // For programs that take the root task's place in order to test the kernel's ways in and out.
 #pragma once
 #include <horos/abi/boot_page.hpp>
+#include <horos/abi/objects.hpp>
 #include <horos/user/stubs.hpp>
 
 namespace horos::ring3 {

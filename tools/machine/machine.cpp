@@ -13,7 +13,7 @@
 #include <thread>
 #include <unistd.h>
 
-namespace horos::test {
+namespace horos::machine {
 
 namespace {
 
@@ -33,13 +33,33 @@ std::string tail(const std::string& text, std::size_t size) {
 
 // The same machine as ./horos run.
 std::vector<std::string> command_line(const MachineOptions& o, const std::string& directory) {
-    std::vector<std::string> words = {
-        "qemu-system-x86_64", "-M", "q35", "-accel", "tcg", "-cpu", "max,+svm", "-smp",
-        std::to_string(o.cores), "-m", std::to_string(o.memory_mib), "-display", "none",
-        "-nodefaults", "-no-reboot", "-serial", "stdio", "-serial", "file:" + directory + "/log",
-        "-trace", "qemu_system_shutdown_request", "-D", directory + "/events"};
+    std::vector<std::string> words = {"qemu-system-x86_64",
+                                      "-M",
+                                      "q35",
+                                      "-accel",
+                                      "tcg",
+                                      "-cpu",
+                                      "max,+svm",
+                                      "-smp",
+                                      std::to_string(o.cores),
+                                      "-m",
+                                      std::to_string(o.memory_mib),
+                                      "-display",
+                                      "none",
+                                      "-nodefaults",
+                                      "-no-reboot",
+                                      "-serial",
+                                      "stdio",
+                                      "-serial",
+                                      "file:" + directory + "/log",
+                                      "-trace",
+                                      "qemu_system_shutdown_request",
+                                      "-D",
+                                      directory + "/events"};
     if (!o.bundle.empty())
         words.insert(words.end(), {"-kernel", HOROS_KERNEL_IMAGE, "-initrd", o.bundle});
+    if (!o.kernel.empty())
+        words.insert(words.end(), {"-kernel", o.kernel, "-initrd", o.initrd});
     if (!o.append.empty())
         words.insert(words.end(), {"-append", o.append});
     if (!o.cdrom.empty())
@@ -189,4 +209,4 @@ std::string Machine::tails() const {
            "\n--- end (whole files in " + directory_ + ")\n";
 }
 
-} // namespace horos::test
+} // namespace horos::machine

@@ -2,7 +2,7 @@
 #pragma once
 #include <string>
 
-namespace horos::test {
+namespace horos::machine {
 
 // Packs a description (a file name there, or a path) and gives back the bundle's path. Throws with
 // horos-pack's message when it refuses.
@@ -11,4 +11,4 @@ std::string pack(const std::string& description);
 // Runs a command; gives back its status, and what it printed in `output`.
 int run(const std::string& command, std::string& output);
 
-} // namespace horos::test
+} // namespace horos::machine

@@ -5,7 +5,7 @@
 #include <stdexcept>
 #include <sys/wait.h>
 
-namespace horos::test {
+namespace horos::machine {
 
 int run(const std::string& command, std::string& output) {
     FILE* pipe = popen((command + " 2>&1").c_str(), "r");
@@ -28,12 +28,12 @@ std::string pack(const std::string& description) {
     fs::create_directories(HOROS_TEST_LOGS);
     std::string output;
     const int status = run(std::string(HOROS_PACK) + " build " + source.string() + " --files " +
-                               HOROS_GUEST_FILES + " --files " + HOROS_TEST_GUESTS + " --programs " + HOROS_PROGRAMS + " -o " +
-                               bundle,
+                               HOROS_GUEST_FILES + " --files " + HOROS_TEST_GUESTS +
+                               " --programs " + HOROS_PROGRAMS + " -o " + bundle,
                            output);
     if (status != 0)
         throw std::runtime_error("horos-pack: " + output);
     return bundle;
 }
 
-} // namespace horos::test
+} // namespace horos::machine

@@ -1,5 +1,6 @@
-// One QEMU process that boots a bundle, for the system tests: its terminal (COM1) is read and
-// written, its log (COM2) is followed in a file. Ends with the object, whatever happens.
+// One QEMU process that boots a bundle, for the system tests and the benchmarks: its terminal
+// (COM1) is read and written, its log (COM2) is followed in a file. Ends with the object, whatever
+// happens.
 #pragma once
 #include <chrono>
 #include <string>
@@ -7,21 +8,23 @@
 #include <sys/types.h>
 #include <vector>
 
-namespace horos::test {
+namespace horos::machine {
 
 struct MachineOptions {
-    std::string bundle;            // path; empty when `cdrom` boots
-    std::string cdrom;             // ISO image
-    std::string firmware;          // UEFI code image, for `cdrom`
-    std::string append;            // kernel command line
-    std::string name;              // of the kept log files
+    std::string bundle; // path; Horos boots it
+    std::string kernel; // instead: another kernel, with its initrd
+    std::string initrd;
+    std::string cdrom;    // ISO image
+    std::string firmware; // UEFI code image, for `cdrom`
+    std::string append;   // kernel command line
+    std::string name;     // of the kept log files
     unsigned cores = 2;
     unsigned memory_mib = 1024;
     std::vector<std::string> more; // further QEMU words
 };
 
 class Machine {
-  public:
+public:
     explicit Machine(const MachineOptions& options);
     ~Machine();
     Machine(const Machine&) = delete;
@@ -47,7 +50,7 @@ class Machine {
     // Both logs' ends, for a failure message.
     std::string tails() const;
 
-  private:
+private:
     void read_terminal(std::chrono::milliseconds limit);
     bool alive();
 
@@ -61,4 +64,4 @@ class Machine {
     int from_ = -1;
 };
 
-} // namespace horos::test
+} // namespace horos::machine
