@@ -16,11 +16,12 @@ template <class... Arguments>
 void log(std::string_view pattern, const Arguments&... arguments) {
     rt::Text<256> line;
     line.append("horos: ").format(pattern, arguments...);
-    if (line.full()) {
+    line.push('\n');
+    if (!line.full()) {
         return log_text(line.view());
     }
-    line.push('\n');
-    log_text(line.view());
+    log_text(line.view().substr(0, line.size() - 1)); // cut off, but a line
+    log_text("\n");
 }
 
 } // namespace horos::root

@@ -9,7 +9,7 @@ OwnMemory& own_memory() {
     return memory;
 }
 
-void OwnMemory::open(const abi::StartPage& start) {
+void OwnMemory::open(const abi::StartPage& start, u32 keep_whole) {
     rt::require(start.pool_count != 0, "this program needs memory of its own");
     ranges_ = start.pool;
     range_count_ = start.pool_count;
@@ -17,6 +17,10 @@ void OwnMemory::open(const abi::StartPage& start) {
         const abi::MemoryRange& range = ranges_[i];
         for (u64 at = 0; at < range.frame_count; at += abi::frames_per_block) {
             const u64 block = (range.first_frame + at) / abi::frames_per_block;
+            if (whole_count_ < keep_whole && whole_count_ < max_whole) {
+                whole_[whole_count_++] = static_cast<u32>(block);
+                continue;
+            }
             // block_split: an earlier life of this program has done it.
             const Error error = user::block_split(static_cast<u32>(block)).error;
             rt::require(error == Error::ok || error == Error::block_split,
@@ -26,6 +30,9 @@ void OwnMemory::open(const abi::StartPage& start) {
 }
 
 u32 OwnMemory::take(u32 count) {
+    if (range_ == 0 && next_ == 0) {
+        next_ = u64{whole_count_} * abi::frames_per_block; // the first blocks are kept whole
+    }
     while (range_ < range_count_ && next_ + count > ranges_[range_].frame_count) {
         ++range_;
         next_ = 0;

@@ -12,12 +12,14 @@ using rt::u8;
 
 class OwnMemory {
 public:
-    // Splits the program's blocks. Panics when the description gave it no memory.
-    void open(const abi::StartPage& start);
+    // Splits the program's blocks, all but the first `keep_whole`. Panics without memory.
+    void open(const abi::StartPage& start, u32 keep_whole = 0);
 
     // A run of frames; panics when there are no more.
     u32 take(u32 count = 1);
     bool owns(u32 frame) const;
+    // Block number `index` of those that were kept whole.
+    u32 whole_block(u32 index) const { return whole_[index % max_whole]; }
     u32 first_frame() const { return static_cast<u32>(ranges_[0].first_frame); }
 
     // Maps into a space (by default the program's own), with page tables where they are missing.
@@ -26,6 +28,10 @@ public:
     u32 page(u64 address, u8 rights = abi::right::read | abi::right::write);
 
 private:
+    static constexpr u32 max_whole = 4;
+
+    u32 whole_[max_whole] = {};
+    u32 whole_count_ = 0;
     const abi::MemoryRange* ranges_ = nullptr;
     u32 range_count_ = 0;
     u32 range_ = 0;

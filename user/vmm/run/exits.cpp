@@ -6,11 +6,6 @@ namespace {
 
 using abi::ExitReason;
 
-constexpr u8 opcode_cpuid[] = {0x0f, 0xa2};
-constexpr u8 opcode_hlt[] = {0xf4};
-constexpr u8 opcode_vmmcall[] = {0x0f, 0x01, 0xd9};
-constexpr u8 opcode_xsetbv[] = {0x0f, 0x01, 0xd1};
-
 // Hypercalls of a guest, number in RAX. Anything else is an undefined opcode.
 constexpr u64 hypercall_identify = 0x484f'524f'5300; // "HOROS", 0: answers the version
 constexpr u64 hypercall_version = 1;
@@ -72,7 +67,7 @@ void Vcpu::dispatch(ExitReason reason) {
     case ExitReason::wbinvd:
     case ExitReason::invd: // all memory is coherent and nothing a guest does needs a write-back
     case ExitReason::pause:
-        skip(nullptr, 0);
+        skip(opcode::any);
         break;
     case ExitReason::rdpmc: // no performance counters
         inject(vector::general_protection, 0);
@@ -99,18 +94,16 @@ void Vcpu::dispatch(ExitReason reason) {
 
 // Moves past the instruction that exited. Its length comes from the processor where that tells;
 // else from the bytes, which usually are the bare opcode.
-void Vcpu::skip(const u8* opcode, unsigned bytes) {
+void Vcpu::skip(Opcode expected) {
     if (cpu_.instruction_length != 0) {
         advance(cpu_, cpu_.instruction_length);
         return;
     }
-    if (bytes != 0) {
-        const u8* present = decoder_.peek(cpu_, machine_.memory());
-        bool plain = present != nullptr;
-        for (unsigned i = 0; plain && i < bytes; ++i)
-            plain = present[i] == opcode[i];
-        if (plain) {
-            advance(cpu_, bytes);
+    if (const u8* present = decoder_.peek(cpu_, machine_.memory())) {
+        u32 word;
+        __builtin_memcpy(&word, present, sizeof word);
+        if (expected.length != 0 && ((word ^ expected.bytes) & expected.mask) == 0) {
+            advance(cpu_, expected.length);
             return;
         }
     }
@@ -132,7 +125,7 @@ void Vcpu::exit_cpuid() {
     gpr(Gpr::rbx) = value.ebx;
     gpr(Gpr::rcx) = value.ecx;
     gpr(Gpr::rdx) = value.edx;
-    skip(opcode_cpuid, sizeof opcode_cpuid);
+    skip(opcode::cpuid);
 }
 
 void Vcpu::exit_io() {
@@ -158,7 +151,7 @@ void Vcpu::exit_io() {
     } else {
         machine_.port_write(port, bytes, static_cast<u32>(rax & byte_mask(bytes)), index_);
     }
-    skip(nullptr, 0);
+    skip(opcode::any);
 }
 
 void Vcpu::exit_memory() {
@@ -206,7 +199,7 @@ void Vcpu::mmio_write(u64 address, unsigned bytes, u64 value) {
 }
 
 void Vcpu::exit_halt() {
-    skip(opcode_hlt, sizeof opcode_hlt);
+    skip(opcode::hlt);
     power_ = Power::halted;
     attention_ = true;
 }
@@ -217,7 +210,7 @@ void Vcpu::exit_hypercall() {
         return;
     }
     gpr(Gpr::rax) = hypercall_version;
-    skip(opcode_vmmcall, sizeof opcode_vmmcall);
+    skip(opcode::vmmcall);
 }
 
 void Vcpu::exit_xsetbv() {
@@ -233,7 +226,7 @@ void Vcpu::exit_xsetbv() {
     }
     cpu_.xcr0 = value;
     cpu_.dirty |= abi::group::policy;
-    skip(opcode_xsetbv, sizeof opcode_xsetbv);
+    skip(opcode::xsetbv);
 }
 
 // Exceptions that a hypervisor has to see, so that no guest can hang the processor in their

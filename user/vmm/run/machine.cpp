@@ -24,9 +24,18 @@ constexpr bool is_power(u16 port) {
            port == power_port::system_control || port == power_port::reset_control;
 }
 
-} // namespace
-
-namespace {
+// Ports with a device of their own, the console and PCI apart, which are looked at before.
+constexpr bool is_assigned(u16 port) {
+    return is_pic(port) || in_range(port, port_pit, 4) || port == port_system_b ||
+           in_range(port, port_rtc, 2) || is_power(port) || port == port_crash ||
+           in_range(port, com1, 8);
+}
+constexpr bool any_assigned(u16 port, unsigned bytes) {
+    for (unsigned i = 0; i < bytes; ++i)
+        if (is_assigned(static_cast<u16>(port + i)))
+            return true;
+    return false;
+}
 
 // Reads address 0, where nothing is mapped: a page fault of the VMM itself.
 void crash() {
@@ -60,6 +69,8 @@ u32 Machine::port_read(u16 port, unsigned bytes, u32 vcpu) {
     if (in_range(port, port_pci, 8) && has(abi::device::pci) &&
         !(port == power_port::reset_control && bytes == 1))
         return pci_.read(port, bytes);
+    if (!any_assigned(port, bytes))
+        return static_cast<u32>(byte_mask(bytes)); // nobody there
     const Ticks now = host::now();
     u32 value = 0;
     for (unsigned i = 0; i < bytes; ++i)
@@ -99,6 +110,8 @@ void Machine::port_write(u16 port, unsigned bytes, u32 value, u32 vcpu) {
         pci_.write(port, bytes, value);
         return;
     }
+    if (!any_assigned(port, bytes))
+        return;
     const Ticks now = host::now();
     for (unsigned i = 0; i < bytes; ++i)
         port_write_byte(static_cast<u16>(port + i), static_cast<u8>(value >> (8 * i)), now, vcpu);

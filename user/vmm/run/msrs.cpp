@@ -4,9 +4,6 @@
 namespace horos::vmm {
 namespace {
 
-constexpr u8 opcode_rdmsr[] = {0x0f, 0x32};
-constexpr u8 opcode_wrmsr[] = {0x0f, 0x30};
-
 constexpr u64 clock_enabled = 1;
 
 } // namespace
@@ -28,7 +25,7 @@ void Vcpu::exit_rdmsr() {
         return;
     }
     set_pair(value);
-    skip(opcode_rdmsr, sizeof opcode_rdmsr);
+    skip(opcode::rdmsr);
 }
 
 void Vcpu::exit_wrmsr() {
@@ -50,7 +47,7 @@ void Vcpu::exit_wrmsr() {
         inject(vector::general_protection, 0);
         return;
     }
-    skip(opcode_wrmsr, sizeof opcode_wrmsr);
+    skip(opcode::wrmsr);
 }
 
 void Vcpu::apply(const ApicEffect& effect) {

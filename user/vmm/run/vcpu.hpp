@@ -7,6 +7,21 @@
 
 namespace horos::vmm {
 
+// An instruction without operands in its usual form, which needs no decoding: its bytes, first in
+// the lowest.
+struct Opcode {
+    u32 bytes = 0;
+    u32 mask = 0;
+    u8 length = 0; // 0: no usual form
+};
+
+namespace opcode {
+inline constexpr Opcode any{};
+inline constexpr Opcode cpuid{0xa20f, 0xffff, 2}, rdmsr{0x320f, 0xffff, 2},
+    wrmsr{0x300f, 0xffff, 2}, hlt{0xf4, 0xff, 1}, vmmcall{0xd9'010f, 0xff'ffff, 3},
+    xsetbv{0xd1'010f, 0xff'ffff, 3};
+} // namespace opcode
+
 class Vcpu final : private MmioBus, private PortBus {
 public:
     Vcpu(u32 index, abi::VcpuState& state, Machine& machine);
@@ -48,7 +63,7 @@ private:
     void inject(u8 vector, u32 error_code) {
         inject(Exception{.vector = vector, .has_error_code = true, .error_code = error_code});
     }
-    void skip(const u8* opcode, unsigned bytes);
+    void skip(Opcode expected);
     [[noreturn]] void give_up(abi::ReportKind kind, const char* why);
 
     // control_registers.cpp
