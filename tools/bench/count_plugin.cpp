@@ -1,5 +1,5 @@
 // A QEMU plugin that counts the guest instructions that are executed, and writes the number to the
-// file named by its argument `file=` when QEMU ends. The few declarations it needs of QEMU's plugin
+// file named by its argument `out=` when QEMU ends. The few declarations it needs of QEMU's plugin
 // interface (version 1, docs/devel/tcg-plugins) are made here: Debian packages no header of it.
 #include <cstdint>
 #include <cstdio>
@@ -29,7 +29,8 @@ int qemu_plugin_install(qemu_plugin_id_t id, const qemu_info_t* info, int argc, 
 namespace {
 
 std::uint64_t executed; // one processor: not shared
-std::string file;
+// Never destroyed: QEMU calls back after this library's destructors.
+std::string& file = *new std::string;
 
 void translated(qemu_plugin_id_t, qemu_plugin_tb* tb) {
     qemu_plugin_register_vcpu_tb_exec_inline(tb, QEMU_PLUGIN_INLINE_ADD_U64, &executed,
@@ -47,8 +48,8 @@ void ended(qemu_plugin_id_t, void*) {
 
 int qemu_plugin_install(qemu_plugin_id_t id, const qemu_info_t*, int argc, char** argv) {
     for (int i = 0; i < argc; ++i) {
-        if (std::strncmp(argv[i], "file=", 5) == 0)
-            file = argv[i] + 5;
+        if (std::strncmp(argv[i], "out=", 4) == 0)
+            file = argv[i] + 4;
     }
     if (file.empty())
         return 1;

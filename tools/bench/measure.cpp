@@ -47,7 +47,7 @@ void boot(MachineOptions options, bool counted, BootTimes& times) {
     options.memory_mib = 1024;
     if (counted)
         options.more.insert(options.more.end(),
-                            {"-plugin", HOROS_COUNT_PLUGIN ",file=" + count_file()});
+                            {"-plugin", HOROS_COUNT_PLUGIN ",out=" + count_file()});
     const auto start = std::chrono::steady_clock::now();
     Machine m(options);
     if (m.wait_exit(seconds(300)) != 0 || !m.powered_off())

@@ -138,7 +138,7 @@ report_end() {
         lines=$(wc -l <"$log")
         fatal=$(grep -a '^horos: fatal:' "$log" || true)
         # What the test programs of the system found, in their own words.
-        grep -a 'summary:' "$log" >&2 || true
+        grep -aE '^\[.*(probes|summary):' "$log" >&2 || true
     fi
     if ((code == 124)); then
         status "ended after the timeout of $timeout s"
