@@ -183,6 +183,8 @@ Error frame_share(const Caller& me, const FrameShareArgs& a) {
         return e;
     if (!shareable(a.rights))
         return Error::bad_rights;
+    if (frames[a.frame].generation > max_generation)
+        return Error::limit; // nothing could end it again
     if (const Error e = check_empty(me.domain, a.slot); e != Error::ok)
         return e;
     put(me.domain, a.slot, {a.frame, frames[a.frame].generation, 0, ObjectType::ram, a.rights, 0});

@@ -13,6 +13,12 @@ namespace horos::core {
 }
 
 Caller caller();
+// Another core has stopped the thread, the interrupt that says so has not arrived yet: its call is
+// not made. Should it be resumed, it finds `again`.
+u64 refuse_halted(const Caller& me);
+inline bool is_running(const Caller& me) {
+    return threads[me.thread].state == ThreadState::runnable;
+}
 u64 finish(const Caller& me, u64 result);
 
 // Answers with an error only.
@@ -43,7 +49,7 @@ u64 entry(u64 rdi, u64 rsi, u64 rdx, u64 r10, u64 r8, u64 r9) {
     if (const Error e = decode(raw, args); e != Error::ok)
         return word(e);
     const Caller me = caller();
-    return run(handler, me, args);
+    return is_running(me) ? run(handler, me, args) : refuse_halted(me);
 }
 
 // For the calls that are measured: everything inline, in the handler's own file.
@@ -53,7 +59,10 @@ template <class Args, auto handler>
     const RawArgs raw{rdi, rsi, rdx, r10, r8, r9};
     if (const Error e = decode(raw, args); e != Error::ok) [[unlikely]]
         return word(e);
-    return run(handler, fast_caller(), args);
+    const Caller me = fast_caller();
+    if (!is_running(me)) [[unlikely]]
+        return refuse_halted(me);
+    return run(handler, me, args);
 }
 
 u64 call_entry(u64, u64, u64, u64, u64, u64);

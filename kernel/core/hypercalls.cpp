@@ -18,6 +18,11 @@ namespace horos::core {
 
 Caller caller() { return fast_caller(); }
 
+u64 refuse_halted(const Caller& me) {
+    set_values(me.thread, Error::again, {});
+    return result_switch;
+}
+
 // A call that woke somebody more urgent returns through the scheduler.
 u64 finish(const Caller& me, u64 result) {
     if (cores[me.core].reschedule == 0 || (result & result_switch) != 0)

@@ -20,10 +20,10 @@ void raise(Frame notification, u64 bits) {
         wake(waiter, Error::ok, taken);
         return;
     }
-    if (n.bound == 0 || threads[n.bound].vcpu == 0)
+    if (n.bound == 0 || threads[n.bound].vcpu == 0 || !is_current(n.bound))
         return;
     const u32 core = core_of(n.bound);
-    if (core != shell_core() && cores[core].thread == n.bound)
+    if (core != shell_core())
         shell_send_reschedule(core); // it leaves its guest and finds the bits
 }
 

@@ -80,6 +80,9 @@ static Error end_thread(Frame f) {
 
 static Error end_sched_context(Frame f) {
     SchedContext& sc = sched_contexts[f];
+    // A server that was stopped while it used this time may not have left it yet.
+    if (cores[sc.core].context == f && sc.running != 0)
+        return Error::again;
     if (sc.thread != 0) {
         const Thread& t = threads[sc.thread];
         if (t.state != ThreadState::stopped && t.state != ThreadState::faulted &&

@@ -116,7 +116,7 @@ static u64 next_event(const Core& core, u16 mask, u64 now) {
     }
     if (core.thread != 0 && core.window_count != 0) {
         const SchedContext& sc = sched_contexts[core.context];
-        if (sc.budget != 0 && now + sc.left < next)
+        if (sc.budget != 0 && sc.left < next - now)
             next = now + sc.left;
     }
     return next;
@@ -219,6 +219,10 @@ Error sc_bind(const Caller& me, const ScBindArgs& a) {
         return Error::busy;
     if (threads[thread.object].state != ThreadState::stopped)
         return Error::wrong_state;
+    // A guest that it is to go on with does not change its core.
+    const Frame vcpu = threads[thread.object].vcpu;
+    if (vcpu != 0 && vcpus[vcpu].core != sched_contexts[sc.object].core)
+        return Error::wrong_core;
     if (!can_reference(thread.object))
         return Error::limit;
     sched_contexts[sc.object].thread = thread.object;

@@ -132,9 +132,12 @@ static Error check_can_run(Frame thread) {
     return sched_contexts[t.sc].running == thread && !is_current(thread) ? Error::ok : Error::again;
 }
 
-static void leave_vcpu(Thread& t) {
-    if (t.vcpu != 0)
-        vcpus[t.vcpu].thread = 0;
+static void leave_vcpu(Frame thread) {
+    Thread& t = threads[thread];
+    if (t.vcpu == 0)
+        return;
+    clear_deadline(thread); // it was the guest's
+    vcpus[t.vcpu].thread = 0;
     t.vcpu = 0;
 }
 
@@ -154,7 +157,7 @@ Error thread_start(const Caller& me, const ThreadStartArgs& a) {
     if (const Error e = check_can_run(thread); e != Error::ok)
         return e;
     Thread& t = threads[thread];
-    leave_vcpu(t);
+    leave_vcpu(thread);
     t.regs = Registers{};
     t.regs.gpr[7] = a.argument; // rdi
     t.regs.gpr[4] = a.stack;    // rsp
