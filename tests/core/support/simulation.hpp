@@ -64,6 +64,7 @@ class Simulation {
 
   private:
     void event(u32 core, const std::function<void()>& what);
+    void go_directly(u32 core, Frame thread);
     void resume(u32 core);
 };
 
