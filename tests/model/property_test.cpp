@@ -237,6 +237,34 @@ TEST(Property, PredictionIsDeterministicAndItsOwnOutcomesAreAllowed) {
     });
 }
 
+// Arbitrary bytes as code, in every mode, with arbitrary registers: predict() ends and says
+// something.
+TEST(Property, AnyCodeInAnyModeIsPredicted) {
+    check("predict returns at least one outcome and never throws", [] {
+        GuestBuilder g;
+        any_guest(g);
+        const int mode = *rc::gen::inRange(0, 4);
+        if (mode == 1) {
+            g.protected32();
+        } else if (mode == 2) {
+            g.real_mode();
+        } else if (mode == 3) {
+            g.save().cs.attributes = x86::seg::CODE32; // compatibility mode
+        }
+        for (int i = 0; i < 24; ++i) {
+            g.ram[g.CODE + i] = *rc::gen::arbitrary<uint8_t>();
+        }
+        for (size_t r = 1; r < 16; ++r) {
+            g.machine.guest.gpr[r] = *rc::gen::weightedOneOf<uint64_t>(
+                {{3, rc::gen::inRange<uint64_t>(0, GuestBuilder::SIZE)},
+                 {1, rc::gen::arbitrary<uint64_t>()}});
+        }
+        const uint64_t raw = *rc::gen::arbitrary<uint64_t>();
+        g.control().event_inj = *rc::gen::inRange(0, 3) == 0 ? raw & ~0x7ffff000ull : 0;
+        RC_ASSERT(!predict(g.machine).allowed.empty());
+    });
+}
+
 // What VMRUN never writes is the same after any exit (§15.5.1, §15.6).
 TEST(Property, ControlInputsAndReservedBytesSurviveEveryExit) {
     check("fields that are inputs only are unchanged", [] {
