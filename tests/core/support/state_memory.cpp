@@ -11,6 +11,8 @@
 #include <sys/mman.h>
 #include <ucontext.h>
 
+extern "C" void __sanitizer_print_stack_trace();
+
 namespace horos::test {
 
 namespace {
@@ -72,6 +74,7 @@ void on_fault(int signal, siginfo_t* info, void* context) {
         wild_address = reinterpret_cast<u64>(address);
         siglongjmp(*recover, 1);
     }
+    __sanitizer_print_stack_trace();
     std::signal(signal, SIG_DFL); // not the kernel's doing: die of it
 }
 
