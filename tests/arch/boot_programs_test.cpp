@@ -1,11 +1,15 @@
 // Boots the kernel with a program of ring3/ in the root task's place.
-#include "bundle.hpp"
-#include "machine.hpp"
+#include "tools/machine/machine.hpp"
+#include "tools/pack/bundle.hpp"
+#include <filesystem>
 #include <fstream>
 #include <gtest/gtest.h>
 
 namespace horos::test {
 namespace {
+
+using machine::Machine;
+using machine::MachineOptions;
 
 std::string bundle_of(const std::string& program) {
     std::ifstream in(std::string(HOROS_PROGRAMS) + "/" + program + ".prog", std::ios::binary);
@@ -32,10 +36,10 @@ void run(const std::string& program, unsigned cores, unsigned memory_mib,
     options.cores = cores;
     options.memory_mib = memory_mib;
     options.more = std::move(more);
-    Machine machine(options);
-    EXPECT_EQ(machine.wait_exit(std::chrono::seconds(120)), 0) << machine.tails();
-    EXPECT_NE(machine.log().find("\nall is well"), std::string::npos) << machine.tails();
-    EXPECT_EQ(machine.log().find("fatal"), std::string::npos) << machine.tails();
+    Machine booted(options);
+    EXPECT_EQ(booted.wait_exit(std::chrono::seconds(120)), 0) << booted.tails();
+    EXPECT_NE(booted.log().find("\nall is well"), std::string::npos) << booted.tails();
+    EXPECT_EQ(booted.log().find("fatal"), std::string::npos) << booted.tails();
 }
 
 TEST(Ring3, FaultsStayWithTheThread) { run("arch-faults", 1, 64); }

@@ -8,6 +8,8 @@
 #define PF 14
 #define MF 16
 #define SEL_USER_DATA 0x23
+// QEMU before 9.1 pops far returns with supervisor accesses, which SMAP refuses: either will do.
+#define GP_OR_PF (GP | PF << 8)
 
 #define ATTEMPT(name, vector, ...)                                  \
     .section .rodata.names, "a"; 1: .asciz name;                    \
@@ -80,8 +82,8 @@ ATTEMPT("push to kernel memory", PF, mov $0xffffff0000001000, %rsp; push %rax)
 // Segments and gates.
 ATTEMPT("kernel stack segment", GP, mov $0x10, %eax; mov %eax, %ss)
 ATTEMPT("kernel data segment", GP, mov $0x10, %eax; mov %eax, %ds)
-ATTEMPT("iret to ring 0", GP, push $0x10; push %rsp; pushfq; push $8; lea 9f(%rip), %rax; push %rax; iretq; 9: nop)
-ATTEMPT("far return to no segment", GP, push $0x1b; push $0; lretq)
+ATTEMPT("iret to ring 0", GP_OR_PF, push $0x10; push %rsp; pushfq; push $8; lea 9f(%rip), %rax; push %rax; iretq; 9: nop)
+ATTEMPT("far return to no segment", GP_OR_PF, push $0x1b; push $0; lretq)
 ATTEMPT("int 0x80", GP, int $0x80)
 ATTEMPT("int of a device vector", GP, int $0x30)
 ATTEMPT("int of the timer vector", GP, int $0xf2)

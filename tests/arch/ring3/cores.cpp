@@ -61,7 +61,7 @@ void await_fault(u32 core) {
 }
 
 void shoot_down(u32 cores, u32 page) {
-    for (u32 round = 0; round < 30; ++round) {
+    for (u32 round = 0; round < 10; ++round) {
         must("map_frame", user::map_frame(own::space, shared_page, page, 3).error);
         for (u32 core = 1; core < cores; ++core)
             start(core, worker);
@@ -82,7 +82,7 @@ void shoot_down(u32 cores, u32 page) {
 
 void stop_running(u32 cores, u32 page) {
     must("map_frame", user::map_frame(own::space, shared_page, page, 3).error);
-    for (u32 round = 0; round < 100; ++round) {
+    for (u32 round = 0; round < 40; ++round) {
         const u32 core = 1 + round % (cores - 1);
         start(core, worker);
         for (u32 i = 0; i < round * 20; ++i)
@@ -94,11 +94,11 @@ void stop_running(u32 cores, u32 page) {
 
 void wake_across() {
     start(1, sleeper);
-    for (u32 i = 0; i < 500; ++i) {
+    for (u32 i = 0; i < 200; ++i) {
         must("signal", user::signal(ping, 1).error);
         must("wait", user::wait(pong, abi::no_deadline).error);
     }
-    must("each wake counted", woken == 500 ? abi::Error::ok : abi::Error::wrong_state);
+    must("each wake counted", woken == 200 ? abi::Error::ok : abi::Error::wrong_state);
     say("waking done\n");
 }
 
