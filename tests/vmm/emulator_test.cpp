@@ -164,7 +164,8 @@ Built build(const Form& form, Random& random) {
     Built built{{}, form.undefined_flags};
     const unsigned size = form.byte ? 1 : one_of(random, 2u, 4u, 8u);
     const bool non_temporal = form.opcode.back() == 0xc3 && form.opcode.size() == 2;
-    if (form.lockable && random() % 2 == 0)
+    const bool lock = form.lockable && random() % 2 == 0;
+    if (lock)
         built.bytes.push_back(0xf0);
     const bool wide = size == 8;
     const bool narrow = size == 2 && !non_temporal && form.opcode[0] != 0x63;
@@ -181,7 +182,9 @@ Built build(const Form& form, Random& random) {
         built.bytes.push_back(static_cast<u8>(0x40 | (wide ? 8 : 0) | (extended ? 4 : 0)));
     built.bytes.insert(built.bytes.end(), form.opcode.begin(), form.opcode.end());
     built.bytes.push_back(static_cast<u8>(0x47 | (reg & 7) << 3)); // [rdi + disp8]
-    built.bytes.push_back(random() % 32);
+    // A locked access that crosses a cache line is slowed down by the host's kernel.
+    const bool locked = lock || form.opcode[0] == 0x86 || form.opcode[0] == 0x87;
+    built.bytes.push_back(locked ? random() % 4 * 8 : random() % 32);
     const unsigned immediate = form.immediate == 0xff ? (narrow      ? 2
                                                          : form.byte ? 1
                                                                      : 4)
@@ -191,7 +194,7 @@ Built build(const Form& form, Random& random) {
     return built;
 }
 
-constexpr u32 buffer_bytes = 256, operand_at = 96;
+constexpr u32 buffer_bytes = 256, operand_at = 128;
 
 // Operand values that are often at the edges.
 u64 interesting(Random& random) {
