@@ -13,7 +13,7 @@ void apic_send_startup(u32 apic_id, u8 page);
 void apic_stop_others(); // NMI to all others; does nothing before apic_enable
 
 // One-shot timer. Calibrated once, on the first processor.
-void timer_calibrate(u32 pm_timer_port, bool pm_timer_32bit);
+u64 timer_calibrate(u32 pm_timer_port, bool pm_timer_32bit); // TSC ticks it was asleep
 u64 tsc_khz();
 void timer_enable();     // this CPU
 void timer_set(u64 tsc); // this CPU; no_deadline = off

@@ -58,6 +58,9 @@ multiboot_start:
 start32:
     cli
     cld
+    rdtsc
+    mov %eax, PHYS(boot_tsc)
+    mov %edx, PHYS(boot_tsc) + 4
     mov $PHYS(boot_stack_top), %esp
     mov %ebx, %edi              // boot information
     mov $0x80000000, %eax
@@ -227,7 +230,8 @@ trampoline_flat:
 
     .section .data.boot, "aw", @progbits
     .balign 8
-    .global boot_efer, kernel_cr3, ap_count, ap_apic_ids, ap_stack_first, ap_stack_stride
+    .global boot_tsc, boot_efer, kernel_cr3, ap_count, ap_apic_ids, ap_stack_first, ap_stack_stride
+boot_tsc: .quad 0               // at entry
 kernel_cr3: .quad 0
 ap_stack_first: .quad 0
 ap_stack_stride: .quad 0

@@ -17,6 +17,7 @@
 namespace horos::arch {
 
 extern "C" {
+extern const u64 boot_tsc;
 extern const u8 trampoline_start[], trampoline_end[];
 [[noreturn]] void run_on_stack(u64 stack_top, void (*function)());
 [[noreturn]] void resume_user_from(core::Registers* regs);
@@ -86,7 +87,7 @@ void continue_boot() {
     build_idt();
     cpu_online(0);
     ioapic_init(boot.acpi);
-    timer_calibrate(boot.acpi.pm_timer, boot.acpi.pm_timer_32bit);
+    const u64 asleep = timer_calibrate(boot.acpi.pm_timer, boot.acpi.pm_timer_32bit);
     timer_enable();
     fill_machine();
     core::svm_init();
@@ -98,6 +99,9 @@ void continue_boot() {
     smp_wait(boot.acpi);
     log(boot.acpi.cpu_count, " cores, TSC ", tsc_khz() / 1000, " MHz, ",
         frame_count(boot.ram) / 256, " MiB of memory; starting the root task");
+    // With QEMU's -icount shift=0 a tick is an instruction.
+    log(read_tsc() - boot_tsc - asleep, " ticks from entry to the root task, and ", asleep,
+        " asleep");
     kernel_lock();
     cpu_area(0).online = 1;
     resume_user_from(shell_resume());

@@ -91,7 +91,7 @@ u64 measure_apic(const Reference& reference) {
 
 } // namespace
 
-void timer_calibrate(u32 pm_timer_port, bool pm_timer_32bit) {
+u64 timer_calibrate(u32 pm_timer_port, bool pm_timer_32bit) {
     const Reference reference = pm_timer_port ? Reference{static_cast<u16>(pm_timer_port), pm_hz,
                                                           pm_timer_32bit ? ~0u : 0xffffffu}
                                               : pit();
@@ -104,14 +104,17 @@ void timer_calibrate(u32 pm_timer_port, bool pm_timer_32bit) {
     const u64 sleep = spent * (measure_us / ratio_us - 1);
     write(lvt_timer, vector::timer);
     write(initial_count, static_cast<u32>(sleep * apic_per_tsc >> 32) + 1);
+    const u64 asleep = read_tsc();
     while (idle_wait() != vector::timer)
         apic_end_of_interrupt();
+    const u64 slept = read_tsc() - asleep;
     apic_end_of_interrupt();
     const Sample end = sample(clock);
     const u64 elapsed = (end.value - start.value) & reference.mask;
     if (elapsed == 0 || apic_per_tsc == 0)
         fatal("the timers could not be calibrated");
     khz = (end.tsc - start.tsc) * reference.hz / elapsed / 1000;
+    return slept;
 }
 
 u64 tsc_khz() { return khz; }

@@ -143,17 +143,18 @@ Error guest_msr(const Caller& me, const GuestMsrArgs& a) {
 }
 
 // The virtual CPU stops being run; its VMM's thread goes on with this exit.
-static u64 finish(Frame thread, ExitReason reason) {
+[[gnu::always_inline]] static inline u64 finish(u32 core, Frame thread, ExitReason reason) {
     vcpus[threads[thread].vcpu].thread = 0;
     threads[thread].vcpu = 0;
-    clear_deadline(thread);
-    results[shell_core()] = {{static_cast<u64>(reason), 0, 0, 0, 0, 0}};
+    const u8 position = sched_contexts[threads[thread].running_on].position;
+    cores[core].timed &= static_cast<u16>(~position_bit(position));
+    results[core] = {{static_cast<u64>(reason), 0, 0, 0, 0, 0}};
     return result_values;
 }
 
-static u64 finish_with(Frame thread, ExitReason reason, u64 info) {
+[[gnu::noinline]] static u64 finish_with(u32 core, Frame thread, ExitReason reason, u64 info) {
     vendor_store_exit(threads[thread].vcpu, reason, info);
-    return finish(thread, reason);
+    return finish(core, thread, reason);
 }
 
 // An earlier deadline than the core's timer moves the timer; a later one can wait for it.
@@ -168,22 +169,20 @@ static void arm_deadline(Core& core, Frame thread, u64 deadline) {
 }
 
 // What ends the run before the guest goes on: bits for its thread, or a deadline.
-static u64 pending_exit(Frame thread) {
+[[gnu::always_inline]] static inline u64 pending_exit(u32 core, Frame thread) {
     const Frame bound = threads[thread].bound;
     if (bound != 0 && notifications[bound].bits != 0) {
         const u64 bits = notifications[bound].bits;
         notifications[bound].bits = 0;
-        return finish_with(thread, ExitReason::notified, bits);
+        return finish_with(core, thread, ExitReason::notified, bits);
     }
     const u64 deadline = vcpus[threads[thread].vcpu].deadline;
     if (deadline != no_deadline && deadline <= shell_now())
-        return finish_with(thread, ExitReason::deadline, 0);
+        return finish_with(core, thread, ExitReason::deadline, 0);
     return 0;
 }
 
-extern "C" u64 svm_continue(u32 core) { return core_run_guest(core); }
-
-extern "C" u64 core_run_guest(u32 number) {
+[[gnu::always_inline]] static inline u64 run_guest(u32 number) {
     Core& core = cores[number];
     const Frame thread = core.thread;
     const Frame vcpu = threads[thread].vcpu;
@@ -193,17 +192,19 @@ extern "C" u64 core_run_guest(u32 number) {
     for (;;) {
         if (core.reschedule != 0)
             return result_switch;
-        if (const u64 result = pending_exit(thread); result != 0)
+        if (const u64 result = pending_exit(number, thread); result != 0)
             return result;
         spaces[vcpus[vcpu].space].active |= bit(number);
         const GuestStep step = vendor_enter(number, vcpu);
         spaces[vcpus[vcpu].space].active &= ~bit(number);
         if (step == GuestStep::exit_to_vmm)
-            return finish(thread, static_cast<ExitReason>(vcpus[vcpu].exit_reason));
+            return finish(number, thread, static_cast<ExitReason>(vcpus[vcpu].exit_reason));
     }
 }
 
-u64 vcpu_run(const Caller& me, const VcpuRunArgs& a, Values& v) {
+extern "C" u64 core_run_guest(u32 core) { return run_guest(core); }
+
+[[gnu::always_inline]] u64 vcpu_run(const Caller& me, const VcpuRunArgs& a, Values& v) {
     CapSlot cap;
     if (const Error e = lookup_fast(me.domain, a.vcpu, ObjectType::vcpu, right::write, cap);
         e != Error::ok)
@@ -223,7 +224,7 @@ u64 vcpu_run(const Caller& me, const VcpuRunArgs& a, Values& v) {
     vcpu.core = me.core;
     vcpu.thread = me.thread;
     thread.vcpu = cap.object;
-    return core_run_guest(me.core);
+    return run_guest(me.core);
 }
 
 u64 vcpu_run_entry(u64 rdi, u64 rsi, u64 rdx, u64 r10, u64 r8, u64 r9) {

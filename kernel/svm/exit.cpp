@@ -86,7 +86,8 @@ void store_memory(VcpuState& s, const svm::ControlArea& c) {
                 (e & svm::npf::TABLE ? memory_flag::page_walk : 0);
 }
 
-ExitReason store_reason(VcpuState& s, const svm::ControlArea& c, u64 rip) {
+[[gnu::always_inline]] inline ExitReason store_reason(VcpuState& s, const svm::ControlArea& c,
+                                                      u64 rip) {
     const u64 code = c.exit_code;
     if (code == static_cast<u64>(ExitCode::NPF)) {
         store_memory(s, c);
@@ -126,7 +127,8 @@ void store_instruction(VcpuState& s, const svm::ControlArea& c, u64 rip) {
     }
 }
 
-void store_wanted(VcpuState& s, const Vcpu& vcpu, const svm::SaveArea& save, u32 wanted) {
+[[gnu::noinline]] void store_wanted(VcpuState& s, const Vcpu& vcpu, const svm::SaveArea& save,
+                                    u32 wanted) {
     if ((wanted & group::control) != 0)
         s.cr2 = save.cr2;
     if ((wanted & group::segments) != 0) {
@@ -159,7 +161,8 @@ void store_wanted(VcpuState& s, const Vcpu& vcpu, const svm::SaveArea& save, u32
 }
 
 // What every exit stores.
-void store_common(VcpuState& s, const Vcpu& vcpu, const svm::Vmcb& b) {
+[[gnu::always_inline]] inline void store_common(VcpuState& s, const Vcpu& vcpu,
+                                                const svm::Vmcb& b) {
     s.gpr[0] = b.save.rax;
     s.gpr[4] = b.save.rsp;
     s.rip = b.save.rip;
@@ -193,7 +196,7 @@ u64 event_to_replay(u64 info) {
 }
 
 // The guest stopped for a reason of its own.
-void store_guest_exit(Frame f) {
+[[gnu::always_inline]] void store_guest_exit(Frame f) {
     Vcpu& vcpu = vcpus[f];
     svm::Vmcb& b = vmcbs[vcpu.control];
     VcpuState& s = state_pages[vcpu.state].state;

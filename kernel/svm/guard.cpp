@@ -332,7 +332,7 @@ void vendor_init_vcpu(Frame f) {
     b.save.rflags = x86::rflags::ONE;
 }
 
-void vendor_use_maps(Frame f) {
+[[gnu::always_inline]] void vendor_use_maps(Frame f) {
     const Space& space = spaces[vcpus[f].space];
     svm::ControlArea& control = vmcbs[vcpus[f].control].control;
     const Frame io = space.io_map != 0 ? space.io_map : machine.io_map;
@@ -341,7 +341,7 @@ void vendor_use_maps(Frame f) {
     control.msrpm_base_pa = u64{msr} << frame_bits;
 }
 
-u32 vendor_take_state(Frame f) {
+[[gnu::always_inline]] u32 vendor_take_state(Frame f) {
     Vcpu& vcpu = vcpus[f];
     svm::Vmcb& b = vmcbs[vcpu.control];
     VcpuState& page = state_pages[vcpu.state].state;
