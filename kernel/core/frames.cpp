@@ -160,12 +160,11 @@ Error block_reclaim(const Caller& me, const BlockReclaimArgs& a) {
     BlockInfo& block = blocks[a.block];
     if (block.mappings != 0)
         return Error::frame_in_use;
-    if (block.generation >= max_generation)
-        return Error::limit;
     domains[block.owner].owned--;
     block.owner = me.domain;
     domains[me.domain].owned++;
-    block.generation++;
+    if (block.generation <= max_generation)
+        block.generation++;
     return Error::ok;
 }
 
@@ -196,6 +195,8 @@ Error block_share(const Caller& me, const BlockShareArgs& a) {
         return e;
     if (!shareable(a.rights))
         return Error::bad_rights;
+    if (blocks[a.block].generation > max_generation)
+        return Error::limit; // nothing could end it again
     if (const Error e = check_empty(me.domain, a.slot); e != Error::ok)
         return e;
     put(me.domain, a.slot,

@@ -100,6 +100,7 @@ static Error end_sched_context(Frame f) {
     core.sc[sc.position & 15] = 0;
     core.ready &= static_cast<u16>(~position_bit(sc.position));
     core.timed &= static_cast<u16>(~position_bit(sc.position));
+    core.exhausted &= static_cast<u16>(~position_bit(sc.position));
     return Error::ok;
 }
 

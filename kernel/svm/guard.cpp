@@ -240,6 +240,14 @@ void put_policy(Vcpu& vcpu, svm::ControlArea& control, const VcpuState& s) {
     vcpu.extra_exits = s.extra_exits;
     control.intercept_exceptions = s.exception_exits | mandatory::exceptions;
     control.intercept_misc1 = mandatory::misc1 | optional_misc1(s.extra_exits);
+    // Breakpoint registers exit until the guest uses them; on request every access always does.
+    constexpr u32 addresses = 0x000f'000f;
+    constexpr u32 all_debug = 0x00ff'00ff;
+    const bool debug_exits = (s.extra_exits & extra_exit::dr_access) != 0;
+    if (debug_exits || control.intercept_dr == all_debug) {
+        vcpu.dr_live = 0;
+        control.intercept_dr = debug_exits ? all_debug : addresses;
+    }
     const bool rdtscp = (s.extra_exits & extra_exit::rdtsc) != 0;
     control.intercept_misc2 = mandatory::misc2 | (rdtscp ? bit(svm::Misc2::RDTSCP) : 0);
 }
