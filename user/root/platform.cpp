@@ -51,8 +51,10 @@ bool consoles_are_empty() {
             continue;
         }
         const abi::RingIndices& output = console_page(i).output;
+        // The server says that it sleeps when it has also written what it took.
         if (__atomic_load_n(&output.produced, __ATOMIC_ACQUIRE) !=
-            __atomic_load_n(&output.consumed, __ATOMIC_ACQUIRE)) {
+                __atomic_load_n(&output.consumed, __ATOMIC_ACQUIRE) ||
+            __atomic_load_n(&output.consumer_waits, __ATOMIC_ACQUIRE) == 0) {
             return false;
         }
     }
@@ -62,6 +64,9 @@ bool consoles_are_empty() {
 // What partitions have written is to be seen, even if the end comes right after it.
 void drain_consoles() {
     constexpr u32 patience_ms = 1000;
+    if (machine().instances[console_index].state != InstanceState::running) {
+        return;
+    }
     for (u32 i = 0; i < patience_ms && !consoles_are_empty(); ++i) {
         sleep_ms(1);
     }
