@@ -333,6 +333,43 @@ TEST(Predict, RealModeInterrupt) {
     EXPECT_EQ(saved(out, HOROS_SAVE(rsp)), 0x7ffau);
 }
 
+// An interrupt's frame is defined altogether, so that IRET takes the guest back.
+TEST(Predict, HandlerReturnsByIret) {
+    GuestBuilder g;
+    g.code({0x90});
+    g.put(g.HANDLERS + 4 * 0x40, 0xcf48, 2); // iretq
+    g.control().event_inj = horos::svm::make_event(EventType::INTR, 0x40);
+    EXPECT_GUEST_EXIT(g, "VMEXIT_VMMCALL");
+    EXPECT_EQ(saved(out, HOROS_SAVE(rip)), g.CODE + 1);
+    EXPECT_EQ(saved(out, HOROS_SAVE(rsp)), g.STACK);
+    EXPECT_EQ(out.instructions, 2u);
+}
+
+// Found by the fuzzer: sequential flow in 16-bit code does not wrap at 64 KiB.
+TEST(Predict, SixteenBitCodeBeyond64KiB) {
+    GuestBuilder g;
+    g.code({0x90}).protected32();
+    g.save().cs.attributes = x86::seg::CODE16;
+    EXPECT_GUEST_EXIT(g, "VMEXIT_VMMCALL");
+    EXPECT_EQ(saved(out, HOROS_SAVE(rip)), g.CODE + 1); // CODE is 0x10000
+}
+
+// Found by the fuzzer: reserved flags and wide SYSENTER_CS are not promised to be kept or dropped.
+TEST(Predict, LoadedReservedBitsAreOpen) {
+    GuestBuilder g;
+    g.code({});
+    g.save().rflags |= 1ull << 40;
+    g.machine.guest.sysenter_cs = 0x4000000000008;
+    g.control().event_inj = horos::svm::make_event(EventType::INTR, 0x40);
+    const Outcome out = g.only();
+    EXPECT_EQ(out.sysenter_cs.known, 0xffffu);
+    for (const MemoryWrite& w : out.writes) {
+        if (w.address == g.STACK - 24 + 5) {
+            EXPECT_EQ(w.known, 0xfe);
+        }
+    }
+}
+
 TEST(Predict, InvalidStateSavesOnlyTheExitCode) {
     GuestBuilder g;
     g.code({});

@@ -54,14 +54,15 @@ void unchanged_context(Outcome& out, const Machine& machine) {
     }
     out.tsc_aux = {g.tsc_aux, ~0ull};
     out.xcr0 = {g.xcr0, ~0ull};
-    out.kernel_gs_base = {g.kernel_gs_base, ~0ull};
+    using guest::held;
+    out.kernel_gs_base = held(g.kernel_gs_base, guest::LINEAR_SURE);
     out.star = {g.star, ~0ull};
-    out.lstar = {g.lstar, ~0ull};
-    out.cstar = {g.cstar, ~0ull};
-    out.sfmask = {g.sfmask, ~0ull};
-    out.sysenter_cs = {g.sysenter_cs, ~0ull};
-    out.sysenter_esp = {g.sysenter_esp, ~0ull};
-    out.sysenter_eip = {g.sysenter_eip, ~0ull};
+    out.lstar = held(g.lstar, guest::LINEAR_SURE);
+    out.cstar = held(g.cstar, guest::LINEAR_SURE);
+    out.sfmask = held(g.sfmask, 0xffffffffull);
+    out.sysenter_cs = held(g.sysenter_cs, 0xffffull);
+    out.sysenter_esp = held(g.sysenter_esp, 0xffffffffull);
+    out.sysenter_eip = held(g.sysenter_eip, 0xffffffffull);
     out.fs = g.fs;
     out.gs = g.gs;
     out.ldtr = g.ldtr;

@@ -175,6 +175,8 @@ private:
     void save_vmcb(Outcome& out, const Exit& exit);
     void save_instruction_bytes(Outcome& out, const Exit& exit);
     Outcome common_outcome() const;
+    uint64_t table_base_known(uint64_t base) const;
+    uint64_t pushed_flags_known(const Event& event) const;
     void deliver_real(const Event& event);
     void deliver_protected(const Event& event);
     void deliver_long(const Event& event);
@@ -182,6 +184,13 @@ private:
     bool physical_interrupts_enabled() const;
     bool virtual_gif() const;
 };
+
+// An MSR that a part holds at least in `certain`: if the value has more, the rest is open.
+inline constexpr uint64_t LINEAR_SURE = 0x00007fffffffffffull;
+constexpr Masked held(uint64_t value, uint64_t certain) {
+    const bool sign_extended = (value & ~LINEAR_SURE) == ~LINEAR_SURE && certain == LINEAR_SURE;
+    return {value, (value & ~certain) == 0 || sign_extended ? ~0ull : certain};
+}
 
 // #GP(0), #UD: the short forms that instruction handlers throw.
 [[noreturn]] inline void gp0() { throw fault(x86::Vector::GP, 0); }

@@ -49,6 +49,20 @@ unsigned gpr_index(ZydisRegister reg) {
 
 uint64_t mask_of(unsigned bytes) { return bytes >= 8 ? ~0ull : (1ull << (8 * bytes)) - 1; }
 
+// SYSCALL, SYSRET, SYSENTER and SYSEXIT where they cannot be used: #UD or #GP by mode, EFER.SCE
+// and CPL, in an order that their pages leave open (vol. 3).
+void refuse_system_calls(std::span<const uint8_t> bytes) {
+    for (size_t i = 0; i + 1 < bytes.size() && i < 4; ++i) {
+        const uint8_t second = bytes[i + 1];
+        if (bytes[i] == 0x0f) {
+            if (second == 0x05 || second == 0x07 || second == 0x34 || second == 0x35) {
+                throw Open{"SYSCALL, SYSRET, SYSENTER and SYSEXIT are not modelled"};
+            }
+            return;
+        }
+    }
+}
+
 } // namespace
 
 Insn Cpu::fetch() {
@@ -83,11 +97,13 @@ Insn Cpu::fetch() {
             if (status == ZYDIS_STATUS_INSTRUCTION_TOO_LONG) {
                 gp0();
             }
+            refuse_system_calls({bytes, have});
             ud();
         }
     }
     const uint64_t next = rip + insn.zydis.length;
-    insn.next_rip = code64() ? next : code32() ? next & 0xffffffffull : next & 0xffffull;
+    // Sequential flow does not wrap at 64 KiB in 16-bit code: it runs into the limit.
+    insn.next_rip = code64() ? next : next & 0xffffffffull;
     return insn;
 }
 

@@ -130,6 +130,9 @@ void Cpu::deliver(const Event& event) {
     if (profile.cet && (cr4 & x86::cr4::CET) != 0) {
         throw Open{"event delivery with shadow stacks is not modelled"};
     }
+    if (long_mode() && !canonical(idtr.base)) {
+        throw Open{"delivery through an IDTR base that is not canonical"};
+    }
     delivering = event;
     if (real()) {
         deliver_real(event);
@@ -180,6 +183,12 @@ void Cpu::inject() {
     }
 }
 
+// RF in the pushed image is set by some faults (§13.1.4); for interrupts it is the flag itself.
+uint64_t Cpu::pushed_flags_known(const Event& event) const {
+    const bool exception = event.type == EventType::EXCEPTION;
+    return rflags_known & (exception ? ~x86::rflags::RF : ~0ull);
+}
+
 // ---- real mode (§8.6) ----
 
 void Cpu::deliver_real(const Event& event) {
@@ -191,7 +200,7 @@ void Cpu::deliver_real(const Event& event) {
     const uint64_t target = read_linear((idtr.base + entry) & 0xffffffffull, 4);
     const std::array<Masked, 16> saved = gpr;
     try {
-        push({flags_value(), ~x86::rflags::RF}, 2);
+        push({flags_value(), pushed_flags_known(event)}, 2);
         push({sreg(SegReg::CS).selector, ~0ull}, 2);
         push({event.return_rip, event.return_rip_known}, 2);
     } catch (...) {
@@ -242,6 +251,9 @@ uint32_t gate_error(const Event& event) {
 
 Descriptor read_descriptor(Cpu& cpu, uint16_t selector, Vector on_error, uint32_t error) {
     const Segment& table = (selector & 4) != 0 ? cpu.ldtr : cpu.gdtr;
+    if (cpu.long_mode() && !cpu.canonical(table.base)) {
+        throw Open{"a descriptor from a table whose base is not canonical"};
+    }
     const bool usable = (selector & 4) == 0 || (cpu.ldtr.attributes & seg_bits::P) != 0;
     if (!usable || (selector | 7u) > table.limit) {
         throw fault(on_error, error);
@@ -327,12 +339,9 @@ void Cpu::deliver_long(const Event& event) {
     const struct {
         uint64_t value;
         uint64_t known;
-    } frame[] = {{sreg(SegReg::SS).selector, ~0ull},
-                 {old_rsp, ~0ull},
-                 {flags, ~x86::rflags::RF},
-                 {sreg(SegReg::CS).selector, ~0ull},
-                 {event.return_rip, event.return_rip_known},
-                 {event.error, ~0ull}};
+    } frame[] = {{sreg(SegReg::SS).selector, ~0ull},         {old_rsp, ~0ull},
+                 {flags, pushed_flags_known(event)},         {sreg(SegReg::CS).selector, ~0ull},
+                 {event.return_rip, event.return_rip_known}, {event.error, ~0ull}};
     const size_t count = event.has_error ? 6 : 5;
     at_cpl(*this, new_cpl, [&] {
         for (size_t i = 0; i < count; ++i) {
@@ -463,7 +472,7 @@ void Cpu::deliver_protected(const Event& event) {
         frame.add(sreg(SegReg::SS).selector);
         frame.add(gpr_value(Gpr::RSP));
     }
-    frame.add(flags_value(), ~x86::rflags::RF);
+    frame.add(flags_value(), pushed_flags_known(event));
     frame.add(sreg(SegReg::CS).selector);
     frame.add(event.return_rip, event.return_rip_known);
     if (event.has_error) {

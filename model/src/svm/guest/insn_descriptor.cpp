@@ -36,7 +36,9 @@ void store_table(Cpu& cpu, const Insn& insn, const Segment& table) {
     const uint64_t known = short_form ? 0x00ffffffull : ~0ull;
     cpu.linear(r, offset, 2 + base_bytes, Access::WRITE);
     cpu.write(r, offset, {table.limit & 0xffff, ~0ull}, 2);
-    cpu.write(r, offset + 2, {table.base, known}, base_bytes);
+    const uint64_t sure =
+        cpu.code64() && !cpu.canonical(table.base) ? 0x0000ffffffffffffull : ~0ull;
+    cpu.write(r, offset + 2, {table.base, known & sure}, base_bytes);
     advance(cpu, insn);
 }
 void load_table(Cpu& cpu, const Insn& insn, Segment& table) {

@@ -71,7 +71,7 @@ void check_v86_iopl(const Cpu& cpu) {
 void execute_pushf(Cpu& cpu, const Insn& insn) {
     check_v86_iopl(cpu);
     const uint64_t visible = ~(f::VM | f::RF);
-    cpu.push({cpu.rflags & visible, cpu.rflags_known | ~f::DEFINED}, flag_bytes(insn));
+    cpu.push({cpu.rflags & visible, cpu.rflags_known}, flag_bytes(insn));
     advance(cpu, insn);
 }
 void execute_popf(Cpu& cpu, const Insn& insn) {

@@ -43,6 +43,13 @@ void refuse_open_states(const Cpu& cpu) {
     if (cpu.real() && (cpu.cr0 & x86::cr0::PG) != 0 && !page_faults_exit) {
         throw Open{"paged real mode without the #PF intercept (§15.19)"};
     }
+    const uint16_t cs = cpu.sreg(SegReg::CS).attributes;
+    if ((cpu.real() || cpu.v86()) && (cs & (x86::seg::DB | x86::seg::L)) != 0) {
+        throw Open{"real or virtual-8086 mode with CS.D or CS.L set"};
+    }
+    if (!lma && (cs & x86::seg::L) != 0) {
+        throw Open{"CS.L outside long mode"};
+    }
     if (cpu.has(x86::cpuid::SVM_EDX_AVIC) && (cpu.control.int_ctl & ic::AVIC_ENABLE) != 0) {
         throw Open{"AVIC is not modelled"};
     }

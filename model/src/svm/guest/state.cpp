@@ -90,13 +90,20 @@ void Cpu::load() {
     dr6 = save.dr6;
     dr7 = save.dr7;
     rflags = (save.rflags & x86::rflags::DEFINED) | x86::rflags::ONE;
+    // Whether reserved bits that VMRUN loads stick is not said.
+    rflags_known = x86::rflags::DEFINED | ~save.rflags;
     rip = save.rip;
     g_pat = save.g_pat;
     for (SegReg r : {SegReg::ES, SegReg::CS, SegReg::SS, SegReg::DS}) {
         sreg(r).base &= 0xffffffffull;
     }
-    gdtr.base = canonicalize(gdtr.base);
-    idtr.base = canonicalize(idtr.base);
+    // Bases that are loaded are sign-extended (§15.5.1); from which bit depends on the widest
+    // linear address that the part has, so only the low bits are certain.
+    for (SegReg r : {SegReg::FS, SegReg::GS}) {
+        sreg(r).base = canonicalize(sreg(r).base);
+    }
+    ldtr.base = canonicalize(ldtr.base);
+    tr.base = canonicalize(tr.base);
     cpl = real() ? 0 : v86() ? 3 : save.cpl & 3;
     for (size_t i = 0; i < gpr.size(); ++i) {
         gpr[i] = {context.gpr[i], ~0ull};
@@ -137,14 +144,14 @@ Outcome Cpu::common_outcome() const {
     }
     out.tsc_aux = tsc_aux;
     out.xcr0 = xcr0;
-    out.kernel_gs_base = {kernel_gs_base, ~0ull};
+    out.kernel_gs_base = held(kernel_gs_base, LINEAR_SURE);
     out.star = {star, ~0ull};
-    out.lstar = {lstar, ~0ull};
-    out.cstar = {cstar, ~0ull};
-    out.sfmask = {sfmask, ~0ull};
-    out.sysenter_cs = {sysenter_cs, ~0ull};
-    out.sysenter_esp = {sysenter_esp, ~0ull};
-    out.sysenter_eip = {sysenter_eip, ~0ull};
+    out.lstar = held(lstar, LINEAR_SURE);
+    out.cstar = held(cstar, LINEAR_SURE);
+    out.sfmask = held(sfmask, 0xffffffffull);
+    out.sysenter_cs = held(sysenter_cs, 0xffffull);
+    out.sysenter_esp = held(sysenter_esp, 0xffffffffull);
+    out.sysenter_eip = held(sysenter_eip, 0xffffffffull);
     out.fs = sreg(SegReg::FS);
     out.gs = sreg(SegReg::GS);
     out.ldtr = ldtr;
@@ -174,6 +181,8 @@ Outcome Cpu::outcome(const Exit& exit) {
             g.known = 0;
         }
         out.memory_known = false;
+        const size_t info = AT_CONTROL(exit_int_info);
+        std::fill_n(out.vmcb.known.begin() + info, 8, uint8_t{0});
     }
     return out;
 }
@@ -199,6 +208,13 @@ void Cpu::save_instruction_bytes(Outcome& out, const Exit& exit) {
     for (size_t i = 0; i < bytes->size(); ++i) {
         to.put(at + 1 + i, (*bytes)[i], 1);
     }
+}
+
+// §15.5.1 names the segment registers among what is sign-extended, not GDTR and IDTR.
+uint64_t Cpu::table_base_known(uint64_t base) const {
+    constexpr uint64_t LOW_48 = 0x0000ffffffffffffull;
+    const bool sure = static_cast<uint64_t>(static_cast<int64_t>(base << 16) >> 16) == base;
+    return !long_mode() ? 0xffffffffull : sure ? ~0ull : LOW_48;
 }
 
 void Cpu::save_vmcb(Outcome& out, const Exit& exit) {
@@ -250,9 +266,9 @@ void Cpu::save_vmcb(Outcome& out, const Exit& exit) {
                      (segments_written >> static_cast<unsigned>(s.reg) & 1) != 0);
     }
     to.put(AT_SAVE(gdtr) + 4, gdtr.limit, 4, 0xffff);
-    to.put(AT_SAVE(gdtr) + 8, gdtr.base, 8, long_mode() ? ~0ull : 0xffffffffull);
+    to.put(AT_SAVE(gdtr) + 8, gdtr.base, 8, table_base_known(gdtr.base));
     to.put(AT_SAVE(idtr) + 4, idtr.limit, 4, 0xffff);
-    to.put(AT_SAVE(idtr) + 8, idtr.base, 8, long_mode() ? ~0ull : 0xffffffffull);
+    to.put(AT_SAVE(idtr) + 8, idtr.base, 8, table_base_known(idtr.base));
     to.unknown(AT_SAVE(gdtr), 4);
     to.unknown(AT_SAVE(idtr), 4);
     to.put(AT_SAVE(cpl), cpl, 1);
