@@ -225,7 +225,10 @@ Registers6 Arguments::of_capabilities(Call call) {
         return {draw_.one_in(8) ? any_selector() : sel::last + draw_.below(70)};
     case Call::cap_give: {
         const u64 to = selector(ObjectType::domain, right::write);
-        return {to, any_selector(), empty_slot(object(to) != 0 ? object(to) : domain_), rights(),
+        const Frame domain = object(to);
+        const bool is_domain =
+            frame_exists(domain) && frames[domain].type == ObjectType::domain;
+        return {to, any_selector(), empty_slot(is_domain ? domain : domain_), rights(),
                 badge};
     }
     case Call::cap_take:

@@ -18,16 +18,15 @@ static void check_entry(u32 core, Frame control, Frame vcpu) {
     const svm::ControlArea& c = vmcbs[control].control;
     const Vcpu& v = vcpus[vcpu];
     const Space& space = spaces[v.space];
-    const u64 io = space.io_map != 0 ? space.io_map : machine.io_map;
-    const u64 msr = space.msr_map != 0 ? space.msr_map : machine.msr_map;
     require(v.control == control, "the control block is not the running thread's");
     require(v.core == core, "the virtual CPU lives on another core");
     require(spec::inv_vmcb_intercepts(vcpu), "a mandatory intercept is off");
     require(spec::inv_vmcb_paging(vcpu), "nested paging is off or has other tables");
     require(spec::inv_vmcb_host_owned(vcpu), "a feature is on that only the host may use");
     require(spec::inv_vmcb_state(vcpu), "the state breaks a rule that the guard answers for");
-    require(c.iopm_base_pa == io << frame_bits, "the I/O map is not the space's");
-    require(c.msrpm_base_pa == msr << frame_bits, "the MSR map is not the space's");
+    // A map that the space was given while it ran counts from the next vcpu_run on.
+    require(spec::inv_vmcb_maps(vcpu) && c.iopm_base_pa != 0 && c.msrpm_base_pa != 0,
+            "a permission map is neither the space's nor the default");
     require(c.guest_asid != 0 && c.guest_asid < machine.tlb_tags, "the ASID is out of range");
     require(cores[core].fpu_owner == vcpu, "the FPU holds somebody else's state");
     require(privileged().xcr0 == v.xcr0, "XCR0 is not the guest's");
