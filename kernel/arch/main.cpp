@@ -92,20 +92,18 @@ void continue_boot() {
     fill_machine();
     core::svm_init();
     core::svm_enable_cpu(0);
-    log("A ", read_tsc()-boot_tsc);
     smp_start(boot.acpi, boot.trampoline_page);
-    log("B ", read_tsc()-boot_tsc);
     kernel_lock(); // the other cores wait for it on their way to their idle loops
     load_root(boot);
-    log("C ", read_tsc()-boot_tsc);
     kernel_unlock();
+    const u64 waiting = read_tsc();
     smp_wait(boot.acpi);
-    log("D ", read_tsc()-boot_tsc);
+    const u64 idle = asleep + read_tsc() - waiting;
     log(boot.acpi.cpu_count, " cores, TSC ", tsc_khz() / 1000, " MHz, ",
         frame_count(boot.ram) / 256, " MiB of memory; starting the root task");
     // With QEMU's -icount shift=0 a tick is an instruction.
-    log(read_tsc() - boot_tsc - asleep, " ticks from entry to the root task, and ", asleep,
-        " asleep");
+    log(read_tsc() - boot_tsc - idle, " ticks from entry to the root task, and ", idle,
+        " asleep or waiting for other cores");
     kernel_lock();
     cpu_area(0).online = 1;
     resume_user_from(shell_resume());
