@@ -9,6 +9,7 @@
 #include <fmt/format.h>
 #include <mutex>
 #include <thread>
+#include <utility>
 
 #ifndef HOROS_FUZZ_TRIAGE_DIR
 #define HOROS_FUZZ_TRIAGE_DIR "fuzz/triage"
@@ -96,6 +97,8 @@ public:
                 step();
             if (pending_)
                 refine();
+            if (std::exchange(dirty_, false))
+                executor_.checkArena(); // the next cases shall not pay for this one
             if (Clock::now() < nextLook)
                 continue;
             nextLook = Clock::now() + std::chrono::seconds(1);
@@ -148,16 +151,14 @@ private:
             fatal_.add(keyOf(*j.divergence).text(), run.prediction.features);
         std::lock_guard lock(shared_.mutex);
         auto [cluster, fresh] = shared_.clusters.add(std::move(*j.divergence), shared_.elapsed());
-        pending_ |= fresh;
-        if (fresh && !cluster->known && shared_.options.stopAtNew)
-            shared_.stop = true;
+        pending_ |= fresh && !cluster->known;
+        dirty_ = true;
     }
 
-    // Minimises what is new.
+    // Confirms what is new from a clean state, and makes it small.
     void refine() {
         pending_ = false;
-        if (!shared_.options.minimise)
-            return;
+        executor_.checkArena();
         for (;;) {
             std::optional<Divergence> todo;
             ClusterKey key;
@@ -175,13 +176,28 @@ private:
                     return;
                 }
             }
-            bool fatal = todo->observed == "hang" || todo->observed.starts_with("died");
-            Divergence small = minimise(executor_, oracle_, shared_.triage, *todo,
-                                        fatal ? MINIMISE_BUDGET_FATAL : MINIMISE_BUDGET);
+            Judgement again = judge(oracle_, executor_.runAlone(todo->input), shared_.triage);
+            if (!again.divergence) {
+                std::lock_guard lock(shared_.mutex);
+                shared_.clusters.drop(key);
+                ++unconfirmed_;
+                continue;
+            }
+            Divergence small = *again.divergence;
+            if (shared_.options.minimise) {
+                bool fatal = small.observed == "hang" || small.observed.starts_with("died");
+                small = minimise(executor_, oracle_, shared_.triage, small,
+                                 fatal ? MINIMISE_BUDGET_FATAL : MINIMISE_BUDGET);
+            }
             std::lock_guard lock(shared_.mutex);
             auto at = shared_.clusters.all().find(key);
             if (at != shared_.clusters.all().end())
                 at->second.example = std::move(small);
+            shared_.clusters.rekey();
+            if (shared_.options.stopAtNew && shared_.clusters.unknown() > 0)
+                shared_.stop = true;
+            if (shared_.stop && shared_.options.stopAtNew)
+                return;
         }
     }
 
@@ -224,12 +240,15 @@ private:
     Fatal fatal_;
     unsigned number_;
     bool pending_ = false;
+    bool dirty_ = false;
+    uint64_t unconfirmed_ = 0;
     uint64_t predicted_ = 0, avoided_ = 0, reported_ = 0;
     double rulesCompleteAt_ = -1;
 };
 
 void Worker::addTo(CampaignResult& r) const {
     r.predicted += predicted_;
+    r.unconfirmed += unconfirmed_;
     r.avoided += avoided_;
     r.restarts += executor_.restarts();
     r.unspecified += generator_.rejected(Unfit::Unspecified);
@@ -333,7 +352,7 @@ CampaignResult runCampaign(const CampaignOptions& options) {
     result.deviations = shared.clusters.deviations();
     for (const auto& [key, cluster] : shared.clusters.all()) {
         result.clusters.push_back(cluster);
-        result.clusters.back().known = result.triage.find(cluster.key);
+        result.clusters.back().known = result.triage.find(cluster.key, cluster.example.input);
     }
     std::stable_sort(
         result.clusters.begin(), result.clusters.end(), [](const Cluster& a, const Cluster& b) {

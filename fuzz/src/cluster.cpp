@@ -63,8 +63,8 @@ std::string instructionOf(const Case& c) {
                            : ZYDIS_STACK_WIDTH_16);
     ZydisDecodedInstruction insn;
     ZydisDecodedOperand operands[ZYDIS_MAX_OPERAND_COUNT];
-    if (!ZYAN_SUCCESS(ZydisDecoderDecodeFull(&decoder, c.code().data(), c.code().size(), &insn,
-                                             operands)))
+    if (!ZYAN_SUCCESS(
+            ZydisDecoderDecodeFull(&decoder, c.code().data(), c.code().size(), &insn, operands)))
         return "undefined";
     std::string text = ZydisMnemonicGetString(insn.mnemonic);
     for (unsigned i = 0; i < insn.operand_count_visible; ++i) {
@@ -77,6 +77,51 @@ std::string instructionOf(const Case& c) {
             text += fmt::format("{}{}", i == 0 ? " to " : " from ", ZydisRegisterGetString(reg));
     }
     return text;
+}
+
+std::vector<std::string> tagsOf(const Case& c) {
+    using namespace x86;
+    const horos::svm::Vmcb v = c.vmcb();
+    const auto& s = v.save;
+    std::vector<std::string> tags;
+    const bool protectedMode = s.cr0 & cr0::PE;
+    const bool vm = s.rflags & rflags::VM;
+    const bool wide = (s.efer & efer::LMA) && (s.cs.attributes & seg::L);
+    if (!protectedMode)
+        tags.push_back("real");
+    if (protectedMode && vm)
+        tags.push_back("virtual8086");
+    const unsigned implied = !protectedMode ? 0u : vm ? 3u : unsigned(s.ss.attributes >> 5 & 3);
+    if (implied != (s.cpl & 3u) || s.cpl > 3)
+        tags.push_back("cpl-mismatch");
+    auto odd = [&](const horos::svm::Segment& segment, bool code) {
+        const unsigned type = segment.attributes & 0x1f;
+        const bool usual = code ? type == 0x1b : type == 0x13;
+        const bool flat = segment.limit == 0xffffffff || (segment.limit & 0xffff) == 0xffff;
+        return !usual || !flat || !(segment.attributes & seg::P);
+    };
+    if (odd(s.cs, true) || odd(s.ss, false) || odd(s.ds, false) || odd(s.es, false) ||
+        (!wide && s.cs.limit == 0xffffffff && s.cs.base != 0))
+        tags.push_back("segment-odd");
+    auto canonical = [](uint64_t base) { return uint64_t(int64_t(base << 16) >> 16) == base; };
+    for (const auto* segment : {&s.fs, &s.gs, &s.ldtr, &s.tr, &s.gdtr, &s.idtr})
+        if (!canonical(segment->base)) {
+            tags.push_back("noncanonical-base");
+            break;
+        }
+    if (!protectedMode && (s.cs.attributes & (seg::DB | seg::L)))
+        tags.push_back("real-big");
+    if ((s.cr0 & cr0::PG) && (s.cr4 & cr4::PAE) && !(s.efer & efer::LME))
+        tags.push_back("pae");
+    if (s.rflags & ~0x3f7fd7ull)
+        tags.push_back("rflags-reserved");
+    if ((s.efer & efer::LMA) && !(s.cs.attributes & seg::L) && (s.cs.attributes & seg::DB) == 0)
+        tags.push_back("compat16");
+    if (!wide && (s.rip >> 32 || s.rsp >> 32))
+        tags.push_back("wide-pointer");
+    if (s.dr7 & 0xff)
+        tags.push_back("breakpoints");
+    return tags;
 }
 
 ClusterKey keyOf(const Divergence& d) {
@@ -140,13 +185,15 @@ Triage Triage::load(const std::string& path) {
             if (t.isField && match.contains("ignore"))
                 t.ignore = std::stoull(match.at("ignore").get<std::string>(), nullptr, 0);
             for (const auto& [name, value] : match.items())
-                if (name != "rules" && name != "expected" && name != "observed" && name != "instruction" &&
+                if (name != "rules" && name != "expected" && name != "observed" &&
+                    name != "instruction" && name != "tag" &&
                     name != (t.isField ? "name" : "fields") && !(t.isField && name == "ignore"))
                     throw std::runtime_error(fmt::format("{}: match has no part '{}'", t.id, name));
             t.match = {match.value("rules", ""), match.value("expected", ""),
                        match.value("observed", ""), match.value("instruction", ""),
                        match.value(t.isField ? "name" : "fields", "")};
-            if (t.match == ClusterKey{})
+            t.tag = match.value("tag", "");
+            if (t.match == ClusterKey{} && t.tag.empty())
                 throw std::runtime_error(
                     fmt::format("{}: an empty match would hide everything", t.id));
             if (t.verdict != "target" && t.verdict != "unspecified" && t.verdict != "model")
@@ -164,21 +211,31 @@ Triage Triage::load(const std::string& path) {
     return triage;
 }
 
-const Triaged* Triage::find(const ClusterKey& key) const {
+const Triaged* Triage::find(const ClusterKey& key, const Case& c) const {
     // Several checks that are not made: known if each one is.
     if (auto plus = key.rules.find('+'); plus != std::string::npos && key.observed == "entered") {
         ClusterKey first = key, rest = key;
         first.rules = key.rules.substr(0, plus);
         rest.rules = key.rules.substr(plus + 1);
-        const Triaged* known = find(first);
-        return known && find(rest) ? known : nullptr;
+        const Triaged* known = find(first, c);
+        return known && find(rest, c) ? known : nullptr;
     }
+    const auto tags = tagsOf(c);
     for (const Triaged& t : entries_)
-        if (!t.isField && matches(t.match.rules, key.rules) && matches(t.match.expected, key.expected) &&
-            matches(t.match.observed, key.observed) && matches(t.match.fields, key.fields) &&
-            matches(t.match.instruction, key.instruction))
+        if (!t.isField && matches(t.match.rules, key.rules) &&
+            matches(t.match.expected, key.expected) && matches(t.match.observed, key.observed) &&
+            matches(t.match.fields, key.fields) && matches(t.match.instruction, key.instruction) &&
+            (t.tag.empty() || std::find(tags.begin(), tags.end(), t.tag) != tags.end()))
             return &t;
     return nullptr;
+}
+
+void Clusters::drop(const ClusterKey& key) {
+    auto at = clusters_.find(key);
+    if (at == clusters_.end())
+        return;
+    divergences_ -= at->second.count;
+    clusters_.erase(at);
 }
 
 std::vector<const Triaged*> Triage::explain(Divergence& d) const {
@@ -188,7 +245,8 @@ std::vector<const Triaged*> Triage::explain(Divergence& d) const {
         for (const Triaged& t : entries_) {
             if (!t.isField || !matches(t.match.fields, finding.field) ||
                 !matches(t.match.expected, d.expected) ||
-                !matches(t.match.instruction, instruction) || !matches(t.match.observed, d.observed) ||
+                !matches(t.match.instruction, instruction) ||
+                !matches(t.match.observed, d.observed) ||
                 ((finding.expected ^ finding.observed) & finding.known & ~t.ignore) != 0)
                 continue;
             if (std::find(used.begin(), used.end(), &t) == used.end())
@@ -216,7 +274,7 @@ std::pair<Cluster*, bool> Clusters::add(Divergence divergence, double seconds) {
         cluster.key = key;
         cluster.example = std::move(divergence);
         cluster.firstSeen = seconds;
-        cluster.known = triage_.find(key);
+        cluster.known = triage_.find(key, cluster.example.input);
     }
     return {&cluster, fresh};
 }
@@ -240,7 +298,7 @@ void Clusters::rekey() {
         }
         target.minimised |= cluster.minimised;
         target.key = key;
-        target.known = triage_.find(key);
+        target.known = triage_.find(key, cluster.example.input);
     }
     clusters_ = std::move(sorted);
 }

@@ -8,7 +8,7 @@ namespace horos::fuzz {
 namespace {
 constexpr unsigned FLIGHT = wire::SLOTS - 32; // in flight at most
 constexpr unsigned PUBLISH = 16;              // cases made visible at a time
-constexpr size_t BATCH = 4096;                // cases between two checks of the arena
+constexpr size_t BATCH = 1024;                // cases between two checks of the arena
 constexpr std::chrono::milliseconds HANG_LIMIT{500}, CONFIRM_LIMIT{2000};
 constexpr unsigned CODE_BYTES = 8 * wire::CODE_QWORDS;
 } // namespace
@@ -66,10 +66,8 @@ void Executor::submit(Case c, svm_model::Prediction p) {
         target_.publish();
         unpublished_ = 0;
     }
-    if (batch_.size() >= BATCH) {
-        finish();
+    if (batch_.size() >= BATCH)
         checkArena();
-    }
 }
 
 // Takes results until ring index `until` is in, or the target is lost.
@@ -156,6 +154,7 @@ Run Executor::runAlone(const Case& c) {
 }
 
 void Executor::checkArena() {
+    finish();
     std::vector<Case> cases = std::move(batch_);
     batch_.clear();
     if (strayWords(target_, CODE_ADDRESS, CODE_BYTES).empty())

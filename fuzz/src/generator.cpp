@@ -69,9 +69,7 @@ void Generator::solve(bool pairs, const std::function<void(const Case&)>& found)
 }
 
 void Generator::startSolving(bool pairs) {
-    solver_ = std::thread([this, pairs] {
-        solve(pairs, [this](const Case& c) { addFirst(c); });
-    });
+    solver_ = std::thread([this, pairs] { solve(pairs, [this](const Case& c) { addFirst(c); }); });
 }
 
 void Generator::addFirst(const Case& c) {

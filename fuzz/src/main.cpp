@@ -178,7 +178,7 @@ int replay(const Common& common, const std::string& file, bool dump) {
                    f.known, f.observed, f.section);
     if (!divergence.log.empty())
         fmt::print("{}\n", divergence.log);
-    if (const Triaged* known = triage.find(keyOf(divergence))) {
+    if (const Triaged* known = triage.find(keyOf(divergence), divergence.input)) {
         fmt::print("known: {} ({}; {}): {}\n", known->id, known->verdict, known->section,
                    known->evidence);
         return GOOD;
@@ -266,8 +266,8 @@ int runKillTable(const CampaignArguments& a) {
 }
 
 int writeWitnesses(const Common& common, std::string folder) {
-    auto profile = find_profile(
-        common.profile.empty() ? defaultProfile(parseTarget(common.target)) : common.profile);
+    auto profile = find_profile(common.profile.empty() ? defaultProfile(parseTarget(common.target))
+                                                       : common.profile);
     if (folder.empty())
         folder = seedFolder(profile.name);
     Corpus corpus(folder);
@@ -333,8 +333,8 @@ int main(int argc, char** argv) {
         ->default_str("-");
     Common solved;
     std::string outFolder;
-    auto* witnessCommand =
-        app.add_subcommand("witnesses", "ask Z3 for witnesses of the rules and write them as seeds");
+    auto* witnessCommand = app.add_subcommand(
+        "witnesses", "ask Z3 for witnesses of the rules and write them as seeds");
     solved.addTo(*witnessCommand);
     witnessCommand->add_option("--out", outFolder, "folder (default: the seeds of the profile)");
     auto* killCommand = app.add_subcommand("kill-table", "find faults seeded into the model");

@@ -4,6 +4,7 @@
 #include "horos/model/svm/rules.hpp"
 
 #include <algorithm>
+#include <cstdio>
 #include <cstring>
 #include <fmt/format.h>
 
@@ -52,6 +53,21 @@ bool extraDiffers(const Vmcb& a, const Vmcb& b) {
                         reinterpret_cast<const uint8_t*>(&b) + range.offset, range.bytes) != 0)
             return true;
     return false;
+}
+
+// "memory[0x40407f50]" says little: names the window, and on the stack the distance from RSP.
+std::string placeName(const std::string& field, const wire::ResultSlot& r) {
+    unsigned long long address = 0;
+    if (std::sscanf(field.c_str(), "memory[%llx]", &address) != 1)
+        return field;
+    unsigned window = 0;
+    if (address < wire::ARENA_PA || windowIndex(address & ~7ull, &window) < 0)
+        return field;
+    std::string name(windows()[window].name);
+    uint64_t rsp = r.save[offsetof(horos::svm::SaveArea, rsp) / 8];
+    if (window == unsigned(WindowId::Stack))
+        return fmt::format("{}[{:+d}]", name, int64_t((address & 0xfff) - (rsp & 0xfff)));
+    return fmt::format("{}[{:#x}]", name, address & 0xfff);
 }
 
 // The VMCB page after the case: what came back over what was there.
@@ -175,6 +191,9 @@ Machine Oracle::machine(const Case& c) {
     for (unsigned i = 0; i < 4; ++i)
         m.guest.dr[i] = s.flags & wire::DEBUG_REGS ? s.dr[i] : 0;
     m.guest.vmload(s.flags & wire::VMLOAD ? *m.vmcb : baseState());
+    // The harness's VMLOAD sign-extends segment bases (§15.5.1); the model takes them as they are.
+    for (horos::svm::Segment* s : {&m.guest.fs, &m.guest.gs, &m.guest.ldtr, &m.guest.tr})
+        s->base = uint64_t(int64_t(s->base << 16) >> 16);
     m.pending.nmi = s.flags & wire::PEND_NMI;
     if (s.flags & wire::PEND_INTR)
         m.pending.intr = wire::INTR_VECTOR;
@@ -279,7 +298,7 @@ std::vector<Finding> Oracle::compare(const Case& c, const Prediction& prediction
     Machine m = machine(c);
     std::vector<Finding> findings;
     for (const Difference& d : svm_model::compare(prediction, m, seen))
-        findings.push_back({d.field, d.expected, d.known, d.observed, d.section});
+        findings.push_back({placeName(d.field, r), d.expected, d.known, d.observed, d.section});
     unplace(c);
     compareHost(c, r, seen.kind != OutcomeKind::FAULT, findings);
     compareEvents(c, prediction, r, findings);

@@ -116,7 +116,8 @@ std::string toHtml(const CampaignResult& r) {
         out += "</table>";
     }
     if (!r.deviations.empty()) {
-        out += "<h2>Fields known to be wrong on this target</h2><table><tr><th>triage<th>cases</tr>";
+        out +=
+            "<h2>Fields known to be wrong on this target</h2><table><tr><th>triage<th>cases</tr>";
         for (const auto& [id, deviation] : r.deviations)
             out += fmt::format("<tr><td>{}<td>{}</tr>", escape(id), deviation.count);
         out += "</table>";
@@ -148,11 +149,13 @@ std::string toMarkdown(const CampaignResult& r) {
                        r.unspecified, r.neverReturns, r.writesOutside, r.avoided);
     out += fmt::format("| clusters | {}, of them new: {} |\n\n## Clusters\n\n", r.clusters.size(),
                        r.unknown());
-    out += "| triage | cases | rules | expected | observed | instruction | fields |\n| --- | --- | --- | --- | "
+    out += "| triage | cases | rules | expected | observed | instruction | fields |\n| --- | --- | "
+           "--- | --- | "
            "--- | --- |\n";
     for (const Cluster& c : r.clusters)
-        out += fmt::format("| {} | {} | {} | {} | {} | {} | {} |\n", c.known ? c.known->id : "**new**",
-                           c.count, c.key.rules, c.key.expected, c.key.observed, c.key.instruction, c.key.fields);
+        out += fmt::format("| {} | {} | {} | {} | {} | {} | {} |\n",
+                           c.known ? c.known->id : "**new**", c.count, c.key.rules, c.key.expected,
+                           c.key.observed, c.key.instruction, c.key.fields);
     out += "\n## Single fields known to be wrong\n\n| triage | cases |\n| --- | --- |\n";
     for (const auto& [id, deviation] : r.deviations)
         out += fmt::format("| {} | {} |\n", id, deviation.count);

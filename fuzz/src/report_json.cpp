@@ -54,6 +54,7 @@ Json toJson(const CampaignResult& r) {
                      {"avoided_known_fatal", r.avoided},
                      {"unspecified", r.unspecified},
                      {"never_returning", r.neverReturns},
+                     {"unconfirmed_clusters", r.unconfirmed},
                      {"outside_windows", r.writesOutside}};
     json["restarts"] = r.restarts;
     json["coverage"] = {{"rules_both_sides", r.rulesBothSides},
@@ -71,9 +72,8 @@ Json toJson(const CampaignResult& r) {
                                              {"held", row.held}});
     json["corpus"] = r.corpus;
     for (const auto& [id, deviation] : r.deviations)
-        json["known_fields"].push_back({{"id", id},
-                                        {"count", deviation.count},
-                                        {"case", toJson(deviation.example.input)}});
+        json["known_fields"].push_back(
+            {{"id", id}, {"count", deviation.count}, {"case", toJson(deviation.example.input)}});
     json["divergences"] = r.divergences;
     json["new_clusters"] = r.unknown();
     json["clusters"] = Json::array();

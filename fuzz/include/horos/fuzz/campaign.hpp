@@ -20,8 +20,8 @@ struct CampaignOptions {
     unsigned jobs = 1;
     std::string corpus; // folder, empty: none
     std::string triage; // file, empty: by target and version
-    bool solve = true; // ask Z3 for more witnesses beside the campaign
-    bool pairs = true; // of pairs too
+    bool solve = true;  // ask Z3 for more witnesses beside the campaign
+    bool pairs = true;  // of pairs too
     bool minimise = true;
     // Asked now and then; true ends the campaign early.
     std::function<bool()> stop;
@@ -42,6 +42,7 @@ struct CampaignResult {
     uint64_t seed = 0;
     double seconds = 0;
     uint64_t executed = 0, predicted = 0, avoided = 0;
+    uint64_t unconfirmed = 0; // clusters that did not show again from a clean state
     uint64_t unspecified = 0, neverReturns = 0, writesOutside = 0;
     unsigned restarts = 0;
     double casesPerSecond = 0;
@@ -51,9 +52,9 @@ struct CampaignResult {
     std::vector<std::string> exits;
     size_t features = 0, corpus = 0, pairs = 0;
     uint64_t divergences = 0;
-    std::vector<Cluster> clusters; // new ones first
+    std::vector<Cluster> clusters;                         // new ones first
     std::map<std::string, Clusters::Deviation> deviations; // single fields, by triage ID
-    Triage triage;                 // `known` in the clusters points into it
+    Triage triage;                                         // `known` in the clusters points into it
     size_t unknown() const;
 };
 

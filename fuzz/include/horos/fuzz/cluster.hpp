@@ -28,12 +28,16 @@ struct ClusterKey {
     std::string expected;
     std::string observed;
     std::string instruction; // first of the guest program, empty where it did not matter
-    std::string fields; // names of the fields that differ, without what follows from another
+    std::string fields;      // names of the fields that differ, without what follows from another
     auto operator<=>(const ClusterKey&) const = default;
     std::string text() const;
 };
 // "mov cr0,", "wrmsr", ...: the first instruction of the guest program.
 std::string instructionOf(const Case& c);
+// Properties of a case that triage can ask for: "cpl-mismatch", "segment-odd", "wide-pointer",
+// "breakpoints", "real", "real-big", "virtual8086", "pae", "compat16", "noncanonical-base",
+// "rflags-reserved".
+std::vector<std::string> tagsOf(const Case& c);
 ClusterKey keyOf(const Divergence& divergence);
 
 // One entry of fuzz/triage/<target>-<version>.json: either a whole cluster ("match"), or one field
@@ -46,8 +50,9 @@ struct Triaged {
     std::string evidence;
     // Patterns over the parts of a key; "*" stands for any text, empty matches all.
     ClusterKey match;
-    bool isField = false;  // match.fields is a field name, `ignore` the bits that are wrong
+    bool isField = false; // match.fields is a field name, `ignore` the bits that are wrong
     uint64_t ignore = ~0ull;
+    std::string tag; // the case must have it; empty: any case
 };
 
 class Triage {
@@ -55,7 +60,7 @@ public:
     Triage() = default;
     // Throws std::runtime_error naming the entry and what is wrong with it.
     static Triage load(const std::string& path);
-    const Triaged* find(const ClusterKey& key) const;
+    const Triaged* find(const ClusterKey& key, const Case& c) const;
     // Takes the findings away that "field" entries explain; returns those entries.
     std::vector<const Triaged*> explain(Divergence& divergence) const;
     const std::vector<Triaged>& entries() const { return entries_; }
@@ -90,6 +95,7 @@ public:
     uint64_t divergences() const { return divergences_; }
     // After minimisation keys can change: puts clusters with one key together.
     void rekey();
+    void drop(const ClusterKey& key); // it did not show again from a clean state
 
 private:
     const Triage& triage_;

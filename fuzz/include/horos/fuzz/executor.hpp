@@ -32,6 +32,10 @@ public:
     // One case by itself, with the whole arena checked. Keeps nothing queued.
     Run runAlone(const Case& c);
 
+    // Waits for all, looks for writes where none may be, and puts the arena right. A divergence
+    // may have left something behind: then what follows is checked from a clean state.
+    void checkArena();
+
     uint64_t executed() const { return executed_; }
     unsigned restarts() const { return restarts_; }
 
@@ -39,7 +43,6 @@ private:
     void send(Run& run);
     void collect(uint64_t until);
     void lost(TargetState state);
-    void checkArena();
     void restart();
 
     Target& target_;
