@@ -253,11 +253,8 @@ constexpr Probe probes[] = {
     {"ports-for-guest", ports_for_guest},
     {"msrs-for-guest", msrs_for_guest},
     {"vcpu-of-foreign-frames", vcpu_of_foreign_frames},
-};
-
-// QEMU 7.2 does not restore the host's CR0 at an exit from such a guest (LME without PAE and
-// paging): a kernel that enters it is lost, and with it the rest of the report.
-constexpr Probe last_probes[] = {
+    // QEMU 7.2 does not restore the host's CR0 at an exit from such a guest (LME without PAE and
+    // paging): a kernel that entered it would be lost.
     {"request-lme-without-pae", with_request<[](State& s) { s.efer = 0x100; }>},
 };
 
@@ -298,6 +295,5 @@ void attempt_guest_code(const GuestCode& code) {
 }
 
 std::span<const Probe> guest_probes() { return probes; }
-std::span<const Probe> last_guest_probes() { return last_probes; }
 
 } // namespace horos::prober

@@ -1,7 +1,6 @@
 // The hostile prober: attempts everything that a partition must not be able to do, and says for
 // each attempt whether it was stopped. Thread 0 attempts; thread 1, more urgent, watches over it
 // and starts it again after a fault.
-#include <horos/rt/command_line.hpp>
 #include <horos/rt/print.hpp>
 #include <horos/rt/report.hpp>
 #include <horos/rt/time.hpp>
@@ -97,10 +96,6 @@ void supervise(u64) {
         run({code.name, [] { attempt_guest_code(*current_code); }});
     }
     run_all(guest_probes());
-    if (rt::has_option(rt::field_text(rt::start_page().partition.command_line),
-                       "lme-without-pae")) {
-        run_all(last_guest_probes());
-    }
     rt::print("probes: {} stopped, {} NOT stopped\n", stopped_count, open_count);
     rt::report({.kind = abi::ReportKind::power_off});
 }

@@ -33,6 +33,5 @@ std::span<const Probe> instruction_probes();
 std::span<const Probe> capability_probes();
 std::span<const Probe> call_probes();
 std::span<const Probe> guest_probes();
-std::span<const Probe> last_guest_probes();
 
 } // namespace horos::prober

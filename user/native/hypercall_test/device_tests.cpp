@@ -1,5 +1,6 @@
 // Interrupts, ports, device memory, virtual CPUs, the platform.
 #include <horos/rt/report.hpp>
+#include <horos/rt/time.hpp>
 
 #include "native/hypercall_test/check.hpp"
 #include "native/support/small_guest.hpp"
@@ -115,8 +116,41 @@ void test_permission_maps() {
            Error::wrong_space);
 }
 
+native::SmallGuest guest;
+volatile u64 error_there = ~u64{0};
+volatile u64 call_error_there = ~u64{0};
+
+// On another core: the virtual CPU and the endpoint live on the first one.
+[[noreturn]] void run_elsewhere() {
+    error_there = static_cast<u64>(user::vcpu_run(guest.vcpu()).error);
+    call_error_there = static_cast<u64>(user::call(fixture::endpoint, 0, 0, 0, 0).error);
+    for (;;) {
+        (void)user::thread_exit(0);
+    }
+}
+
+void test_other_core() {
+    if (other_core() == 0) {
+        return;
+    }
+    constexpr u64 stack = scratch_address + 0x180'0000;
+    own_memory().page(stack);
+    const u32 thread = slot(8), context = slot(9);
+    expect("thread_create for another core", user::thread_create(take(), thread, domain, space));
+    expect("sc_create on another core", user::sc_create(take(), context, other_core(), 13, 0));
+    expect("sc_bind on another core", user::sc_bind(context, thread));
+    expect("thread_start on another core",
+           user::thread_start(thread, reinterpret_cast<u64>(&run_elsewhere),
+                              stack + abi::frame_size - 8, 0, 0));
+    const u64 give_up = rt::now() + rt::ticks_of_ms(2000, rt::start_page().tsc_khz);
+    while (user::thread_info(thread, 0).a != static_cast<u64>(abi::ThreadState::exited) &&
+           rt::now() < give_up) {
+    }
+    expect_value("vcpu_run on another core", error_there, static_cast<u64>(Error::wrong_core));
+    expect_value("call on another core", call_error_there, static_cast<u64>(Error::wrong_core));
+}
+
 void test_runs() {
-    static native::SmallGuest guest;
     guest.create(own_memory(), slot(4), scratch_address + 0x1000'0000);
     constexpr u8 halt[] = {0xf4};
     guest.load(halt, halt + sizeof halt);
@@ -138,6 +172,7 @@ void test_runs() {
     expect_value("vcpu_run notified", told.exit_reason,
                  static_cast<u64>(abi::ExitReason::notified));
     expect_value("vcpu_run notified bits", guest.state().info[0], u64{1} << 50);
+    test_other_core();
 }
 
 } // namespace

@@ -187,6 +187,8 @@ void test_messages() {
     expect("call stale", user::call(fixture::endpoint, 0, 0, 0, 0), Error::stale);
     expect("cap_delete stale endpoint", user::cap_delete(fixture::endpoint));
     expect("endpoint_create again", user::endpoint_create(frame, fixture::endpoint));
+    start_helper(serve, "thread_start last server"); // binds the endpoint to this core
+    expect("thread_stop last server", user::thread_stop(fixture::helper));
 }
 
 void test_notifications() {
