@@ -10,20 +10,24 @@ stand, and what the smallest change is that mends it. The options are those of h
 HELP
 }
 
+# The program, when it was built.
+find_explain() {
+    find build/release/tools/explain build/release/bin -name horos-explain -type f 2>/dev/null | head -n 1 || true
+}
+
 main() {
-    local help=
     if [[ ${1:-} == --help || ${1:-} == -h ]]; then
-        help=yes
         explain_usage
-    fi
-    if [[ ! -f tools/explain/CMakeLists.txt ]]; then
-        [[ -z $help ]] || exit 0
-        die "there is no horos-explain yet (tools/explain)"
+        local built
+        built=$(find_explain)
+        if [[ -n $built ]]; then
+            "$built" --help
+        else
+            echo "(horos-explain is not built yet; './horos explain' with any other option builds it)"
+        fi
+        exit 0
     fi
     install_packages build test
     build release horos-explain
-    local program
-    program=$(find build/release/tools/explain build/release/bin -name horos-explain -type f \
-        2>/dev/null | head -n 1)
-    exec "$program" "$@"
+    exec "$(find_explain)" "$@"
 }

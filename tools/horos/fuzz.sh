@@ -10,20 +10,24 @@ minimised and sorted by rule. The options are those of horos-fuzz:
 HELP
 }
 
+# The program, when it was built.
+find_fuzz() {
+    find build/release/fuzz build/release/bin -name horos-fuzz -type f 2>/dev/null | head -n 1 || true
+}
+
 main() {
-    local help=
     if [[ ${1:-} == --help || ${1:-} == -h ]]; then
-        help=yes
         fuzz_usage
-    fi
-    if [[ ! -f fuzz/CMakeLists.txt ]]; then
-        [[ -z $help ]] || exit 0
-        die "there is no fuzzer yet (fuzz/)"
+        local built
+        built=$(find_fuzz)
+        if [[ -n $built ]]; then
+            "$built" --help
+        else
+            echo "(horos-fuzz is not built yet; './horos fuzz' with any other option builds it)"
+        fi
+        exit 0
     fi
     install_packages build boot test
     build release horos-fuzz
-    local program
-    program=$(find build/release/fuzz build/release/bin -name horos-fuzz -type f 2>/dev/null |
-        head -n 1)
-    exec "$program" "$@"
+    exec "$(find_fuzz)" "$@"
 }
