@@ -12,8 +12,8 @@ namespace horos::console {
 
 struct KeyAction {
     enum class Kind : abi::u8 { none, pass, list, by_number, by_name } kind = Kind::none;
-    char byte = 0;         // pass
-    abi::u32 number = 0;   // by_number
+    char byte = 0;              // pass
+    abi::u32 number = 0;        // by_number
     std::string_view name = {}; // by_name; valid until the next key
 };
 

@@ -6,6 +6,7 @@
 
 #include <horos/rt/ring.hpp>
 #include <horos/rt/start.hpp>
+#include <horos/rt/time.hpp>
 
 namespace horos::console {
 namespace {
@@ -13,6 +14,9 @@ namespace {
 constexpr u32 root_index = abi::max_partitions; // the root task's own lines come through here
 constexpr u32 no_focus = abi::max_partitions + 1;
 constexpr u64 interrupt_bit = u64{1} << 40;
+// The server is more urgent than any partition of its core: without a rest now and then, one that
+// writes or wakes without end would take their time.
+constexpr u32 rounds_between_rests = 64;
 constexpr u32 chunk = 256; // of one partition at a time, so that none keeps the others waiting
 
 struct Channel {
@@ -239,7 +243,10 @@ bool Server::sleep_needed() {
 
 void Server::run() {
     bool keys_left = false;
-    for (;;) {
+    for (u32 rounds = 1;; ++rounds) {
+        if (rounds % rounds_between_rests == 0) {
+            rt::sleep_until(rt::now() + rt::ticks_of_ms(1, rt::start_page().tsc_khz));
+        }
         keys_left = keys_left && read_keys();
         bool more = keys_left;
         for (u32 i = 0; i <= root_index; ++i) {

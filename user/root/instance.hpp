@@ -38,6 +38,7 @@ struct Instance {
     u32 split_blocks = 0; // native: bit n: block n of the memory was split by the program
     u32 incarnation = 0;
     u32 faults = 0; // that led to a restart
+    u64 started_at = 0;
     u64 last_heartbeat = 0;
     u64 watchdog_due = abi::no_deadline;
 

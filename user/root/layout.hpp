@@ -29,7 +29,7 @@ inline constexpr u32 scratch = abi::root_selector::first_free; // for what is ke
 inline constexpr u32 monitor_notification = scratch + 1;
 inline constexpr u32 monitor_thread = scratch + 2;
 inline constexpr u32 sleep_notification = scratch + 3; // never signalled
-inline constexpr u32 log_signal = scratch + 4; // wakes the console server
+inline constexpr u32 log_signal = scratch + 4;         // wakes the console server
 inline constexpr u32 first_instance = abi::slots_per_table;
 inline constexpr u32 per_instance = 32;
 

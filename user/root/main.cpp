@@ -105,9 +105,8 @@ Outcome start_console() {
     if (outcome.ok()) {
         console.state = InstanceState::running;
         // Minted: the badge tells the server that it is the root task's ring.
-        (void)user::cap_mint(selector::notification(console_index),
-                             selector::log_signal, abi::right::write,
-                             u32{1} << console_index);
+        (void)user::cap_mint(selector::notification(console_index), selector::log_signal,
+                             abi::right::write, u32{1} << console_index);
         log_through(&console_page(console_index), selector::log_signal);
     }
     return outcome;

@@ -165,7 +165,7 @@ u64 write_madt(const GuestMemory& memory, Writer& out, const AcpiInputs& inputs)
 u64 write_acpi_tables(const GuestMemory& memory, const AcpiInputs& inputs) {
     constexpr u64 rsdp = layout::firmware_begin;
     constexpr unsigned rsdp_bytes = 36;
-    Writer out(memory, rsdp + 64, layout::firmware_end);
+    Writer out(memory, rsdp + 64, layout::tables_end);
     const u64 dsdt = out.position();
     out.bytes(dsdt_table);
     out.align(16);

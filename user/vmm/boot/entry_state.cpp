@@ -65,6 +65,7 @@ void set_linux_entry(abi::VcpuState& cpu, const GuestMemory& memory, u64 entry, 
                      u64 xcr0) {
     write_gdt(memory);
     write_page_tables(memory);
+    write_reset_vector(memory);
     reset_common(cpu, xcr0);
     cpu.cr0 = x86::cr0::PE | x86::cr0::ET | x86::cr0::NE | x86::cr0::PG;
     cpu.cr3 = layout::page_tables;
@@ -78,6 +79,18 @@ void set_linux_entry(abi::VcpuState& cpu, const GuestMemory& memory, u64 entry, 
     cpu.rip = entry;
     cpu.gpr[static_cast<u32>(abi::Gpr::rsi)] = boot_params;
     cpu.gpr[static_cast<u32>(abi::Gpr::rsp)] = layout::stack_top;
+}
+
+void write_reset_vector(const GuestMemory& memory) {
+    constexpr u8 code[] = {
+        0xb0, 0x06,       // mov al, 6
+        0xba, 0xf9, 0x0c, // mov dx, 0cf9h: the reset control register
+        0xee,             // out dx, al
+        0xf4,             // hlt
+        0xeb, 0xfd        // jmp to the hlt
+    };
+    if (u8* place = memory.at(layout::reset_vector, sizeof code))
+        __builtin_memcpy(place, code, sizeof code);
 }
 
 void set_startup_entry(abi::VcpuState& cpu, u8 page, u64 xcr0) {

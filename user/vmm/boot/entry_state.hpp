@@ -11,6 +11,10 @@ namespace horos::vmm {
 void set_linux_entry(abi::VcpuState& cpu, const GuestMemory& memory, u64 entry, u64 boot_params,
                      u64 xcr0);
 
+// The one piece of firmware: code at the reset vector that resets the machine. Linux jumps there to
+// reboot when ACPI is hardware-reduced and there is no EFI.
+void write_reset_vector(const GuestMemory& memory);
+
 // Another processor after INIT and a start-up interrupt: real mode at page << 12.
 void set_startup_entry(abi::VcpuState& cpu, u8 page, u64 xcr0);
 

@@ -12,6 +12,8 @@ inline constexpr u64 stack_top = 0x2'0000;
 inline constexpr u64 command_line = 0x2'0000; // to 0x21000
 inline constexpr u64 conventional_end = 0x9'fc00;
 inline constexpr u64 firmware_begin = 0xe'0000; // ACPI tables; RSDP first
+inline constexpr u64 tables_end = 0xf'0000;
+inline constexpr u64 reset_vector = 0xf'fff0;
 inline constexpr u64 firmware_end = 0x10'0000;
 inline constexpr u64 identity_mapped = 0x1'0000'0000;
 

@@ -144,7 +144,8 @@ void write_memory_map(u8* zero_page, const GuestMemory& memory) {
     E820Writer map{.zero_page = zero_page};
     map.add(0, layout::conventional_end, E820::ram);
     map.add(layout::conventional_end, 0xa'0000, E820::reserved);
-    map.add(layout::firmware_begin, layout::firmware_end, E820::acpi);
+    map.add(layout::firmware_begin, layout::tables_end, E820::acpi);
+    map.add(layout::tables_end, layout::firmware_end, E820::reserved);
     map.add(layout::firmware_end, memory.low_bytes(), E820::ram);
     map.add(GuestMemory::hole_end, GuestMemory::hole_end + memory.high_bytes(), E820::ram);
 }
