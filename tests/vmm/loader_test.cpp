@@ -189,6 +189,7 @@ TEST(EntryState, IdentityMapsWhatTheKernelNeeds) {
         EXPECT_EQ(found.address, address);
     }
     EXPECT_EQ(cpu.rip, 0x100'0200u);
+    EXPECT_EQ(ram[layout::reset_vector], 0xb0) << "code that resets";
     EXPECT_EQ(cpu.gpr[6], 0x7000u);
     EXPECT_FALSE(cpu.rflags & x86::rflags::IF);
     u64 descriptor = 0;
