@@ -216,6 +216,8 @@ void Sequence::be_guest(u32 core, svm::Vmcb& b) {
     b.control.exit_code = codes[d.below(11)];
     if (shell.cores[core].reschedule && d.one_in(2))
         b.control.exit_code = 0x60;
+    if (b.control.exit_code == 0x40 + 18)
+        b.control.exit_code = 0x40; // a machine check stops the kernel, as it should
     if (next_ >= steps_.size())
         b.control.exit_code = 0x72; // the end: a CPUID that its VMM sees
     b.control.exit_info_1 = d.word();
