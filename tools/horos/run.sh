@@ -20,6 +20,9 @@ Ctrl-A X ends QEMU.
 HELP
 }
 
+# Where the preset "system" builds; a test boots what another preset built.
+built=${HOROS_BUILT:-build/system}
+
 # Values of the options.
 description=descriptions/demo.toml
 smp=
@@ -80,7 +83,7 @@ read_needs() {
         cores) smp=${smp:-$value} ;;
         memory_mib) memory=${memory:-$((value + 512))} ;;
         esac
-    done < <(build/system/tools/pack/horos-pack inspect --needs "$1")
+    done < <("$built/tools/pack/horos-pack" inspect --needs "$1")
 }
 
 check_kvm() {
@@ -108,7 +111,7 @@ boot() {
     rm -f $log $events
     local words
     mapfile -t words < <(tools/horos/qemu-machine "$accel" "$smp" "$memory")
-    words+=(-kernel build/system/horos-kernel -initrd "$bundle" -append onfatal=reset
+    words+=(-kernel "$built/horos-kernel" -initrd "$bundle" -append onfatal=reset
         -chardev "stdio,id=terminal,mux=on,signal=off" -serial chardev:terminal
         -mon chardev=terminal -serial "file:$log"
         -trace qemu_system_shutdown_request -D "$events")
