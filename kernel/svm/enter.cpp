@@ -33,6 +33,21 @@ void set_xcr0(u64 value) {
                  "d"(static_cast<u32>(value >> 32)));
 }
 
+u64 get_xcr0() {
+    u32 low;
+    u32 high;
+    asm volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
+    return u64{high} << 32 | low;
+}
+
+// XSETBV always exits, but not everywhere: QEMU 7.2 lets the guest set the processor's XCR0. What
+// it has set is its own from then on, and never the host's.
+void restore_xcr0(Vcpu& vcpu) {
+    vcpu.xcr0 = get_xcr0();
+    if (vcpu.xcr0 != machine.xcr0)
+        set_xcr0(machine.xcr0);
+}
+
 void load_debug(const Vcpu& v) {
     asm volatile("mov %0, %%dr0\n\tmov %1, %%dr1\n\tmov %2, %%dr2\n\tmov %3, %%dr3" ::"r"(v.dr[0]),
                  "r"(v.dr[1]), "r"(v.dr[2]), "r"(v.dr[3]));
@@ -85,8 +100,8 @@ void run(u32 core, Vcpu& vcpu, svm::Vmcb& b) {
     check_host(before);
     if (vcpu.dr_live != 0)
         store_debug(vcpu, b);
-    if (other_xcr0)
-        set_xcr0(machine.xcr0);
+    if (machine.has_xsave != 0)
+        restore_xcr0(vcpu);
 }
 
 // Exits that are the kernel's own affair. What was being delivered is delivered again.

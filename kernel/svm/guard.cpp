@@ -279,8 +279,10 @@ Request read_request(const VcpuState& page, u32 dirty) {
         return rule;
     if (would_lose_host(merged.cr0, merged.cr4, merged.efer))
         return guard_rule::long_mode_without_pae;
-    if ((dirty & group::control) != 0)
+    if ((dirty & group::control) != 0) {
         put_control(b.save, r.s);
+        vcpu.tlb_era = 0; // other page tables or paging modes: a new tag (§15.16)
+    }
     if ((dirty & group::segments) != 0)
         put_segments(b.save, r.s);
     if ((dirty & group::debug) != 0)

@@ -71,37 +71,45 @@ constexpr std::string_view define_clock =
     "clock() { adjtimex | awk '/tv_sec/ { s = $2 } /tv_usec/ { u = $2 } "
     "END { printf \"%d.%06d\\n\", s, u }'; }";
 
-// A second of the guest's sleep by its wall clock and by its uptime, and whether it trusts the TSC.
+// A second of sleep takes a second by the guest's clock. The best of five: this machine may be
+// busy.
+void check_sleep(Machine& m) {
+    bool ok = false;
+    double best = 1e9;
+    for (int i = 0; i < 5 && (best < 0.95 || best > 1.05); ++i) {
+        const std::string text = m.shell("time sleep 1", seconds(60), ok);
+        ASSERT_TRUE(ok) << text;
+        best = std::min(best, number_after(text, "real\t0m "));
+    }
+    EXPECT_NEAR(best, 1.0, 0.05);
+}
+
+// Ten seconds by the guest's wall clock, its uptime and this machine's clock, within 5 %; and the
+// guest trusts its clock source.
 void check_clocks(Machine& m) {
     bool ok = false;
+    check_sleep(m);
     m.shell(define_clock, seconds(20), ok);
+    const auto now = [] { return std::chrono::steady_clock::now(); };
+    const auto start = now();
     const std::string text =
-        m.shell("a=$(awk '{print $1}' /proc/uptime); s=$(clock); sleep 1; e=$(clock); "
-                "b=$(awk '{print $1}' /proc/uptime); "
+        m.shell("a=$(awk '{print $1}' /proc/uptime); s=$(clock); sleep 10; "
+                "b=$(awk '{print $1}' /proc/uptime); e=$(clock); "
                 "awk \"BEGIN { print \\\"up=\\\" $b - $a, \\\"wall=\\\" $e - $s }\"",
-                seconds(60), ok);
+                seconds(120), ok);
+    const double here = std::chrono::duration<double>(now() - start).count();
     ASSERT_TRUE(ok) << text;
     const double up = number_after(text, "up=");
     const double wall = number_after(text, "wall=");
-    EXPECT_GE(wall, 0.99) << text;
-    EXPECT_LE(wall, 1.3) << "more than starting three processes adds to the second: " << text;
-    EXPECT_NEAR(up, wall, 0.05 * wall + 0.15) << text;
+    EXPECT_GE(wall, 9.99) << text;
+    EXPECT_NEAR(up / wall, 1.0, 0.05) << text;
+    // The command line's way to the guest and back is in `here` too, on a busy machine for long.
+    EXPECT_LE(wall, here * 1.05) << text;
+    EXPECT_GE(wall, here * 0.95 - 2) << text;
     const std::string trouble =
         m.shell("dmesg | grep -ci 'unstable\\|soft lockup\\|rcu.*stall' | sed s/^/bad=/; true",
                 seconds(20), ok);
     EXPECT_NE(trouble.find("bad=0"), std::string::npos) << trouble;
-}
-
-// Ten seconds of the guest are ten seconds of this machine, within 5 %.
-void check_rate(Machine& m) {
-    bool ok = false;
-    const auto now = [] { return std::chrono::steady_clock::now(); };
-    const double first = number_after(m.shell("echo t=$(clock)", seconds(20), ok), "t=");
-    const auto start = now();
-    m.shell("sleep 10", seconds(60), ok);
-    const double second = number_after(m.shell("echo t=$(clock)", seconds(20), ok), "t=");
-    const double here = std::chrono::duration<double>(now() - start).count();
-    EXPECT_NEAR((second - first) / here, 1.0, 0.05);
 }
 
 void power_off(Machine& m) {
@@ -115,7 +123,6 @@ TEST(Linux, OneProcessor) {
     ASSERT_TRUE(wait_for_shell(m)) << m.tails();
     use_linux(m, 1);
     check_clocks(m);
-    check_rate(m);
     power_off(m);
     if (HasFailure())
         std::fputs(m.tails().c_str(), stderr);
