@@ -225,6 +225,7 @@ void Reader::read_static_symbols() {
 void Reader::read() {
     check_header();
     std::vector<Elf64_Phdr> headers;
+    headers.reserve(header_.e_phnum);
     for (std::uint64_t i = 0; i < header_.e_phnum; ++i) {
         headers.push_back(
             at<Elf64_Phdr>(header_.e_phoff + i * sizeof(Elf64_Phdr), "a program header"));

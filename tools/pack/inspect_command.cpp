@@ -1,3 +1,4 @@
+#include <cinttypes>
 #include <cstdio>
 #include <cstring>
 #include <memory>
@@ -116,8 +117,7 @@ void print_needs(const std::vector<BundleItem>& items, const std::string& file) 
             bytes += system.channels[i].size;
         }
     }
-    std::printf("cores %u\nmemory_mib %llu\n", cores,
-                static_cast<unsigned long long>((bytes >> 20) + 1));
+    std::printf("cores %u\nmemory_mib %" PRIu64 "\n", cores, (bytes >> 20) + 1);
 }
 
 void run(const Options& options) {
