@@ -22,13 +22,20 @@ static Frame vcpu_reference(const Vcpu& v, u32 i) {
 
 Frame object_reference(Frame f, u32 i) {
     switch (frames[f].type) {
-    case ObjectType::domain: return i < tables_per_domain ? domains[f].tables[i] : 0;
-    case ObjectType::space: return space_reference(spaces[f], i);
-    case ObjectType::thread: return thread_reference(threads[f], i);
-    case ObjectType::sched_context: return i == 0 ? sched_contexts[f].thread : 0;
-    case ObjectType::interrupt: return i == 0 ? interrupts[f].notification : 0;
-    case ObjectType::vcpu: return vcpu_reference(vcpus[f], i);
-    default: return 0;
+    case ObjectType::domain:
+        return i < tables_per_domain ? domains[f].tables[i] : 0;
+    case ObjectType::space:
+        return space_reference(spaces[f], i);
+    case ObjectType::thread:
+        return thread_reference(threads[f], i);
+    case ObjectType::sched_context:
+        return i == 0 ? sched_contexts[f].thread : 0;
+    case ObjectType::interrupt:
+        return i == 0 ? interrupts[f].notification : 0;
+    case ObjectType::vcpu:
+        return vcpu_reference(vcpus[f], i);
+    default:
+        return 0;
     }
 }
 

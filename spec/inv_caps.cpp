@@ -14,8 +14,10 @@ static bool has_capabilities(ObjectType type) {
     case ObjectType::vmcb:
     case ObjectType::fpu:
     case ObjectType::io_map:
-    case ObjectType::msr_map: return false;
-    default: return type <= ObjectType::block;
+    case ObjectType::msr_map:
+        return false;
+    default:
+        return type <= ObjectType::block;
     }
 }
 
@@ -43,14 +45,12 @@ bool inv_slot_alive(Frame table, u32 i) {
         return true;
     if (s.type == ObjectType::block)
         return blocks[s.object].state == BlockState::whole;
-    return blocks[block_of(s.object)].state == BlockState::split &&
-           frames[s.object].type == s.type;
+    return blocks[block_of(s.object)].state == BlockState::split && frames[s.object].type == s.type;
 }
 
 bool inv_domain_table(Frame domain, u32 i) {
     const Frame table = domains[domain].tables[i];
-    return table == 0 ? i != 0
-                      : frame_exists(table) && frames[table].type == ObjectType::cap_table;
+    return table == 0 ? i != 0 : frame_exists(table) && frames[table].type == ObjectType::cap_table;
 }
 
 } // namespace horos::spec

@@ -7,15 +7,14 @@ namespace horos::spec {
 bool inv_interrupt(Frame f) {
     const Interrupt& i = interrupts[f];
     const bool bound = i.notification != 0;
-    const bool notification =
-        !bound || (frame_exists(i.notification) && i.bits != 0 &&
-                   frames[i.notification].type == ObjectType::notification);
-    const bool line = i.gsi < max_gsi && i.vector == first_line_vector + i.gsi &&
-                      (bound || i.masked == 1);
+    const bool notification = !bound || (frame_exists(i.notification) && i.bits != 0 &&
+                                         frames[i.notification].type == ObjectType::notification);
+    const bool line =
+        i.gsi < max_gsi && i.vector == first_line_vector + i.gsi && (bound || i.masked == 1);
     const bool message =
         i.gsi < max_msi && i.vector == first_message_vector + i.gsi && i.masked == 0;
-    return notification && (i.is_message != 0 ? message : line) &&
-           i.core < machine.core_count && irq_of_vector[i.vector] == f;
+    return notification && (i.is_message != 0 ? message : line) && i.core < machine.core_count &&
+           irq_of_vector[i.vector] == f;
 }
 
 bool inv_vector(u32 vector) {

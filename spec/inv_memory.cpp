@@ -12,8 +12,7 @@ static bool is_nobodys(ObjectType type) {
 static bool is_object(ObjectType type) { return type != ObjectType::ram && !is_nobodys(type); }
 
 bool inv_frame_type(Frame f) {
-    return f == 0 ? frames[0].type == ObjectType::reserved
-                  : frames[f].type <= ObjectType::platform;
+    return f == 0 ? frames[0].type == ObjectType::reserved : frames[f].type <= ObjectType::platform;
 }
 
 bool inv_frame_in_block(Frame f) {
@@ -45,14 +44,17 @@ bool inv_frame_references(Frame f) {
     case ObjectType::domain:
     case ObjectType::space:
     case ObjectType::thread:
-    case ObjectType::notification: return true;
+    case ObjectType::notification:
+        return true;
     case ObjectType::cap_table:
     case ObjectType::page_table:
     case ObjectType::vmcb:
     case ObjectType::fpu:
     case ObjectType::io_map:
-    case ObjectType::msr_map: return frames[f].references <= 1;
-    default: return frames[f].references == 0;
+    case ObjectType::msr_map:
+        return frames[f].references <= 1;
+    default:
+        return frames[f].references == 0;
     }
 }
 
@@ -64,8 +66,7 @@ bool inv_frame_generation(Frame f) {
 bool inv_block(Block b) {
     const BlockInfo& i = blocks[b];
     const bool reserved_is_plain = i.owner == 0 && i.generation == 0 && i.mappings == 0;
-    return i.state <= BlockState::whole &&
-           (i.state != BlockState::reserved || reserved_is_plain) &&
+    return i.state <= BlockState::whole && (i.state != BlockState::reserved || reserved_is_plain) &&
            (i.owner == 0 || is_domain(i.owner)) &&
            (i.mappings == 0 || i.state == BlockState::whole);
 }

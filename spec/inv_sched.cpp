@@ -3,15 +3,13 @@
 
 namespace horos::spec {
 
-static bool is_type(Frame f, ObjectType type) {
-    return frame_exists(f) && frames[f].type == type;
-}
+static bool is_type(Frame f, ObjectType type) { return frame_exists(f) && frames[f].type == type; }
 static bool has(u16 mask, u32 position) { return (mask >> position & 1) != 0; }
 
 bool inv_sched_context(Frame f) {
     const SchedContext& s = sched_contexts[f];
-    const bool placed = s.core < machine.core_count && s.position < sc_slots &&
-                        cores[s.core].sc[s.position] == f;
+    const bool placed =
+        s.core < machine.core_count && s.position < sc_slots && cores[s.core].sc[s.position] == f;
     if (s.thread == 0)
         return placed && s.running == 0;
     if (!is_type(s.thread, ObjectType::thread) || !is_type(s.running, ObjectType::thread))
@@ -41,8 +39,8 @@ bool inv_timed(u32 core, u32 position) {
         return true;
     const Frame sc = cores[core].sc[position];
     const Frame running = sc != 0 ? sched_contexts[sc].running : 0;
-    return running != 0 && (threads[running].state == ThreadState::wait_notification ||
-                            threads[running].vcpu != 0);
+    return running != 0 &&
+           (threads[running].state == ThreadState::wait_notification || threads[running].vcpu != 0);
 }
 
 bool inv_core_objects(u32 core) {

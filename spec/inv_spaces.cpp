@@ -3,25 +3,27 @@
 
 namespace horos::spec {
 
-static bool is_type(Frame f, ObjectType type) {
-    return frame_exists(f) && frames[f].type == type;
-}
+static bool is_type(Frame f, ObjectType type) { return frame_exists(f) && frames[f].type == type; }
 
 bool inv_entry_form(Frame table, u32 i) {
     const u64 entry = page_tables[table].entries[i];
     constexpr u64 choice = Format::writable | Format::no_execute;
     const u64 fixed = entry & ~(choice | Format::address_mask);
     switch (entry_kind(table, i)) {
-    case EntryKind::empty: return entry == 0;
-    case EntryKind::kernel: return true;
-    case EntryKind::table: return entry == Format::table(entry_target(table, i));
-    case EntryKind::frame: return fixed == (Format::present | Format::user);
+    case EntryKind::empty:
+        return entry == 0;
+    case EntryKind::kernel:
+        return true;
+    case EntryKind::table:
+        return entry == Format::table(entry_target(table, i));
+    case EntryKind::frame:
+        return fixed == (Format::present | Format::user);
     case EntryKind::block:
         return frames[table].level == 2 &&
                fixed == (Format::present | Format::user | Format::large);
     case EntryKind::device:
-        return fixed == (Format::present | Format::user | Format::uncached |
-                         Format::write_through | Format::device) &&
+        return fixed == (Format::present | Format::user | Format::uncached | Format::write_through |
+                         Format::device) &&
                (entry & Format::no_execute) != 0;
     }
     return false;
@@ -45,12 +47,12 @@ static bool is_device_page(u64 page) {
 }
 
 bool inv_entry_target(Frame table, u32 i) {
-    const u64 page =
-        (page_tables[table].entries[i] & Format::address_mask) >> frame_bits;
+    const u64 page = (page_tables[table].entries[i] & Format::address_mask) >> frame_bits;
     const Frame target = entry_target(table, i);
     switch (entry_kind(table, i)) {
     case EntryKind::empty:
-    case EntryKind::kernel: return true;
+    case EntryKind::kernel:
+        return true;
     case EntryKind::table:
         return is_type(target, ObjectType::page_table) &&
                frames[target].level + 1 == frames[table].level;
@@ -60,7 +62,8 @@ bool inv_entry_target(Frame table, u32 i) {
     case EntryKind::block:
         return frame_exists(target) && target % frames_per_block == 0 &&
                blocks[block_of(target)].state == BlockState::whole;
-    case EntryKind::device: return is_device_page(page);
+    case EntryKind::device:
+        return is_device_page(page);
     }
     return false;
 }

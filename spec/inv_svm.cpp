@@ -46,8 +46,8 @@ bool inv_vmcb_host_owned(Frame f) {
     constexpr u32 asked_for = svm::int_ctl::V_TPR_PRIO | svm::int_ctl::V_IRQ |
                               svm::int_ctl::V_INTR_PRIO | svm::int_ctl::V_IGN_TPR;
     const bool interrupts = (c.int_ctl & ~asked_for) == svm::int_ctl::V_INTR_MASKING;
-    const bool no_avic = (c.avic_apic_bar | c.avic_backing_page | c.avic_logical_table |
-                          c.avic_physical_table) == 0;
+    const bool no_avic =
+        (c.avic_apic_bar | c.avic_backing_page | c.avic_logical_table | c.avic_physical_table) == 0;
     const bool no_sev = (c.ghcb_pa | c.vmsa_pa) == 0;
     return interrupts && no_avic && no_sev && c.virt_ext == 0 && c.clean_bits == 0 &&
            c.rap_control == 0;
@@ -61,14 +61,13 @@ static bool long_mode(const svm::SaveArea& s) {
 bool inv_vmcb_state(Frame f) {
     const svm::SaveArea& s = save_of(f);
     const u16 both = x86::seg::L | x86::seg::DB;
-    const bool efer = (s.efer & x86::efer::SVME) != 0 &&
-                      (s.efer & ~(svm_limits.efer | x86::efer::SVME)) == 0;
-    const bool cr0 =
-        (s.cr0 & (x86::cr0::CD | x86::cr0::NW)) != x86::cr0::NW && s.cr0 >> 32 == 0;
+    const bool efer =
+        (s.efer & x86::efer::SVME) != 0 && (s.efer & ~(svm_limits.efer | x86::efer::SVME)) == 0;
+    const bool cr0 = (s.cr0 & (x86::cr0::CD | x86::cr0::NW)) != x86::cr0::NW && s.cr0 >> 32 == 0;
     const bool cr3 = (s.efer & x86::efer::LME) == 0 || (s.cr3 & ~svm_limits.physical_mask) == 0;
-    const bool paging = !long_mode(s) || ((s.cr4 & x86::cr4::PAE) != 0 &&
-                                          (s.cr0 & x86::cr0::PE) != 0 &&
-                                          (s.cs.attributes & both) != both);
+    const bool paging =
+        !long_mode(s) || ((s.cr4 & x86::cr4::PAE) != 0 && (s.cr0 & x86::cr0::PE) != 0 &&
+                          (s.cs.attributes & both) != both);
     return efer && cr0 && cr3 && (s.cr4 & ~svm_limits.cr4) == 0 && s.dr6 >> 32 == 0 &&
            s.dr7 >> 32 == 0 && paging;
 }

@@ -3,9 +3,7 @@
 
 namespace horos::spec {
 
-static bool is_type(Frame f, ObjectType type) {
-    return frame_exists(f) && frames[f].type == type;
-}
+static bool is_type(Frame f, ObjectType type) { return frame_exists(f) && frames[f].type == type; }
 static bool is_halted(const Thread& t) {
     return t.state == ThreadState::stopped || t.state == ThreadState::faulted ||
            t.state == ThreadState::exited;
@@ -14,12 +12,12 @@ static bool is_serving(const Thread& t) { return t.running_on != t.sc; }
 
 bool inv_thread_links(Frame f) {
     const Thread& t = threads[f];
-    const bool sc = t.sc == 0 || (is_type(t.sc, ObjectType::sched_context) &&
-                                  sched_contexts[t.sc].thread == f);
+    const bool sc =
+        t.sc == 0 || (is_type(t.sc, ObjectType::sched_context) && sched_contexts[t.sc].thread == f);
     const bool bound = t.bound == 0 || (is_type(t.bound, ObjectType::notification) &&
                                         notifications[t.bound].bound == f);
-    const bool monitor = t.monitor == 0 || (is_type(t.monitor, ObjectType::notification) &&
-                                            t.monitor_bits != 0);
+    const bool monitor =
+        t.monitor == 0 || (is_type(t.monitor, ObjectType::notification) && t.monitor_bits != 0);
     return t.state <= ThreadState::exited && is_type(t.domain, ObjectType::domain) &&
            is_type(t.space, ObjectType::space) && spaces[t.space].kind == SpaceKind::host && sc &&
            bound && monitor;
@@ -56,21 +54,21 @@ bool inv_thread_waiting(Frame f) {
         const SchedContext& sc = sched_contexts[t.sc];
         return (e.callers >> sc.position & 1) != 0 && e.core == sc.core && sc.running == f;
     }
-    default: return t.waiting_for == 0;
+    default:
+        return t.waiting_for == 0;
     }
 }
 
 // Client and server know each other, and the server runs on the client's time.
 bool inv_thread_serving(Frame f) {
     const Thread& t = threads[f];
-    const bool has_client =
-        t.client == 0 || (is_type(t.client, ObjectType::thread) && is_serving(t) &&
-                          threads[t.client].server == f &&
-                          threads[t.client].state == ThreadState::wait_reply &&
-                          threads[t.client].sc == t.running_on);
-    const bool has_server = (t.server != 0) == (t.state == ThreadState::wait_reply) &&
-                            (t.server == 0 || (is_type(t.server, ObjectType::thread) &&
-                                               threads[t.server].client == f));
+    const bool has_client = t.client == 0 || (is_type(t.client, ObjectType::thread) &&
+                                              is_serving(t) && threads[t.client].server == f &&
+                                              threads[t.client].state == ThreadState::wait_reply &&
+                                              threads[t.client].sc == t.running_on);
+    const bool has_server =
+        (t.server != 0) == (t.state == ThreadState::wait_reply) &&
+        (t.server == 0 || (is_type(t.server, ObjectType::thread) && threads[t.server].client == f));
     return has_client && has_server;
 }
 

@@ -50,30 +50,43 @@ TEST_F(Exits, EachCodeHasItsReason) {
     const struct {
         ExitCode code;
         ExitReason reason;
-    } table[] = {
-        {ExitCode::VINTR, ExitReason::window},       {ExitCode::RDTSC, ExitReason::rdtsc},
-        {ExitCode::RDPMC, ExitReason::rdpmc},        {ExitCode::PUSHF, ExitReason::pushf_popf},
-        {ExitCode::POPF, ExitReason::pushf_popf},    {ExitCode::CPUID, ExitReason::cpuid},
-        {ExitCode::RSM, ExitReason::rsm},            {ExitCode::IRET, ExitReason::nmi_window},
-        {ExitCode::SWINT, ExitReason::software_interrupt},
-        {ExitCode::INVD, ExitReason::invd},          {ExitCode::PAUSE, ExitReason::pause},
-        {ExitCode::HLT, ExitReason::hlt},            {ExitCode::INVLPG, ExitReason::invlpg},
-        {ExitCode::INVLPGA, ExitReason::svm_vmx_instruction},
-        {ExitCode::TASK_SWITCH, ExitReason::task_switch},
-        {ExitCode::SHUTDOWN, ExitReason::shutdown},  {ExitCode::VMRUN, ExitReason::svm_vmx_instruction},
-        {ExitCode::VMMCALL, ExitReason::vmcall},     {ExitCode::VMLOAD, ExitReason::svm_vmx_instruction},
-        {ExitCode::VMSAVE, ExitReason::svm_vmx_instruction},
-        {ExitCode::STGI, ExitReason::svm_vmx_instruction},
-        {ExitCode::CLGI, ExitReason::svm_vmx_instruction},
-        {ExitCode::SKINIT, ExitReason::svm_vmx_instruction},
-        {ExitCode::RDTSCP, ExitReason::rdtscp},      {ExitCode::WBINVD, ExitReason::wbinvd},
-        {ExitCode::MONITOR, ExitReason::monitor},    {ExitCode::MWAIT, ExitReason::mwait},
-        {ExitCode::MWAIT_CONDITIONAL, ExitReason::mwait},
-        {ExitCode::XSETBV, ExitReason::xsetbv},      {ExitCode::INVALID, ExitReason::entry_refused},
-        {ExitCode::SMI, ExitReason::unknown},        {ExitCode::FERR_FREEZE, ExitReason::unknown},
-        {ExitCode::ICEBP, ExitReason::unknown},      {ExitCode::RDPRU, ExitReason::unknown},
-        {ExitCode::CR0_WRITE_TRAP, ExitReason::unknown}, {ExitCode::VMGEXIT, ExitReason::unknown},
-        {ExitCode::BUSY, ExitReason::unknown}};
+    } table[] = {{ExitCode::VINTR, ExitReason::window},
+                 {ExitCode::RDTSC, ExitReason::rdtsc},
+                 {ExitCode::RDPMC, ExitReason::rdpmc},
+                 {ExitCode::PUSHF, ExitReason::pushf_popf},
+                 {ExitCode::POPF, ExitReason::pushf_popf},
+                 {ExitCode::CPUID, ExitReason::cpuid},
+                 {ExitCode::RSM, ExitReason::rsm},
+                 {ExitCode::IRET, ExitReason::nmi_window},
+                 {ExitCode::SWINT, ExitReason::software_interrupt},
+                 {ExitCode::INVD, ExitReason::invd},
+                 {ExitCode::PAUSE, ExitReason::pause},
+                 {ExitCode::HLT, ExitReason::hlt},
+                 {ExitCode::INVLPG, ExitReason::invlpg},
+                 {ExitCode::INVLPGA, ExitReason::svm_vmx_instruction},
+                 {ExitCode::TASK_SWITCH, ExitReason::task_switch},
+                 {ExitCode::SHUTDOWN, ExitReason::shutdown},
+                 {ExitCode::VMRUN, ExitReason::svm_vmx_instruction},
+                 {ExitCode::VMMCALL, ExitReason::vmcall},
+                 {ExitCode::VMLOAD, ExitReason::svm_vmx_instruction},
+                 {ExitCode::VMSAVE, ExitReason::svm_vmx_instruction},
+                 {ExitCode::STGI, ExitReason::svm_vmx_instruction},
+                 {ExitCode::CLGI, ExitReason::svm_vmx_instruction},
+                 {ExitCode::SKINIT, ExitReason::svm_vmx_instruction},
+                 {ExitCode::RDTSCP, ExitReason::rdtscp},
+                 {ExitCode::WBINVD, ExitReason::wbinvd},
+                 {ExitCode::MONITOR, ExitReason::monitor},
+                 {ExitCode::MWAIT, ExitReason::mwait},
+                 {ExitCode::MWAIT_CONDITIONAL, ExitReason::mwait},
+                 {ExitCode::XSETBV, ExitReason::xsetbv},
+                 {ExitCode::INVALID, ExitReason::entry_refused},
+                 {ExitCode::SMI, ExitReason::unknown},
+                 {ExitCode::FERR_FREEZE, ExitReason::unknown},
+                 {ExitCode::ICEBP, ExitReason::unknown},
+                 {ExitCode::RDPRU, ExitReason::unknown},
+                 {ExitCode::CR0_WRITE_TRAP, ExitReason::unknown},
+                 {ExitCode::VMGEXIT, ExitReason::unknown},
+                 {ExitCode::BUSY, ExitReason::unknown}};
     for (const auto& row : table) {
         EXPECT_EQ(exit(row.code), row.reason) << std::hex << static_cast<u64>(row.code);
         if (row.reason == ExitReason::unknown || row.reason == ExitReason::svm_vmx_instruction)
@@ -103,16 +116,18 @@ TEST_F(Exits, RegistersAndVectorsAreNamed) {
 TEST_F(Exits, PortsMemoryAndMsrs) {
     const u64 rip = 0x100;
     page().rip = rip;
-    EXPECT_EQ(exit(ExitCode::IOIO, 0x3f8 << 16 | svm::ioio::IN | svm::ioio::SZ16 | svm::ioio::A32 |
-                                       svm::ioio::STR | svm::ioio::REP | 3 << 10,
+    EXPECT_EQ(exit(ExitCode::IOIO,
+                   0x3f8 << 16 | svm::ioio::IN | svm::ioio::SZ16 | svm::ioio::A32 | svm::ioio::STR |
+                       svm::ioio::REP | 3 << 10,
                    rip + 3),
               ExitReason::io);
-    EXPECT_EQ(page().info[0], 0x3f8 | io_flag::in | io_flag::string | io_flag::rep |
-                                  u64{2} << io_flag::size_shift);
+    EXPECT_EQ(page().info[0],
+              0x3f8 | io_flag::in | io_flag::string | io_flag::rep | u64{2} << io_flag::size_shift);
     EXPECT_EQ(page().info[1], 4u);
     EXPECT_EQ(page().info[2], 3u);
     EXPECT_EQ(page().instruction_length, 3u);
-    EXPECT_EQ(exit(ExitCode::NPF, svm::npf::RW | svm::npf::ID | svm::npf::P | svm::npf::TABLE, 0xfee0'0300),
+    EXPECT_EQ(exit(ExitCode::NPF, svm::npf::RW | svm::npf::ID | svm::npf::P | svm::npf::TABLE,
+                   0xfee0'0300),
               ExitReason::memory);
     EXPECT_EQ(page().info[0], 0xfee0'0300u);
     EXPECT_EQ(page().info[1], memory_flag::write | memory_flag::fetch | memory_flag::present |

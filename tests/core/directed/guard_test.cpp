@@ -82,9 +82,8 @@ TEST_F(Guard, NamesEachRuleOfTheRegisters) {
     refuses(RuleId::SAVE_DR7_HIGH, [](VcpuState& s) { s.dr7 |= u64{1} << 63; });
     for (u32 i = 0; i < 8; ++i) {
         for (const u64 type : {2, 3, 8, 255})
-            refuses(RuleId::CTL_NP_GPAT, [=](VcpuState& s) {
-                s.pat = (s.pat & ~(u64{0xff} << 8 * i)) | type << 8 * i;
-            });
+            refuses(RuleId::CTL_NP_GPAT,
+                    [=](VcpuState& s) { s.pat = (s.pat & ~(u64{0xff} << 8 * i)) | type << 8 * i; });
     }
 }
 
@@ -138,8 +137,8 @@ TEST_F(Guard, AcceptsTheOtherSideOfEachRule) {
         s.cr4 = 0;
         s.cs.attributes = x86::seg::L | x86::seg::DB;
     });
-    for (const u64 e : {u64{0x20}, event::nmi << 8 | 2, event::exception << 8 | 31,
-                        event::software << 8 | 0x80})
+    for (const u64 e :
+         {u64{0x20}, event::nmi << 8 | 2, event::exception << 8 | 31, event::software << 8 | 0x80})
         accepts([=](VcpuState& s) { s.inject = event::valid | e; });
     accepts([](VcpuState& s) { s.inject = 7 << 8; }); // not valid: none
 }

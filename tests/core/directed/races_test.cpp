@@ -130,7 +130,8 @@ TEST_F(StoppedGuest, GoesOnWhereItWas) {
     arrive(1);
     EXPECT_EQ(w.s.guest_entries, entries + 1);
     EXPECT_EQ(cores[1].thread, w.object(sel::thread2));
-    EXPECT_EQ(Simulation::answer_of(cores[1].thread).values.v[0], static_cast<u64>(ExitReason::vmcall));
+    EXPECT_EQ(Simulation::answer_of(cores[1].thread).values.v[0],
+              static_cast<u64>(ExitReason::vmcall));
 }
 
 } // namespace horos::test

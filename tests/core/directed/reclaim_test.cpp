@@ -55,7 +55,7 @@ TEST_F(Reclaim, AllThatTheRootTaskMadeComesBackInAnyOrder) {
 }
 
 TEST_F(Reclaim, WhatIsInUseStays) {
-    EXPECT_EQ(take(w.object(sel::space1)), Error::frame_in_use); // its thread refers to it
+    EXPECT_EQ(take(w.object(sel::space1)), Error::frame_in_use);  // its thread refers to it
     EXPECT_EQ(take(w.object(sel::thread1)), Error::frame_in_use); // its time refers to it
     EXPECT_EQ(take(w.object(sel::guest)), Error::frame_in_use);
     EXPECT_EQ(take(w.object(sel::note1)), Error::frame_in_use);
@@ -104,6 +104,21 @@ TEST_F(Reclaim, RevocationKillsAllCopiesButOne) {
     w.start(sel::thread1); // domain 1 had one too
     EXPECT_EQ(root(Call::signal, {sel::note1, 1}), Error::stale);
     EXPECT_EQ(root(Call::cap_delete, {sel::note1}), Error::ok); // a dead one can be thrown away
+}
+
+TEST_F(Reclaim, ASplitBlockBelongsToItsOwnerAndComesBackAsItIs) {
+    const Frame f = domain1_block * frames_per_block;
+    EXPECT_EQ(root(Call::endpoint_create, {f, sel::free}), Error::not_owner);
+    w.start(sel::thread1); // of domain 1; calls on core 0 are its own from now on
+    w.must(Call::block_split, {domain1_block});
+    EXPECT_EQ(root(Call::block_split, {domain1_block}), Error::block_split);
+    w.must(Call::endpoint_create, {f, sel::free});
+    w.must(Call::thread_stop, {sel::thread1});
+    EXPECT_EQ(take(f), Error::not_owner);
+    w.must(Call::block_reclaim, {sel::domain1, domain1_block});
+    EXPECT_EQ(frames[f].type, ObjectType::endpoint);
+    EXPECT_EQ(take(f), Error::ok);
+    w.must(Call::notification_create, {f, sel::free + 1});
 }
 
 TEST_F(Reclaim, SharedMemoryEndsWithTheGift) {

@@ -17,21 +17,22 @@ namespace {
 constexpr u32 slots_used = 112; // selectors that sequences use, so that they meet again
 
 class Arguments {
-  public:
+public:
     Arguments(Draw& draw, Frame thread)
         : draw_(draw), domain_(threads[thread].domain),
           core_(sched_contexts[threads[thread].sc].core) {}
 
     Registers6 of(Call call);
 
-  private:
+private:
     Draw& draw_;
     Frame domain_;
     u32 core_;
 
     u64 junk();
     // One whose object suits, if there is one.
-    template <class Suits> u64 selector(ObjectType type, u8 rights, Suits suits);
+    template <class Suits>
+    u64 selector(ObjectType type, u8 rights, Suits suits);
     u64 selector(ObjectType type, u8 rights) {
         return selector(type, rights, [](Frame) { return true; });
     }
@@ -64,16 +65,22 @@ class Arguments {
 
 u64 Arguments::junk() {
     switch (draw_.below(5)) {
-    case 0: return draw_.word();
-    case 1: return 0;
-    case 2: return draw_.below(1024);
-    case 3: return draw_.below(machine_frames + 100);
-    default: return u64{1} << draw_.below(64);
+    case 0:
+        return draw_.word();
+    case 1:
+        return 0;
+    case 2:
+        return draw_.below(1024);
+    case 3:
+        return draw_.below(machine_frames + 100);
+    default:
+        return u64{1} << draw_.below(64);
     }
 }
 
 // The first fitting one from a random place on.
-template <class Suits> u64 Arguments::selector(ObjectType type, u8 needed, Suits suits) {
+template <class Suits>
+u64 Arguments::selector(ObjectType type, u8 needed, Suits suits) {
     const u32 from = draw_.below(slots_used);
     const bool choosy = !draw_.one_in(6);
     u64 second = no_slot;
@@ -160,7 +167,9 @@ u64 Arguments::owned_object(Frame owner) {
     return first + from;
 }
 
-u64 Arguments::block() { return draw_.one_in(8) ? draw_.below(machine_blocks) : 1 + draw_.below(2); }
+u64 Arguments::block() {
+    return draw_.one_in(8) ? draw_.below(machine_blocks) : 1 + draw_.below(2);
+}
 
 u64 Arguments::map_rights() {
     constexpr u8 good[] = {1, 3, 5, 1, 3, 7};
@@ -169,7 +178,8 @@ u64 Arguments::map_rights() {
 
 Frame Arguments::object(u64 selected) {
     CapSlot cap{};
-    return selected < max_selector && lookup_any(domain_, static_cast<u32>(selected), cap) == Error::ok
+    return selected < max_selector &&
+                   lookup_any(domain_, static_cast<u32>(selected), cap) == Error::ok
                ? cap.object
                : 0;
 }
@@ -201,42 +211,51 @@ Registers6 Arguments::reclaim() {
 
 Registers6 Arguments::of_memory(Call call) {
     switch (call) {
-    case Call::frame_info: return {draw_.one_in(2) ? ram() : owned_object(domain_)};
+    case Call::frame_info:
+        return {draw_.one_in(2) ? ram() : owned_object(domain_)};
     case Call::frame_give: {
         const u64 count = draw_.one_in(2) ? 1 : 1 + draw_.below(4);
         return {selector(ObjectType::domain, right::write), row(static_cast<u32>(count)), count};
     }
-    case Call::block_give: return {selector(ObjectType::domain, right::write), block()};
-    case Call::frame_reclaim: return reclaim();
-    case Call::block_reclaim: return {selector(ObjectType::domain, right::manage), block()};
-    case Call::frame_share: return {ram(), empty_slot(), rights()};
-    case Call::block_share: return {block(), empty_slot(), rights()};
-    default: return {block()};
+    case Call::block_give:
+        return {selector(ObjectType::domain, right::write), block()};
+    case Call::frame_reclaim:
+        return reclaim();
+    case Call::block_reclaim:
+        return {selector(ObjectType::domain, right::manage), block()};
+    case Call::frame_share:
+        return {ram(), empty_slot(), rights()};
+    case Call::block_share:
+        return {block(), empty_slot(), rights()};
+    default:
+        return {block()};
     }
 }
 
 Registers6 Arguments::of_capabilities(Call call) {
     const u64 badge = draw_.one_in(4) ? 1 + draw_.below(255) : 0;
     switch (call) {
-    case Call::cap_mint: return {any_selector(), empty_slot(), rights(), badge};
-    case Call::cap_move: return {any_selector(), empty_slot()};
+    case Call::cap_mint:
+        return {any_selector(), empty_slot(), rights(), badge};
+    case Call::cap_move:
+        return {any_selector(), empty_slot()};
     case Call::cap_delete:
     case Call::cap_revoke: // what was made later more often than the scenario's own
         return {draw_.one_in(8) ? any_selector() : sel::last + draw_.below(70)};
     case Call::cap_give: {
         const u64 to = selector(ObjectType::domain, right::write);
         const Frame domain = object(to);
-        const bool is_domain =
-            frame_exists(domain) && frames[domain].type == ObjectType::domain;
-        return {to, any_selector(), empty_slot(is_domain ? domain : domain_), rights(),
-                badge};
+        const bool is_domain = frame_exists(domain) && frames[domain].type == ObjectType::domain;
+        return {to, any_selector(), empty_slot(is_domain ? domain : domain_), rights(), badge};
     }
     case Call::cap_take:
         return {selector(ObjectType::domain, right::manage), sel::last + draw_.below(70)};
-    case Call::domain_create: return {retypable(), retypable(), empty_slot()};
+    case Call::domain_create:
+        return {retypable(), retypable(), empty_slot()};
     case Call::domain_add_table:
         return {selector(ObjectType::domain, right::write), retypable(), 1 + draw_.below(3)};
-    default: return {any_selector()};
+    default:
+        return {any_selector()};
     }
 }
 
@@ -245,12 +264,16 @@ Registers6 Arguments::of_spaces(Call call) {
     const Frame space = object(s);
     const u32 level = 1 + draw_.below(3);
     switch (call) {
-    case Call::space_create: return {retypable(), retypable(), empty_slot(), draw_.below(2)};
+    case Call::space_create:
+        return {retypable(), retypable(), empty_slot(), draw_.below(2)};
     case Call::table_map:
         return {s, address(space, level + 1, Error::ok, false), level, retypable()};
-    case Call::table_unmap: return {s, address(space, level + 1, Error::ok, true), level};
-    case Call::map_frame: return {s, address(space, 1, Error::ok, false), ram(), map_rights()};
-    case Call::map_block: return {s, address(space, 2, Error::ok, false), block(), map_rights()};
+    case Call::table_unmap:
+        return {s, address(space, level + 1, Error::ok, true), level};
+    case Call::map_frame:
+        return {s, address(space, 1, Error::ok, false), ram(), map_rights()};
+    case Call::map_block:
+        return {s, address(space, 2, Error::ok, false), block(), map_rights()};
     case Call::map_shared: {
         const u64 memory = memory_selector();
         CapSlot cap{};
@@ -260,8 +283,10 @@ Registers6 Arguments::of_spaces(Call call) {
     }
     case Call::map_mmio:
         return {s, address(space, 1, Error::ok, false), selector(ObjectType::mmio, 0),
-                draw_.one_in(4) ? draw_.below(1 << 20) : draw_.below(16), draw_.one_in(2) ? u64{1} : u64{3}};
-    default: return {s, address(space, 1 + level % 2, Error::ok, true), 1 + level % 2};
+                draw_.one_in(4) ? draw_.below(1 << 20) : draw_.below(16),
+                draw_.one_in(2) ? u64{1} : u64{3}};
+    default:
+        return {s, address(space, 1 + level % 2, Error::ok, true), 1 + level % 2};
     }
 }
 
@@ -277,12 +302,16 @@ Registers6 Arguments::of_threads(Call call) {
     case Call::thread_create:
         return {retypable(), empty_slot(), selector(ObjectType::domain, right::write),
                 selector(ObjectType::space, right::write)};
-    case Call::thread_start: return {t, 0x40'0000, 0x1000, draw_.word(), 0};
+    case Call::thread_start:
+        return {t, 0x40'0000, 0x1000, draw_.word(), 0};
     case Call::thread_monitor:
         return {t, selector(ObjectType::notification, right::write), 1u << draw_.below(8)};
-    case Call::thread_info: return {t, draw_.below(8)};
-    case Call::thread_bind: return {t, selector(ObjectType::notification, right::read)};
-    default: return {t};
+    case Call::thread_info:
+        return {t, draw_.below(8)};
+    case Call::thread_bind:
+        return {t, selector(ObjectType::notification, right::read)};
+    default:
+        return {t};
     }
 }
 
@@ -293,15 +322,16 @@ Registers6 Arguments::of_time(Call call) {
     case Call::sc_create:
         return {retypable(), empty_slot(), core, draw_.below(16), budgets[draw_.below(5)]};
     case Call::sc_bind:
-        return {selector(ObjectType::sched_context, right::write,
-                         [](Frame f) { return sched_contexts[f].thread == 0; }),
-                selector(ObjectType::thread, right::write,
-                         [](Frame f) { return threads[f].sc == 0; })};
+        return {
+            selector(ObjectType::sched_context, right::write,
+                     [](Frame f) { return sched_contexts[f].thread == 0; }),
+            selector(ObjectType::thread, right::write, [](Frame f) { return threads[f].sc == 0; })};
     case Call::core_window: {
         const u64 slots = draw_.one_in(3) ? draw_.below(0x1'0000) : 0xffff;
         return {core, draw_.below(3), 10'000 + draw_.below(50'000), slots};
     }
-    default: return {core, draw_.one_in(2) ? 0 : draw_.below(4)};
+    default:
+        return {core, draw_.one_in(2) ? 0 : draw_.below(4)};
     }
 }
 
@@ -309,16 +339,21 @@ Registers6 Arguments::of_messages(Call call) {
     const u64 word = draw_.word();
     switch (call) {
     case Call::endpoint_create:
-    case Call::notification_create: return {retypable(), empty_slot()};
-    case Call::call: return {endpoint(right::write), word, 2, 3, 4};
-    case Call::receive: return {endpoint(right::read)};
-    case Call::reply: return {word, 2, 3, 4};
-    case Call::reply_receive: return {endpoint(right::read), word, 2, 3, 4};
+    case Call::notification_create:
+        return {retypable(), empty_slot()};
+    case Call::call:
+        return {endpoint(right::write), word, 2, 3, 4};
+    case Call::receive:
+        return {endpoint(right::read)};
+    case Call::reply:
+        return {word, 2, 3, 4};
+    case Call::reply_receive:
+        return {endpoint(right::read), word, 2, 3, 4};
     case Call::signal:
         return {selector(ObjectType::notification, right::write), u64{1} << draw_.below(64)};
     default: { // wait
-        const u64 deadlines[] = {draw_.one_in(3) ? no_deadline : shell.now + 500, 0, shell.now + draw_.below(3'000),
-                                 shell.now + draw_.below(100'000)};
+        const u64 deadlines[] = {draw_.one_in(3) ? no_deadline : shell.now + 500, 0,
+                                 shell.now + draw_.below(3'000), shell.now + draw_.below(100'000)};
         return {selector(ObjectType::notification, right::read), deadlines[draw_.below(4)]};
     }
     }
@@ -330,7 +365,8 @@ Registers6 Arguments::of_devices(Call call) {
     switch (call) {
     case Call::irq_create:
         return {retypable(), empty_slot(), control, core, draw_.below(8), draw_.below(4)};
-    case Call::msi_create: return {retypable(), empty_slot(), control, core, draw_.below(8)};
+    case Call::msi_create:
+        return {retypable(), empty_slot(), control, core, draw_.below(8)};
     case Call::irq_bind:
         return {selector(ObjectType::interrupt, right::write,
                          [](Frame f) { return interrupts[f].notification == 0; }),
@@ -352,14 +388,14 @@ Registers6 Arguments::of_devices(Call call) {
                 0xfe000 + draw_.below(16), 1 + draw_.below(2)};
     case Call::platform_control:
         return {selector(ObjectType::platform, right::write), draw_.below(2), draw_.below(8)};
-    default: return {selector(ObjectType::platform, right::write), 1 + draw_.below(32)};
+    default:
+        return {selector(ObjectType::platform, right::write), 1 + draw_.below(32)};
     }
 }
 
 Registers6 Arguments::of_vcpus(Call call) {
-    const u64 space = selector(ObjectType::space, right::write, [](Frame f) {
-        return spaces[f].kind == SpaceKind::guest;
-    });
+    const u64 space = selector(ObjectType::space, right::write,
+                               [](Frame f) { return spaces[f].kind == SpaceKind::guest; });
     switch (call) {
     case Call::vcpu_create:
         return {retypable(), empty_slot(), space, retypable(), retypable(), ram()};
@@ -367,12 +403,15 @@ Registers6 Arguments::of_vcpus(Call call) {
         return {selector(ObjectType::vcpu, right::write, [this](Frame f) {
             return vcpus[f].thread == 0 && (vcpus[f].core == no_core || vcpus[f].core == core_);
         })};
-    case Call::space_io_map: return {space, row(3)};
-    case Call::space_msr_map: return {space, row(2)};
+    case Call::space_io_map:
+        return {space, row(3)};
+    case Call::space_msr_map:
+        return {space, row(2)};
     case Call::guest_port:
         return {space, selector(ObjectType::ports, right::read | right::write),
                 0x3f8 + draw_.below(9), draw_.below(2)};
-    default: return {space, 0xc000'0080 + 0x80 * draw_.below(2) + draw_.below(4), draw_.below(4)};
+    default:
+        return {space, 0xc000'0080 + 0x80 * draw_.below(2) + draw_.below(4), draw_.below(4)};
     }
 }
 

@@ -1,5 +1,6 @@
 // Random sequences of hypercalls and events on two cores, every invariant checked after each step.
-// A failure is shrunk to a short list of calls (HOROS_CORE_SHRINK seconds, default 60). RapidCheck prints its seed; to repeat a run:
+// A failure is shrunk to a short list of calls (HOROS_CORE_SHRINK seconds, default 60). RapidCheck
+// prints its seed; to repeat a run:
 //   RC_PARAMS="seed=... max_size=... max_success=..." core-tests --gtest_filter='Random*'
 // HOROS_CORE_STEPS overrides the number of steps that a run must reach (default 100,000).
 #include "shrink.hpp"
@@ -17,12 +18,14 @@ void showValue(const Step& step, std::ostream& os) {
 } // namespace horos::test
 
 // RapidCheck draws; shrink.hpp shortens, because it knows where a sequence failed.
-template <> struct rc::Arbitrary<horos::test::Step> {
+template <>
+struct rc::Arbitrary<horos::test::Step> {
     static Gen<horos::test::Step> arbitrary() {
-        return gen::noShrink(gen::map(gen::resize(100, gen::arbitrary<std::uint64_t>()), [](std::uint64_t w) {
-            return horos::test::Step{static_cast<std::uint8_t>(w >> 32 & 1),
-                                     static_cast<std::uint32_t>(w)};
-        }));
+        return gen::noShrink(
+            gen::map(gen::resize(100, gen::arbitrary<std::uint64_t>()), [](std::uint64_t w) {
+                return horos::test::Step{static_cast<std::uint8_t>(w >> 32 & 1),
+                                         static_cast<std::uint32_t>(w)};
+            }));
     }
 };
 
@@ -33,8 +36,8 @@ namespace {
 void print_table() {
     std::cout << "steps " << statistics.steps << ", hypercalls " << statistics.calls << ", ok "
               << 100 * statistics.successes / (statistics.calls + 1) << " %, events "
-              << statistics.events << " (" << statistics.idle << " with nothing to do), guest entries "
-              << statistics.guest_entries << '\n';
+              << statistics.events << " (" << statistics.idle
+              << " with nothing to do), guest entries " << statistics.guest_entries << '\n';
     for (const auto& [call, answers] : statistics.answers) {
         std::cout << std::setw(20) << std::left << call_table[static_cast<u32>(call)].name;
         for (const auto& [answer, count] : answers)
@@ -66,14 +69,12 @@ u64 wanted_steps() {
 TEST(Random, SequencesKeepAllInvariants) {
     const bool own_parameters = std::getenv("RC_PARAMS") != nullptr;
     setenv("RC_PARAMS", "max_size=2400 max_success=200", 0);
-    const bool passed =
-        rc::check("sequences keep all invariants", [] {
-            const auto steps =
-                *rc::gen::noShrink(rc::gen::arbitrary<std::vector<Step>>());
-            const Failure f = try_sequence(steps);
-            if (f.failed)
-                RC_FAIL(describe(shrink_sequence(steps, f, shrink_seconds())));
-        });
+    const bool passed = rc::check("sequences keep all invariants", [] {
+        const auto steps = *rc::gen::noShrink(rc::gen::arbitrary<std::vector<Step>>());
+        const Failure f = try_sequence(steps);
+        if (f.failed)
+            RC_FAIL(describe(shrink_sequence(steps, f, shrink_seconds())));
+    });
     print_table();
     ASSERT_TRUE(passed);
     if (own_parameters)

@@ -15,30 +15,39 @@ namespace {
 // Calls that end or block a thread, or take much of the scenario apart, come less often.
 u32 weight(Call call) {
     switch (call) {
-    case Call::null: return 1;
+    case Call::null:
+        return 1;
     case Call::thread_exit:
     case Call::cap_revoke:
     case Call::block_reclaim:
     case Call::block_split:
-    case Call::platform_control: return 2;
+    case Call::platform_control:
+        return 2;
     case Call::thread_stop:
     case Call::domain_create:
     case Call::core_schedule:
-    case Call::block_give: return 4;
+    case Call::block_give:
+        return 4;
     case Call::thread_start:
-    case Call::thread_resume: return 24;
-    case Call::signal: return 20;
+    case Call::thread_resume:
+        return 24;
+    case Call::signal:
+        return 20;
     case Call::call:
     case Call::reply_receive:
-    case Call::vcpu_run: return 16;
-    case Call::frame_reclaim: return 24;
+    case Call::vcpu_run:
+        return 16;
+    case Call::frame_reclaim:
+        return 24;
     case Call::table_map:
     case Call::sc_create:
     case Call::sc_bind:
     case Call::reply:
     case Call::receive:
-    case Call::wait: return 10;
-    default: return 6;
+    case Call::wait:
+        return 10;
+    default:
+        return 6;
     }
 }
 
@@ -59,9 +68,7 @@ Call draw_call(Draw& d) {
 }
 
 // Root's two threads, one on each core, do not block for ever: somebody must restart the others.
-bool is_keeper(Frame thread) {
-    return threads[thread].domain == root_first_frame;
-}
+bool is_keeper(Frame thread) { return threads[thread].domain == root_first_frame; }
 
 bool blocks(Call call) {
     return call == Call::thread_exit || call == Call::call || call == Call::receive ||
@@ -69,13 +76,13 @@ bool blocks(Call call) {
 }
 
 class Sequence {
-  public:
+public:
     Sequence(const std::vector<Step>& steps, std::vector<std::string>& log)
         : steps_(steps), log_(log) {}
 
     void run();
 
-  private:
+private:
     const std::vector<Step>& steps_;
     std::vector<std::string>& log_;
     Scenario scenario_;
@@ -139,9 +146,7 @@ void Sequence::hypercall(u32 core, Draw& d) {
     check_invariants();
 }
 
-void Sequence::pass_time(Draw& d) {
-    shell.now += d.one_in(16) ? d.below(60'000) : d.below(300);
-}
+void Sequence::pass_time(Draw& d) { shell.now += d.one_in(16) ? d.below(60'000) : d.below(300); }
 
 // A device interrupt that can arrive at this core.
 bool Sequence::interrupt(u32 core, Draw& d) {
@@ -211,8 +216,17 @@ void Sequence::be_guest(u32 core, svm::Vmcb& b) {
            shell.cores[1 - core].mode != CoreMode::guest)
         run_step(take_step());
     Draw d(next_ < steps_.size() ? take_step().seed : 1);
-    const u64 codes[] = {0x60, 0x60, 0x72, 0x7b, 0x7c, 0x400, 0x40 + d.below(18), 0x61,
-                         d.below(0x90), 0x20 + d.below(32), ~u64{0}};
+    const u64 codes[] = {0x60,
+                         0x60,
+                         0x72,
+                         0x7b,
+                         0x7c,
+                         0x400,
+                         0x40 + d.below(18),
+                         0x61,
+                         d.below(0x90),
+                         0x20 + d.below(32),
+                         ~u64{0}};
     b.control.exit_code = codes[d.below(11)];
     if (shell.cores[core].reschedule && d.one_in(2))
         b.control.exit_code = 0x60;

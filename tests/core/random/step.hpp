@@ -15,13 +15,13 @@ struct Step {
 
 // A stream of numbers from a seed.
 class Draw {
-  public:
+public:
     explicit Draw(u64 seed) : state_(seed * 0x9e37'79b9'7f4a'7c15) {}
     u64 word();
     u32 below(u32 end) { return static_cast<u32>(word() % end); }
     bool one_in(u32 n) { return below(n) == 0; }
 
-  private:
+private:
     u64 state_;
 };
 

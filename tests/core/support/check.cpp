@@ -115,19 +115,44 @@ void check_object(Frame f) {
         for (u32 i = 0; i < tables_per_domain; ++i)
             HOLD(inv_domain_table, f, i);
         break;
-    case ObjectType::cap_table: check_slots(f); break;
-    case ObjectType::space: check_space(f); break;
-    case ObjectType::page_table: check_table(f); break;
-    case ObjectType::thread: check_thread(f); break;
-    case ObjectType::sched_context: HOLD(inv_sched_context, f); break;
-    case ObjectType::endpoint: check_endpoint(f); break;
-    case ObjectType::notification: HOLD(inv_notification, f); break;
-    case ObjectType::interrupt: check_interrupt(f); break;
-    case ObjectType::ports: HOLD(inv_ports, f); break;
-    case ObjectType::mmio: HOLD(inv_mmio, f); break;
-    case ObjectType::vcpu: check_vcpu(f); break;
-    case ObjectType::core: HOLD(inv_core_object, f); break;
-    default: break;
+    case ObjectType::cap_table:
+        check_slots(f);
+        break;
+    case ObjectType::space:
+        check_space(f);
+        break;
+    case ObjectType::page_table:
+        check_table(f);
+        break;
+    case ObjectType::thread:
+        check_thread(f);
+        break;
+    case ObjectType::sched_context:
+        HOLD(inv_sched_context, f);
+        break;
+    case ObjectType::endpoint:
+        check_endpoint(f);
+        break;
+    case ObjectType::notification:
+        HOLD(inv_notification, f);
+        break;
+    case ObjectType::interrupt:
+        check_interrupt(f);
+        break;
+    case ObjectType::ports:
+        HOLD(inv_ports, f);
+        break;
+    case ObjectType::mmio:
+        HOLD(inv_mmio, f);
+        break;
+    case ObjectType::vcpu:
+        check_vcpu(f);
+        break;
+    case ObjectType::core:
+        HOLD(inv_core_object, f);
+        break;
+    default:
+        break;
     }
 }
 
@@ -154,10 +179,17 @@ void count_entries(Counts& n, Frame table) {
         const Frame target = spec::entry_target(table, i);
         n.live[table] += spec::entry_is_live(table, i);
         switch (spec::entry_kind(table, i)) {
-        case spec::EntryKind::table: n.references[target]++; break;
-        case spec::EntryKind::frame: n.mappings[target]++; break;
-        case spec::EntryKind::block: n.block_mappings[block_of(target)]++; break;
-        default: break;
+        case spec::EntryKind::table:
+            n.references[target]++;
+            break;
+        case spec::EntryKind::frame:
+            n.mappings[target]++;
+            break;
+        case spec::EntryKind::block:
+            n.block_mappings[block_of(target)]++;
+            break;
+        default:
+            break;
         }
     }
 }

@@ -12,17 +12,17 @@ enum class CoreMode : u8 { idle, user, guest };
 
 struct ShellCore {
     CoreMode mode;
-    u64 timer;        // as set by the core
-    bool reschedule;  // an interrupt from another core has not arrived yet
+    u64 timer;       // as set by the core
+    bool reschedule; // an interrupt from another core has not arrived yet
 };
 
 struct FakeShell {
-    u32 core;          // executing
+    u32 core; // executing
     u64 now;
     ShellCore cores[max_cores];
     bool line_masked[max_gsi];
     bool line_routed[max_gsi];
-    u64 flushed;       // cores whose TLB was flushed in this step
+    u64 flushed; // cores whose TLB was flushed in this step
     u32 flushes;
     u32 power_requests;
     u32 port_writes;

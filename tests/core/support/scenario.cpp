@@ -62,8 +62,7 @@ void Scenario::make_devices() {
     must(Call::irq_create, {take_frame(), sel::irq, sel::irq_control, sel::first_core, 4, 1});
     must(Call::irq_bind, {sel::irq, sel::note1, 8});
     const u32 core = s.root.first_core != 0 && machine.core_count > 1 ? 1 : 0;
-    must(Call::msi_create,
-         {take_frame(), sel::msi, sel::irq_control, sel::first_core + core, 3});
+    must(Call::msi_create, {take_frame(), sel::msi, sel::irq_control, sel::first_core + core, 3});
     must(Call::irq_bind, {sel::msi, sel::note2, 16});
     must(Call::ports_create, {take_frame(), sel::ports_part, sel::ports, 0x3f8, 0x3ff});
     must(Call::mmio_create, {take_frame(), sel::mmio_part, sel::mmio, 0xfe000, 16});

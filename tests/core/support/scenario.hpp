@@ -10,7 +10,7 @@ namespace horos::test {
 namespace sel {
 using namespace root_selector;
 inline constexpr u32 domain1 = 10, domain2 = 11, space1 = 12, space2 = 13, guest = 14;
-inline constexpr u32 thread0 = thread;                    // root's, core 0, position 15
+inline constexpr u32 thread0 = thread; // root's, core 0, position 15
 inline constexpr u32 thread1 = 20, thread2 = 21, thread3 = 22, thread4 = 23;
 inline constexpr u32 sc1 = 24, sc2 = 25, sc3 = 26, sc4 = 27;
 inline constexpr u32 note1 = 28, note2 = 29, note3 = 30, endpoint0 = 31, endpoint1 = 32;
@@ -20,13 +20,13 @@ inline constexpr u32 last = 42;
 inline constexpr u32 free = 64; // from here on nothing is taken (256 slots in the first table)
 } // namespace sel
 
-inline constexpr Frame scenario_first = 80; // frames that it uses
-inline constexpr Frame pool_first = 180, pool_end = 240; // root's, unused; split block
+inline constexpr Frame scenario_first = 80;                      // frames that it uses
+inline constexpr Frame pool_first = 180, pool_end = 240;         // root's, unused; split block
 inline constexpr Frame domain1_first = 240, domain2_first = 280; // 40 frames each
 inline constexpr Block root_block = 1, domain1_block = 2;        // whole
 
 class Scenario {
-  public:
+public:
     Simulation s;
 
     // Root's threads only are started: thread 0 on core 0. The others have time but no code yet.
@@ -39,7 +39,7 @@ class Scenario {
     Frame object(u32 selector) const;
     Frame take_frame() { return next_++; }
 
-  private:
+private:
     Frame next_ = scenario_first;
     void make_domains();
     void make_spaces();

@@ -53,7 +53,7 @@ void add_memory() {
 }
 
 class Lock {
-  public:
+public:
     explicit Lock(u32 core) : core_(shell.core) {
         if (kernel_lock_word != 0)
             throw Violation("the kernel was entered while its lock was held");
@@ -67,7 +67,7 @@ class Lock {
     Lock(const Lock&) = delete;
     Lock& operator=(const Lock&) = delete;
 
-  private:
+private:
     u32 core_;
 };
 
@@ -102,7 +102,8 @@ Outcome Simulation::answer_of(Frame thread) {
     const Registers& r = threads[thread].regs;
     if (r.gpr[0] == unanswered)
         return {false, Error::ok, {}};
-    return {true, static_cast<Error>(r.gpr[0]),
+    return {true,
+            static_cast<Error>(r.gpr[0]),
             {{r.gpr[2], r.gpr[7], r.gpr[6], r.gpr[8], r.gpr[9], r.gpr[10]}}};
 }
 

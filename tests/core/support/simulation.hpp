@@ -32,7 +32,7 @@ inline constexpr u32 first_reserved = 1536 + 64; // frames [1536, 1600 + ...) ar
 inline constexpr u32 root_first_frame = 64;
 
 class Simulation {
-  public:
+public:
     RootTask root;
 
     // Boots a machine of five blocks: two split ones, two whole ones, one that is no RAM.
@@ -62,7 +62,7 @@ class Simulation {
     u64 guest_entries = 0;
     bool lock_was_free = false; // since the latest call began
 
-  private:
+private:
     void event(u32 core, const std::function<void()>& what);
     void go_directly(u32 core, Frame thread);
     void resume(u32 core);

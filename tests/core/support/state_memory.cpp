@@ -62,8 +62,7 @@ void note_page(u8* page) {
 
 void on_fault(int signal, siginfo_t* info, void* context) {
     auto* address = static_cast<u8*>(info->si_addr);
-    const bool is_write =
-        (static_cast<ucontext_t*>(context)->uc_mcontext.gregs[REG_ERR] & 2) != 0;
+    const bool is_write = (static_cast<ucontext_t*>(context)->uc_mcontext.gregs[REG_ERR] & 2) != 0;
     if (info->si_code == SEGV_ACCERR && is_write &&
         (contains(view_region(), address) || contains(frame_region(), address) ||
          contains(block_region(), address)))
@@ -134,9 +133,8 @@ const std::vector<const JournalPage*>& journal_pages() { return written; }
 
 Frame journal_frame(const JournalPage& entry) {
     const Region r = view_region();
-    return contains(r, entry.page)
-               ? static_cast<Frame>((entry.page - r.start) / frame_size + 1)
-               : 0;
+    return contains(r, entry.page) ? static_cast<Frame>((entry.page - r.start) / frame_size + 1)
+                                   : 0;
 }
 
 FrameInfo frame_before(Frame f) {

@@ -33,9 +33,7 @@ Frame journal_frame(const JournalPage& page);
 FrameInfo frame_before(Frame f);
 BlockInfo block_before(Block b);
 const u8* memory_before(Frame f);
-inline const u8* memory_now(Frame f) {
-    return reinterpret_cast<const u8*>(&page_tables[f]);
-}
+inline const u8* memory_now(Frame f) { return reinterpret_cast<const u8*>(&page_tables[f]); }
 
 // Runs kernel code; an access to memory that the kernel does not have throws a Violation, as does
 // a report of UBSan or ASan.

@@ -19,8 +19,7 @@ struct {
 
 // Answers after which something may have changed: progress was made, or the partner had gone.
 bool may_change(Call call, Error error) {
-    return error == Error::ok ||
-           (error == Error::again && call == Call::frame_reclaim) ||
+    return error == Error::ok || (error == Error::again && call == Call::frame_reclaim) ||
            (error == Error::dead && call == Call::reply);
 }
 
@@ -47,8 +46,8 @@ void check_generations() {
     for (const JournalPage* p : journal_pages()) {
         if (journal_frame(*p) != 0 || p->page >= reinterpret_cast<const u8*>(blocks) - frame_size)
             continue;
-        const Frame first = static_cast<Frame>(
-            (p->page - reinterpret_cast<const u8*>(frames)) / sizeof(FrameInfo));
+        const Frame first =
+            static_cast<Frame>((p->page - reinterpret_cast<const u8*>(frames)) / sizeof(FrameInfo));
         for (Frame f = first; f < first + frame_size / sizeof(FrameInfo); ++f) {
             const FrameInfo was = frame_before(f);
             if (frames[f].generation < was.generation)
@@ -83,15 +82,15 @@ bool owns(Frame domain, Frame f) {
 
 // Whether a memory capability of the domain allows the mapping.
 bool holds_capability(Frame domain, u64 object, ObjectType type, bool write, bool exec) {
-    const u8 needed = static_cast<u8>(right::read | (write ? right::write : 0) |
-                                      (exec ? right::exec : 0));
+    const u8 needed =
+        static_cast<u8>(right::read | (write ? right::write : 0) | (exec ? right::exec : 0));
     for (u32 t = 0; t < tables_per_domain; ++t) {
         const Frame table = domains[domain].tables[t];
         for (u32 i = 0; table != 0 && i < slots_per_table; ++i) {
             const CapSlot& s = cap_tables[table].slots[i];
-            const u32 generation =
-                type == ObjectType::block ? block_before(s.object % machine_blocks).generation
-                                          : frame_before(s.object % machine_frames).generation;
+            const u32 generation = type == ObjectType::block
+                                       ? block_before(s.object % machine_blocks).generation
+                                       : frame_before(s.object % machine_frames).generation;
             if (s.rights != 0 && s.type == type && s.object == object &&
                 s.generation == generation && (s.rights & needed) == needed)
                 return true;
@@ -108,8 +107,8 @@ void check_new_entry(Frame table, u32 i, Frame domain) {
     const spec::EntryKind kind = spec::entry_kind(table, i);
     bool allowed = true;
     if (kind == spec::EntryKind::frame)
-        allowed = owns(domain, target) ||
-                  holds_capability(domain, target, ObjectType::ram, write, exec);
+        allowed =
+            owns(domain, target) || holds_capability(domain, target, ObjectType::ram, write, exec);
     else if (kind == spec::EntryKind::block)
         allowed = owns(domain, target) ||
                   holds_capability(domain, block_of(target), ObjectType::block, write, exec);
@@ -122,7 +121,8 @@ void check_table(Frame f, Frame domain) {
     const auto* was = reinterpret_cast<const PageTable*>(memory_before(f));
     const bool fresh = frame_before(f).type != ObjectType::page_table;
     for (u32 i = 0; i < 512; ++i) {
-        if (page_tables[f].entries[i] != 0 && (fresh || was->entries[i] != page_tables[f].entries[i]))
+        if (page_tables[f].entries[i] != 0 &&
+            (fresh || was->entries[i] != page_tables[f].entries[i]))
             check_new_entry(f, i, domain);
     }
 }
