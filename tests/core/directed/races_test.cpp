@@ -124,6 +124,11 @@ TEST_F(StoppedGuest, DoesNotGoOnOnAnotherCore) {
     EXPECT_NO_THROW(check_invariants());
 }
 
+TEST_F(StoppedGuest, IsRunByNobodyElse) {
+    ASSERT_EQ(cores[1].thread, w.object(sel::thread3));
+    EXPECT_EQ(by(1, Call::vcpu_run, {sel::vcpu1}).error, Error::busy);
+}
+
 TEST_F(StoppedGuest, GoesOnWhereItWas) {
     w.must(Call::thread_resume, {sel::thread2});
     const u64 entries = w.s.guest_entries;
