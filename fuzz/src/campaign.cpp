@@ -26,8 +26,8 @@ using Clock = std::chrono::steady_clock;
 
 namespace {
 
-constexpr unsigned MINIMISE_BUDGET = 1500;
-constexpr unsigned MINIMISE_BUDGET_FATAL = 40; // each step costs a restart
+constexpr unsigned MINIMISE_BUDGET = 600;
+constexpr unsigned MINIMISE_BUDGET_FATAL = 8;  // each step costs a restart
 
 // Cases that kill the target cost a restart each. Once three of one cluster are known, cases that
 // share all the model features that those have in common are mostly left out, and counted.
@@ -184,7 +184,7 @@ private:
                 continue;
             }
             Divergence small = *again.divergence;
-            if (shared_.options.minimise) {
+            if (shared_.options.minimise && shared_.elapsed() < shared_.options.seconds) {
                 bool fatal = small.observed == "hang" || small.observed.starts_with("died");
                 small = minimise(executor_, oracle_, shared_.triage, small,
                                  fatal ? MINIMISE_BUDGET_FATAL : MINIMISE_BUDGET);

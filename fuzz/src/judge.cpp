@@ -84,7 +84,8 @@ Judgement judge(Oracle& oracle, const Run& run, const Triage& triage) {
     }
     d.expected = describe(nearest(run));
     for (size_t i = 0; i < run.prediction.broken.size(); ++i)
-        if (run.prediction.broken.test(i) && run.prediction.applicable.test(i))
+        if (run.prediction.broken.test(i) && run.prediction.applicable.test(i) &&
+            rule_info(RuleId(i)).strength == Strength::MUST) // others may be checked or not
             d.rules.emplace_back(rule_info(RuleId(i)).name);
     if (run.state == TargetState::Running) {
         j.whole = d;

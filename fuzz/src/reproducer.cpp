@@ -108,6 +108,10 @@ std::string googleTest(const Cluster& cluster, const Prediction& p, const std::s
 
 } // namespace
 
+std::string standaloneBochsConfiguration(const std::string& rom, const std::string& log) {
+    return bochsConfiguration(rom, log);
+}
+
 std::string embedCase(std::string image, const Case& c, const Prediction& p,
                       const std::string& title) {
     auto embedded = std::make_unique<wire::Embedded>();

@@ -21,6 +21,9 @@ std::string clusterName(const ClusterKey& key);
 std::string writeReproducer(const std::string& folder, const Cluster& cluster,
                             const TargetOptions& target, const std::string& profile);
 
+// What Bochs needs to boot a standalone ROM.
+std::string standaloneBochsConfiguration(const std::string& rom, const std::string& log);
+
 // The image with the case in it. `image` is the plain harness, ELF or ROM.
 std::string embedCase(std::string image, const Case& c, const svm_model::Prediction& prediction,
                       const std::string& title);

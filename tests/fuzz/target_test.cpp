@@ -1,0 +1,139 @@
+// What the harness reports, on each target: exits, host faults, memory, hangs and death.
+#include "horos/fuzz/executor.hpp"
+#include "horos/fuzz/report.hpp"
+#include "process.hpp"
+
+#include <cstdlib>
+#include <gtest/gtest.h>
+
+using namespace horos::fuzz;
+using horos::svm::ExitCode;
+
+namespace {
+
+class FuzzTarget : public testing::TestWithParam<TargetKind> {
+  protected:
+    FuzzTarget()
+        : oracle_(svm_model::builtin_profile(defaultProfile(GetParam()))),
+          target_(makeTarget({GetParam(), HARNESS_ELF, HARNESS_ROM})),
+          executor_(*target_, oracle_, [](Run&) {}) {
+        executor_.start();
+    }
+    static Case base(Mode mode = Mode::Long64, bool nested = false) {
+        Case c;
+        c.slot = baseCase(mode, nested);
+        Oracle::settle(c);
+        return c;
+    }
+    static ExitCode exitOf(const Run& run) { return ExitCode(run.result.control[14]); }
+
+    Oracle oracle_;
+    std::unique_ptr<Target> target_;
+    Executor executor_;
+};
+
+} // namespace
+
+TEST_P(FuzzTarget, BaseCasesEndAsTheModelSays) {
+    for (Mode mode : {Mode::Long64, Mode::Compat32, Mode::Pae32, Mode::Legacy32,
+                      Mode::Protected32, Mode::Protected16, Mode::Real16})
+        for (bool nested : {false, true}) {
+            Run run = executor_.runAlone(base(mode, nested));
+            ASSERT_EQ(run.state, TargetState::Running) << modeName(mode);
+            EXPECT_EQ(exitOf(run), ExitCode::HLT) << modeName(mode);
+            EXPECT_TRUE(run.stray.empty());
+            auto findings = oracle_.compare(run.input, run.prediction, run.result);
+            EXPECT_TRUE(findings.empty()) << modeName(mode) << " " << findings.front().field;
+        }
+}
+
+TEST_P(FuzzTarget, AHostFaultIsAResult) {
+    Case c = base();
+    c.slot.rax += 8; // not aligned: #GP
+    Run run = executor_.runAlone(c);
+    EXPECT_EQ(run.result.status, wire::Status::Exception);
+    EXPECT_EQ(run.result.vector, 13u);
+    c = base();
+    c.slot.flags |= wire::NO_SVME; // #UD
+    run = executor_.runAlone(c);
+    EXPECT_EQ(run.result.status, wire::Status::Exception);
+    EXPECT_EQ(run.result.vector, 6u);
+    run = executor_.runAlone(base());
+    EXPECT_EQ(exitOf(run), ExitCode::HLT) << "the next case is not affected";
+}
+
+TEST_P(FuzzTarget, PendingEventsAreTakenOnceAndAfterwards) {
+    Case c = base();
+    c.slot.flags |= wire::PEND_NMI;
+    Run run = executor_.runAlone(c);
+    EXPECT_EQ(exitOf(run), ExitCode::NMI);
+    EXPECT_EQ(run.result.early, 0u);
+    EXPECT_EQ(run.result.nmis, 1u);
+    c = base();
+    c.slot.flags |= wire::PEND_INTR | wire::HOST_IF;
+    auto v = c.vmcb();
+    v.control.int_ctl |= horos::svm::int_ctl::V_INTR_MASKING;
+    c.setVmcb(v);
+    run = executor_.runAlone(c);
+    EXPECT_EQ(exitOf(run), ExitCode::INTR);
+    EXPECT_EQ(run.result.intrs, 1u);
+}
+
+TEST_P(FuzzTarget, WritesOutsideTheWindowsAreFound) {
+    Case c = base();
+    const uint64_t address = pageAddress(page::SPARE) + 0x100;
+    c.slot.gpr[7] = address;
+    c.setCode(std::array<uint8_t, 3>{0x88, 0x07, 0xf4}); // mov [rdi], al
+    Run run = executor_.runAlone(c);
+    ASSERT_EQ(run.stray.size(), 1u);
+    EXPECT_EQ(run.stray[0].address, address);
+    EXPECT_TRUE(executor_.runAlone(base()).stray.empty()) << "put right again";
+}
+
+TEST_P(FuzzTarget, FreshCodeIsReallyExecuted) {
+    for (uint8_t value = 0; value < 40; ++value) {
+        Case c = base();
+        c.setCode(std::array<uint8_t, 6>{0xb8, value, 0, 0, 0, 0xf4}); // mov eax, value; hlt
+        Run run = executor_.runAlone(c);
+        EXPECT_EQ(run.result.save[offsetof(horos::svm::SaveArea, rax) / 8], value);
+    }
+}
+
+TEST_P(FuzzTarget, AHangIsCaughtAndTheNextCaseRuns) {
+    Case c = base();
+    c.setCode(std::array<uint8_t, 2>{0xeb, 0xfe}); // jmp .
+    EXPECT_EQ(executor_.runAlone(c).state, TargetState::Hung);
+    EXPECT_EQ(executor_.restarts(), 1u);
+    EXPECT_EQ(exitOf(executor_.runAlone(base())), ExitCode::HLT);
+}
+
+TEST_P(FuzzTarget, AStandaloneImageSaysTheSame) {
+    const bool qemu = GetParam() == TargetKind::QemuSvm;
+    Case c = base();
+    auto p = oracle_.predict(c);
+    oracle_.fit(c, p);
+    ScratchDirectory folder("horos-fuzz-standalone-");
+    auto run = [&](const svm_model::Prediction& prediction) {
+        std::string image = folder.path() + "/image", log = folder.path() + "/log";
+        writeFile(image, embedCase(readFile(qemu ? HARNESS_ELF : HARNESS_ROM), c, prediction, "test"));
+        std::string command =
+            qemu ? "qemu-system-x86_64 -nodefaults -display none -cpu max,+svm -m 1040M -no-reboot "
+                   "-device isa-debug-exit,iobase=0xf4,iosize=4 -debugcon stdio -kernel " + image
+                 : "cd " + folder.path() + " && echo c > dbg && bochs -q -f rc -rc dbg < /dev/null";
+        if (!qemu)
+            writeFile(folder.path() + "/rc", standaloneBochsConfiguration(image, "bochs.log"));
+        (void)!std::system(("timeout 60 sh -c '" + command + "' > " + log + " 2>&1").c_str());
+        return readFile(log);
+    };
+    EXPECT_NE(run(p).find("VERDICT agrees"), std::string::npos);
+    auto wrong = p;
+    wrong.allowed.front().vmcb.value[offsetof(horos::svm::ControlArea, exit_code)] ^= 1;
+    wrong.allowed.front().exit_code = ExitCode(0x79);
+    EXPECT_NE(run(wrong).find("VERDICT diverges"), std::string::npos);
+}
+
+INSTANTIATE_TEST_SUITE_P(Each, FuzzTarget,
+                         testing::Values(TargetKind::QemuSvm, TargetKind::BochsSvm),
+                         [](const auto& info) {
+                             return info.param == TargetKind::QemuSvm ? "qemu" : "bochs";
+                         });
