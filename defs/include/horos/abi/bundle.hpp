@@ -12,19 +12,19 @@ inline constexpr u32 max_program_segments = 8;
 
 enum class BundleType : u32 {
     none = 0,
-    program = 1,     // flat ring-3 program: a ProgramHeader page, then its segments
-    system = 2,      // compiled system description (abi/system.hpp)
+    program = 1, // flat ring-3 program: a ProgramHeader page, then its segments
+    system = 2,  // compiled system description (abi/system.hpp)
     guest_kernel = 3,
     initramfs = 4,
     data = 5
 };
 
 struct BundleEntry {
-    char name[32];   // zero-terminated
+    char name[32]; // zero-terminated
     BundleType type;
-    u32 crc32c;      // of the contents (size bytes)
-    u64 offset;      // from the start of the bundle, a multiple of 4096
-    u64 size;        // bytes; the space up to the next page is zero
+    u32 crc32c; // of the contents (size bytes)
+    u64 offset; // from the start of the bundle, a multiple of 4096
+    u64 size;   // bytes; the space up to the next page is zero
     u64 reserved;
 };
 static_assert(sizeof(BundleEntry) == 64);
@@ -32,8 +32,8 @@ static_assert(sizeof(BundleEntry) == 64);
 struct BundleHeader {
     u64 magic;
     u32 version;
-    u32 entry_count; // 1..max_bundle_entries; entry 0 is the root task
-    u64 total_size;  // of the whole bundle in bytes
+    u32 entry_count;   // 1..max_bundle_entries; entry 0 is the root task
+    u64 total_size;    // of the whole bundle in bytes
     u32 header_crc32c; // of this header and all max_bundle_entries entries, this field taken as 0
     u32 reserved;
     BundleEntry entries[max_bundle_entries];
@@ -58,7 +58,7 @@ inline constexpr u64 program_magic = 0x31'47'4f'52'50'53'52'48; // "HRSPROG1"
 // First page of a program entry.
 struct ProgramHeader {
     u64 magic;
-    u64 entry;       // user virtual address
+    u64 entry;         // user virtual address
     u32 segment_count; // 1..max_program_segments
     u32 reserved;
     ProgramSegment segments[max_program_segments];

@@ -20,21 +20,21 @@ inline constexpr u32 all = 31;
 
 enum class ExitReason : u32 {
     none = 0,
-    notified = 1,        // the thread's bound notification was signalled; info[0] = bits
-    deadline = 2,        // `deadline` has passed
-    window = 3,          // the guest can take an interrupt now (after request::window)
+    notified = 1, // the thread's bound notification was signalled; info[0] = bits
+    deadline = 2, // `deadline` has passed
+    window = 3,   // the guest can take an interrupt now (after request::window)
     cpuid = 4,
-    io = 5,              // info[0] = port | io_flag bits, info[1] = address size 2, 4 or 8 bytes
+    io = 5, // info[0] = port | io_flag bits, info[1] = address size 2, 4 or 8 bytes
     rdmsr = 6,
     wrmsr = 7,
     hlt = 8,
-    memory = 9,          // guest-physical address info[0], access info[1] (memory_flag bits)
-    vmcall = 10,         // VMMCALL or VMCALL
+    memory = 9,  // guest-physical address info[0], access info[1] (memory_flag bits)
+    vmcall = 10, // VMMCALL or VMCALL
     xsetbv = 11,
-    shutdown = 12,       // triple fault
-    exception = 13,      // info[0] = vector, info[1] = error code, info[2] = CR2 for #PF
-    cr_access = 14,      // info[0] = control register; 16 more for a write
-    dr_access = 15,      // info[0] = debug register; 16 more for a write
+    shutdown = 12,  // triple fault
+    exception = 13, // info[0] = vector, info[1] = error code, info[2] = CR2 for #PF
+    cr_access = 14, // info[0] = control register; 16 more for a write
+    dr_access = 15, // info[0] = debug register; 16 more for a write
     wbinvd = 16,
     invd = 17,
     monitor = 18,
@@ -46,7 +46,7 @@ enum class ExitReason : u32 {
     rsm = 24,
     task_switch = 25,
     init = 26,
-    entry_refused = 27,  // the processor refused the state; info[0] = vendor's code
+    entry_refused = 27, // the processor refused the state; info[0] = vendor's code
     descriptor_access = 28,
     rdtsc = 29,
     rdtscp = 30,
@@ -55,14 +55,14 @@ enum class ExitReason : u32 {
     pushf_popf = 33,
     smi = 34,
     nmi_window = 35,
-    unknown = 63         // info[0] = vendor's exit code
+    unknown = 63 // info[0] = vendor's exit code
 };
 
-namespace io_flag { // in info[0] of ExitReason::io, above the 16-bit port
+namespace io_flag {                     // in info[0] of ExitReason::io, above the 16-bit port
 inline constexpr u64 in = u64{1} << 16; // else OUT
 inline constexpr u64 string = u64{1} << 17;
 inline constexpr u64 rep = u64{1} << 18;
-inline constexpr u64 size_shift = 20;   // operand size in bytes: 1, 2 or 4 (3 bits)
+inline constexpr u64 size_shift = 20; // operand size in bytes: 1, 2 or 4 (3 bits)
 } // namespace io_flag
 
 namespace memory_flag { // in info[1] of ExitReason::memory
@@ -72,7 +72,7 @@ inline constexpr u64 present = 4;   // the nested entry is there but forbids the
 inline constexpr u64 page_walk = 8; // the guest's own page tables were being read or marked
 } // namespace memory_flag
 
-namespace request { // bits of VcpuState::requests, read at every vcpu_run
+namespace request {                  // bits of VcpuState::requests, read at every vcpu_run
 inline constexpr u32 window = 1;     // exit as soon as the guest can take an external interrupt
 inline constexpr u32 nmi_window = 2; // exit as soon as the guest can take an NMI (after IRET)
 } // namespace request
@@ -86,7 +86,8 @@ inline constexpr u64 valid = u64{1} << 8;
 namespace guard_rule {
 inline constexpr u32 xcr0 = 0x8001;        // xcr0: x87 missing, AVX without SSE, or not offered
 inline constexpr u32 extra_exits = 0x8002; // an unknown bit in extra_exits
-// EFER.LME without CR0.PG and CR4.PAE, where an emulator would lose the host (kernel/svm/quirks.hpp)
+// EFER.LME without CR0.PG and CR4.PAE, where an emulator would lose the host
+// (kernel/svm/quirks.hpp)
 inline constexpr u32 long_mode_without_pae = 0x8003;
 } // namespace guard_rule
 
@@ -125,32 +126,49 @@ struct Segment {
     u64 base;
 };
 
-enum class Gpr : u32 { rax, rcx, rdx, rbx, rsp, rbp, rsi, rdi, r8, r9, r10, r11, r12, r13, r14, r15 };
+enum class Gpr : u32 {
+    rax,
+    rcx,
+    rdx,
+    rbx,
+    rsp,
+    rbp,
+    rsi,
+    rdi,
+    r8,
+    r9,
+    r10,
+    r11,
+    r12,
+    r13,
+    r14,
+    r15
+};
 
 struct VcpuState {
     // Always taken at entry and stored at an exit.
-    u64 gpr[16];         // in the order of Gpr
+    u64 gpr[16]; // in the order of Gpr
     u64 rip;
     u64 rflags;
-    u64 inject;          // event to inject at the next entry (event::), 0 = none; cleared when taken
-    u64 deadline;        // TSC value at which vcpu_run comes back; no_deadline = never
+    u64 inject;   // event to inject at the next entry (event::), 0 = none; cleared when taken
+    u64 deadline; // TSC value at which vcpu_run comes back; no_deadline = never
     u64 pending_interrupt; // external interrupt to deliver as soon as the guest can take it, with
-                         // priority vector / 16 against tpr: pending::valid | vector. Read back
-                         // after an exit: 0 when it was delivered.
-    u32 requests;        // request:: bits
-    u32 interrupt_shadow; // 1: the guest is in an interrupt shadow
-    u32 tpr;             // guest task priority, 0..15 (CR8)
-    u32 dirty;           // group:: bits the VMM changed
-    u32 wanted;          // group:: bits to store at each exit
+                           // priority vector / 16 against tpr: pending::valid | vector. Read back
+                           // after an exit: 0 when it was delivered.
+    u32 requests;          // request:: bits
+    u32 interrupt_shadow;  // 1: the guest is in an interrupt shadow
+    u32 tpr;               // guest task priority, 0..15 (CR8)
+    u32 dirty;             // group:: bits the VMM changed
+    u32 wanted;            // group:: bits to store at each exit
     // Written at an exit.
-    u32 exit_reason;     // ExitReason
+    u32 exit_reason;        // ExitReason
     u32 instruction_length; // 0: the processor does not tell
     u32 instruction_count;  // bytes valid in `instruction`; 0: the processor does not tell
-    u32 cpl;             // current privilege level
+    u32 cpl;                // current privilege level
     u32 pad;
-    u64 info[4];         // meaning: see ExitReason
+    u64 info[4];           // meaning: see ExitReason
     u64 interrupted_event; // event whose delivery the exit cut off (event::), 0 = none
-    u64 instruction[2];  // up to 15 bytes
+    u64 instruction[2];    // up to 15 bytes
     // group::control
     u64 cr0, cr2, cr3, cr4, efer;
     // group::segments. cs and ss are stored at every exit.
