@@ -58,6 +58,16 @@ private:
     std::map<std::string, Entry> entries_;
 };
 
+// A case that is refused has no features; then the rules that it breaks say what it is.
+std::bitset<1024> signature(const Prediction& p) {
+    std::bitset<1024> bits = p.features;
+    const RuleSet broken = p.broken & p.applicable;
+    for (size_t i = 0; i < broken.size(); ++i)
+        if (broken.test(i))
+            bits.set(bits.size() - broken.size() + i);
+    return bits;
+}
+
 struct Shared {
     const CampaignOptions& options;
     Clock::time_point begun = Clock::now();
@@ -93,7 +103,7 @@ public:
         readCorpus();
         auto nextLook = Clock::now();
         while (!shared_.stop) {
-            for (int i = 0; i < 256; ++i)
+            for (int i = 0; i < 256 && Clock::now() < nextLook + std::chrono::seconds(1); ++i)
                 step();
             if (pending_)
                 refine();
@@ -127,7 +137,7 @@ private:
             generator_.reject(c, unfit);
             return;
         }
-        if (fatal_.avoid(p.features, random_)) {
+        if (fatal_.avoid(signature(p), random_)) {
             ++avoided_;
             return;
         }
@@ -139,7 +149,7 @@ private:
     void take(Run& run) {
         Judgement j = judge(oracle_, run, shared_.triage);
         if (run.state == TargetState::Running)
-            fatal_.survived(run.prediction.features);
+            fatal_.survived(signature(run.prediction));
         if (!j.explained.empty()) {
             std::lock_guard lock(shared_.mutex);
             for (const Triaged* entry : j.explained)
@@ -148,7 +158,7 @@ private:
         if (!j.divergence)
             return;
         if (run.state != TargetState::Running)
-            fatal_.add(keyOf(*j.divergence).text(), run.prediction.features);
+            fatal_.add(keyOf(*j.divergence).text(), signature(run.prediction));
         std::lock_guard lock(shared_.mutex);
         auto [cluster, fresh] = shared_.clusters.add(std::move(*j.divergence), shared_.elapsed());
         pending_ |= fresh && !cluster->known;
