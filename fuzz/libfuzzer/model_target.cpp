@@ -27,8 +27,8 @@ void check(Oracle& oracle, Case& c) {
     require(first.allowed.size() == second.allowed.size() && first.broken == second.broken &&
                 first.allowed.front().kind == second.allowed.front().kind,
             "predict() is a function");
-    const auto broken = svm_model::broken_rules(oracle.ruleState(c),
-                                                svm_model::Params(oracle.profile()));
+    const auto broken =
+        svm_model::broken_rules(oracle.ruleState(c), svm_model::Params(oracle.profile()));
     bool mustFail = false;
     for (const auto& rule : svm_model::all_rules())
         mustFail |= broken.test(size_t(rule.id)) && rule.strength == svm_model::Strength::MUST;

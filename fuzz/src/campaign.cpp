@@ -27,7 +27,7 @@ using Clock = std::chrono::steady_clock;
 namespace {
 
 constexpr unsigned MINIMISE_BUDGET = 600;
-constexpr unsigned MINIMISE_BUDGET_FATAL = 8;  // each step costs a restart
+constexpr unsigned MINIMISE_BUDGET_FATAL = 8; // each step costs a restart
 
 // Cases that kill the target cost a restart each. Once three of one cluster are known, cases that
 // share all the model features that those have in common are mostly left out, and counted.
@@ -92,6 +92,11 @@ public:
         if (!shared.options.corpus.empty())
             corpus_ = Corpus(shared.options.corpus);
         oracle_.fault = shared.options.fault;
+        executor_.leaveOut = [this](const Run& run) {
+            bool out = fatal_.avoid(signature(run.prediction), random_);
+            avoided_ += out;
+            return out;
+        };
     }
 
     void run() {
@@ -169,7 +174,7 @@ private:
     void refine() {
         pending_ = false;
         executor_.checkArena();
-        for (;;) {
+        while (shared_.elapsed() < shared_.options.seconds + 20) {
             std::optional<Divergence> todo;
             ClusterKey key;
             {
@@ -186,6 +191,8 @@ private:
                     return;
                 }
             }
+            if (todo->observed.starts_with("died"))
+                continue; // a death needs no confirmation, and costs a restart
             Judgement again = judge(oracle_, executor_.runAlone(todo->input), shared_.triage);
             if (!again.divergence) {
                 std::lock_guard lock(shared_.mutex);

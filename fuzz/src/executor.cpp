@@ -118,12 +118,14 @@ void Executor::lost(TargetState state) {
         if (again.state != TargetState::Hung)
             culprit = std::move(again);
     }
+    handler_(culprit);
     for (Run& run : waiting) {
+        if (leaveOut && leaveOut(run))
+            continue;
         flying_.push_back(std::move(run));
         send(flying_.back());
     }
     target_.publish();
-    handler_(culprit);
 }
 
 Run Executor::runAlone(const Case& c) {

@@ -17,7 +17,7 @@ Case sample() {
     c.slot = baseCase(Mode::Long64, true);
     c.slot.windows = changedWindows(c.slot);
     c.setCode(std::array<uint8_t, 3>{0x0f, 0xa2, 0xf4});
-    c.poke(pageAddress(page::NESTED) + 8 * 6, 0);    // in a window
+    c.poke(pageAddress(page::NESTED) + 8 * 6, 0);     // in a window
     c.poke(pageAddress(page::MSRPM) + 0x800, 0x1234); // outside one
     return c;
 }

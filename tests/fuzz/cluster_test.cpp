@@ -20,7 +20,8 @@ Divergence sample() {
 Triage triageOf(const std::string& entry) {
     auto file = std::filesystem::temp_directory_path() / "horos-fuzz-triage-test.json";
     std::ofstream(file) << "{\"divergences\":[{\"id\":\"x\",\"verdict\":\"target\",\"section\":"
-                           "\"s\",\"evidence\":\"e\"," << entry << "}]}";
+                           "\"s\",\"evidence\":\"e\","
+                        << entry << "}]}";
     return Triage::load(file.string());
 }
 

@@ -12,7 +12,7 @@ using horos::svm::ExitCode;
 namespace {
 
 class FuzzTarget : public testing::TestWithParam<TargetKind> {
-  protected:
+protected:
     FuzzTarget()
         : oracle_(svm_model::builtin_profile(defaultProfile(GetParam()))),
           target_(makeTarget({GetParam(), HARNESS_ELF, HARNESS_ROM})),
@@ -35,8 +35,8 @@ class FuzzTarget : public testing::TestWithParam<TargetKind> {
 } // namespace
 
 TEST_P(FuzzTarget, BaseCasesEndAsTheModelSays) {
-    for (Mode mode : {Mode::Long64, Mode::Compat32, Mode::Pae32, Mode::Legacy32,
-                      Mode::Protected32, Mode::Protected16, Mode::Real16})
+    for (Mode mode : {Mode::Long64, Mode::Compat32, Mode::Pae32, Mode::Legacy32, Mode::Protected32,
+                      Mode::Protected16, Mode::Real16})
         for (bool nested : {false, true}) {
             Run run = executor_.runAlone(base(mode, nested));
             ASSERT_EQ(run.state, TargetState::Running) << modeName(mode);
@@ -115,10 +115,12 @@ TEST_P(FuzzTarget, AStandaloneImageSaysTheSame) {
     ScratchDirectory folder("horos-fuzz-standalone-");
     auto run = [&](const svm_model::Prediction& prediction) {
         std::string image = folder.path() + "/image", log = folder.path() + "/log";
-        writeFile(image, embedCase(readFile(qemu ? HARNESS_ELF : HARNESS_ROM), c, prediction, "test"));
+        writeFile(image,
+                  embedCase(readFile(qemu ? HARNESS_ELF : HARNESS_ROM), c, prediction, "test"));
         std::string command =
             qemu ? "qemu-system-x86_64 -nodefaults -display none -cpu max,+svm -m 1040M -no-reboot "
-                   "-device isa-debug-exit,iobase=0xf4,iosize=4 -debugcon stdio -kernel " + image
+                   "-device isa-debug-exit,iobase=0xf4,iosize=4 -debugcon stdio -kernel " +
+                       image
                  : "cd " + folder.path() + " && echo c > dbg && bochs -q -f rc -rc dbg < /dev/null";
         if (!qemu)
             writeFile(folder.path() + "/rc", standaloneBochsConfiguration(image, "bochs.log"));

@@ -36,6 +36,9 @@ public:
     // may have left something behind: then what follows is checked from a clean state.
     void checkArena();
 
+    // Asked of the cases that waited behind one that killed the target: true leaves one out.
+    std::function<bool(const Run&)> leaveOut;
+
     uint64_t executed() const { return executed_; }
     unsigned restarts() const { return restarts_; }
 
