@@ -3,8 +3,10 @@
 #include "horos/fuzz/corpus.hpp"
 #include "horos/fuzz/random.hpp"
 
+#include <array>
 #include <filesystem>
 #include <fstream>
+#include <functional>
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
 

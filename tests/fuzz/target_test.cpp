@@ -3,6 +3,7 @@
 #include "horos/fuzz/report.hpp"
 #include "process.hpp"
 
+#include <array>
 #include <cstdlib>
 #include <gtest/gtest.h>
 
@@ -16,7 +17,7 @@ protected:
     FuzzTarget()
         : oracle_(svm_model::builtin_profile(defaultProfile(GetParam()))),
           target_(makeTarget({GetParam(), HARNESS_ELF, HARNESS_ROM})),
-          executor_(*target_, oracle_, [](Run&) {}) {
+          executor_(*target_, oracle_, [](horos::fuzz::Run&) {}) {
         executor_.start();
     }
     static Case base(Mode mode = Mode::Long64, bool nested = false) {
@@ -25,7 +26,7 @@ protected:
         Oracle::settle(c);
         return c;
     }
-    static ExitCode exitOf(const Run& run) { return ExitCode(run.result.control[14]); }
+    static ExitCode exitOf(const horos::fuzz::Run& run) { return ExitCode(run.result.control[14]); }
 
     Oracle oracle_;
     std::unique_ptr<Target> target_;
@@ -38,7 +39,7 @@ TEST_P(FuzzTarget, BaseCasesEndAsTheModelSays) {
     for (Mode mode : {Mode::Long64, Mode::Compat32, Mode::Pae32, Mode::Legacy32, Mode::Protected32,
                       Mode::Protected16, Mode::Real16})
         for (bool nested : {false, true}) {
-            Run run = executor_.runAlone(base(mode, nested));
+            horos::fuzz::Run run = executor_.runAlone(base(mode, nested));
             ASSERT_EQ(run.state, TargetState::Running) << modeName(mode);
             EXPECT_EQ(exitOf(run), ExitCode::HLT) << modeName(mode);
             EXPECT_TRUE(run.stray.empty());
@@ -50,7 +51,7 @@ TEST_P(FuzzTarget, BaseCasesEndAsTheModelSays) {
 TEST_P(FuzzTarget, AHostFaultIsAResult) {
     Case c = base();
     c.slot.rax += 8; // not aligned: #GP
-    Run run = executor_.runAlone(c);
+    horos::fuzz::Run run = executor_.runAlone(c);
     EXPECT_EQ(run.result.status, wire::Status::Exception);
     EXPECT_EQ(run.result.vector, 13u);
     c = base();
@@ -65,7 +66,7 @@ TEST_P(FuzzTarget, AHostFaultIsAResult) {
 TEST_P(FuzzTarget, PendingEventsAreTakenOnceAndAfterwards) {
     Case c = base();
     c.slot.flags |= wire::PEND_NMI;
-    Run run = executor_.runAlone(c);
+    horos::fuzz::Run run = executor_.runAlone(c);
     EXPECT_EQ(exitOf(run), ExitCode::NMI);
     EXPECT_EQ(run.result.early, 0u);
     EXPECT_EQ(run.result.nmis, 1u);
@@ -84,7 +85,7 @@ TEST_P(FuzzTarget, WritesOutsideTheWindowsAreFound) {
     const uint64_t address = pageAddress(page::SPARE) + 0x100;
     c.slot.gpr[7] = address;
     c.setCode(std::array<uint8_t, 3>{0x88, 0x07, 0xf4}); // mov [rdi], al
-    Run run = executor_.runAlone(c);
+    horos::fuzz::Run run = executor_.runAlone(c);
     ASSERT_EQ(run.stray.size(), 1u);
     EXPECT_EQ(run.stray[0].address, address);
     EXPECT_TRUE(executor_.runAlone(base()).stray.empty()) << "put right again";
@@ -94,7 +95,7 @@ TEST_P(FuzzTarget, FreshCodeIsReallyExecuted) {
     for (uint8_t value = 0; value < 40; ++value) {
         Case c = base();
         c.setCode(std::array<uint8_t, 6>{0xb8, value, 0, 0, 0, 0xf4}); // mov eax, value; hlt
-        Run run = executor_.runAlone(c);
+        horos::fuzz::Run run = executor_.runAlone(c);
         EXPECT_EQ(run.result.save[offsetof(horos::svm::SaveArea, rax) / 8], value);
     }
 }
