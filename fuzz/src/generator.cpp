@@ -9,7 +9,6 @@
 namespace horos::fuzz {
 
 using namespace svm_model;
-using horos::svm::Vmcb;
 
 namespace {
 constexpr size_t CORPUS_LIMIT = 20000;

@@ -311,7 +311,7 @@ Repair smallest_repair(const RuleState& state, const Profile& profile) {
     }
     // Among repairs of the same cost the constructive one is the one that the rules describe. It
     // also serves where more than six fields must change.
-    const Repair plain = cost_of(state, repair(state, params));
+    Repair plain = cost_of(state, repair(state, params));
     if (!found) {
         return plain;
     }

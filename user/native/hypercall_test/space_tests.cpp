@@ -4,7 +4,6 @@
 namespace horos::hypercall_test {
 namespace {
 
-using abi::ObjectType;
 constexpr u32 missing_frame = abi::max_frames - 1;
 constexpr u8 read_only = abi::right::read;
 constexpr u8 read_write = abi::right::read | abi::right::write;
