@@ -1,6 +1,7 @@
 // Processor features: what must be there, and what is switched on.
 #include "cpu.hpp"
 #include "io.hpp"
+#include "vendor.hpp"
 #include <horos/defs/x86.hpp>
 
 namespace horos::arch {
@@ -8,27 +9,7 @@ using namespace x86;
 
 Features features;
 
-namespace {
-
-Complaint check_svm(u32 extended_max) {
-    if ((arch::cpuid(cpuid::LEAF_EXT_FEATURES).ecx & cpuid::E1_ECX_SVM) == 0)
-        return "this processor lacks SVM (AMD virtualisation)";
-    if (extended_max < cpuid::LEAF_SVM)
-        return "this processor lacks nested paging (SVM leaf 0x8000000a)";
-    const CpuidResult svm = arch::cpuid(cpuid::LEAF_SVM);
-    if ((svm.edx & cpuid::SVM_EDX_NP) == 0)
-        return "this processor lacks nested paging";
-    if (svm.ebx < 2)
-        return "this processor has no address space identifiers for guests";
-    if (read_msr(msr::VM_CR) & vm_cr::SVMDIS)
-        return "SVM is disabled by the firmware (VM_CR.SVMDIS): switch it on in its setup";
-    return nullptr;
-}
-
-} // namespace
-
 Complaint check_cpu() {
-    const u32 extended_max = arch::cpuid(cpuid::LEAF_EXT_MAX).eax;
     const CpuidResult basic = arch::cpuid(cpuid::LEAF_FEATURES);
     const CpuidResult extended = arch::cpuid(cpuid::LEAF_EXT_FEATURES);
     if ((extended.edx & cpuid::E1_EDX_NX) == 0)
@@ -54,12 +35,12 @@ Complaint check_cpu() {
     features.xsave = (basic.ecx & cpuid::L1_ECX_XSAVE) && basic_max >= cpuid::LEAF_XSTATE &&
                      arch::cpuid(cpuid::LEAF_XSTATE, 1).eax != 0;
     features.crc32 = basic.ecx >> 20 & 1; // SSE4.2
-    return check_svm(extended_max);
+    return vendor_choose();
 }
 
 // FSGSBASE stays off: ring 3 then cannot change its GS base, which nobody would save.
 void enable_features() {
-    write_msr(msr::EFER, read_msr(msr::EFER) | efer::SCE | efer::NXE | efer::SVME);
+    write_msr(msr::EFER, read_msr(msr::EFER) | efer::SCE | efer::NXE);
     u64 cr4 = cr4::PAE | cr4::OSFXSR | cr4::OSXMMEXCPT | cr4::MCE;
     if (features.pge)
         cr4 |= cr4::PGE;

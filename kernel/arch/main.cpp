@@ -5,13 +5,14 @@
 #include "fpu.hpp"
 #include "io.hpp"
 #include "ioapic.hpp"
-#include "kernel/svm/svm.hpp"
+#include "kernel/core/vendor.hpp"
 #include "layout.hpp"
 #include "lock.hpp"
 #include "log.hpp"
 #include "panic.hpp"
 #include "platform.hpp"
 #include "smp.hpp"
+#include "vendor.hpp"
 #include <horos/defs/x86.hpp>
 
 namespace horos::arch {
@@ -90,8 +91,8 @@ void continue_boot() {
     const u64 asleep = timer_calibrate(boot.acpi.pm_timer, boot.acpi.pm_timer_32bit);
     timer_enable();
     fill_machine();
-    core::svm_init();
-    core::svm_enable_cpu(0);
+    vendor_init();
+    vendor_enable_cpu(0);
     smp_start(boot.acpi, boot.trampoline_page);
     kernel_lock(); // the other cores wait for it on their way to their idle loops
     load_root(boot);

@@ -11,6 +11,7 @@
 #include "panic.hpp"
 #include "platform.hpp"
 #include "smp.hpp"
+#include "vendor.hpp"
 #include <horos/defs/x86.hpp>
 
 namespace horos::arch {
@@ -206,6 +207,7 @@ void shell_port_out(u16 port, u8 size, u32 value) {
 
 bool shell_power_off_supported() { return platform_off_supported(); }
 void shell_request_power(PlatformOp op, u8 sleep_type) {
+    vendor_disable_cpu();
     if (op == PlatformOp::power_off)
         platform_off(sleep_type);
     apic_stop_others();

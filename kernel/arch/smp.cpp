@@ -2,11 +2,11 @@
 #include "apic.hpp"
 #include "fpu.hpp"
 #include "io.hpp"
-#include "kernel/svm/svm.hpp"
 #include "layout.hpp"
 #include "lock.hpp"
 #include "paging.hpp"
 #include "panic.hpp"
+#include "vendor.hpp"
 
 namespace horos::arch {
 
@@ -72,7 +72,7 @@ void cpu_online(u32 core) {
 
 extern "C" [[noreturn]] void ap_main(u32 core) {
     cpu_online(core);
-    core::svm_enable_cpu(core);
+    vendor_enable_cpu(core);
     timer_enable();
     kernel_lock();
     core::core_init_core(core);

@@ -35,6 +35,21 @@ static Error find_empty(Frame space, u64 address, u32 level, Frame& table) {
     return Format::is_present(entry) ? Error::already_mapped : Error::ok;
 }
 
+static bool is_ept(Frame space) {
+    return spaces[space].kind == SpaceKind::guest && machine.guest_format == TableFormat::ept;
+}
+static u64 leaf(Frame space, Frame frame, u32 level, u8 rights) {
+    return is_ept(space) ? EptFormat::leaf(frame, level, rights)
+                         : LongModeFormat::leaf(frame, level, rights);
+}
+static u64 device_leaf(Frame space, u64 page, u8 rights) {
+    return is_ept(space) ? EptFormat::device_leaf(page, rights)
+                         : LongModeFormat::device_leaf(page, rights);
+}
+static u64 table_entry(Frame space, Frame table) {
+    return is_ept(space) ? EptFormat::table(table) : LongModeFormat::table(table);
+}
+
 static void set_entry(Frame table, u32 index, u64 entry) {
     page_tables[table].entries[index] = entry;
     frames[table].live++;
@@ -97,7 +112,7 @@ Error table_map(const Caller& me, const TableMapArgs& a) {
     retype(a.frame, ObjectType::page_table);
     frames[a.frame].level = a.level;
     reference(a.frame);
-    set_entry(parent, entry_index(a.address, a.level + 1), Format::table(a.frame));
+    set_entry(parent, entry_index(a.address, a.level + 1), table_entry(space, a.frame));
     return Error::ok;
 }
 
@@ -132,7 +147,7 @@ static Error map_counted_frame(Frame space, u64 address, Frame frame, u8 rights)
     if (frames[frame].mappings == max_count)
         return Error::limit;
     frames[frame].mappings++;
-    set_entry(table, entry_index(address, 1), Format::leaf(frame, 1, rights));
+    set_entry(table, entry_index(address, 1), leaf(space, frame, 1, rights));
     return Error::ok;
 }
 
@@ -143,7 +158,7 @@ static Error map_counted_block(Frame space, u64 address, Block block, u8 rights)
     if (blocks[block].mappings == ~u32{0})
         return Error::limit;
     blocks[block].mappings++;
-    set_entry(table, entry_index(address, 2), Format::leaf(block * frames_per_block, 2, rights));
+    set_entry(table, entry_index(address, 2), leaf(space, block * frames_per_block, 2, rights));
     return Error::ok;
 }
 
@@ -219,8 +234,7 @@ Error map_mmio(const Caller& me, const MapMmioArgs& a) {
         return Error::bad_argument;
     if (const Error e = find_empty(space, a.address, 1, table); e != Error::ok)
         return e;
-    set_entry(table, entry_index(a.address, 1),
-              Format::device_leaf(range.first + a.page, a.rights));
+    set_entry(table, entry_index(a.address, 1), device_leaf(space, range.first + a.page, a.rights));
     return Error::ok;
 }
 

@@ -5,6 +5,7 @@
 #include "kernel/core/ipc.hpp"
 #include "kernel/core/page_tables.hpp"
 #include "kernel/core/threads.hpp"
+#include "kernel/core/vendor.hpp"
 
 namespace horos::core {
 
@@ -115,6 +116,7 @@ static Error end_vcpu(Frame f) {
     if (v.thread != 0)
         return is_current(v.thread) ? Error::again : Error::wrong_state;
     forget_fpu(v.core, f);
+    vendor_end_vcpu(f);
     dereference(v.space);
     dereference(v.control);
     dereference(v.fpu);

@@ -174,6 +174,30 @@ static_assert(sizeof(CoreObject) == frame_size);
 
 inline constexpr u32 no_core = 0xff;
 
+struct MsrEntry { // SDM vol. 3C §24.7.2
+    u32 number;
+    u32 reserved;
+    u64 value;
+};
+
+// What VMX has no place for in its control block, or only a slow one. The page of the virtual CPU
+// is its virtual-APIC page too, of which only the task priority is in use (SDM vol. 3C §29.1.1).
+struct VmxState {
+    u32 vtpr;    // task priority, class in 7:4
+    u32 pending; // external interrupt to deliver: pending::valid | vector
+    u64 event;   // to inject at the next entry, as in VcpuState::inject
+    u64 cr2;
+    u64 dr6;
+    u64 host_cr3; // as in the control block
+    u64 host_fs_base;
+    MsrEntry msrs[5];  // guest's, loaded at entry and stored at exit
+    u32 host_core;     // whose host state the control block has, plus one
+    u32 proc_controls; // as in the control block
+    u32 proc_controls_2;
+    u32 tpr_threshold;
+};
+static_assert(sizeof(VmxState) == 144);
+
 // A virtual CPU: what the kernel keeps beside the control block.
 struct Vcpu {
     u64 dr[4];        // guest's DR0..DR3
@@ -193,9 +217,11 @@ struct Vcpu {
     u32 exit_reason; // ExitReason of the last exit that its VMM saw
     u8 dr_live;      // the guest's debug registers are in the processor
     u8 delivering;   // an external interrupt is armed in the control block
-    u8 pad[4096 - 102];
+    u8 pad[128 - 102];
+    VmxState vmx;
+    u8 pad2[4096 - 272];
 };
-static_assert(sizeof(Vcpu) == frame_size);
+static_assert(sizeof(Vcpu) == frame_size && offsetof(Vcpu, vmx) == 0x80); // VTPR's place
 
 struct Window {
     u64 length; // TSC ticks
@@ -226,7 +252,9 @@ struct Core {
     u8 pad[6];
     u64 tlb_era;  // of TLB tags
     u32 tlb_next; // next tag to hand out
-    u32 pad2;
+    u32 control;  // control block that the processor holds (VMX), 0 = none
+    u8 launched;  // it has been entered since
+    u8 pad2[7];
 };
 
 extern "C" {
@@ -249,6 +277,9 @@ extern Vcpu vcpus[max_frames];
 
 inline constexpr u32 max_kernel_devices = 16;
 
+enum class Vendor : u8 { svm, vmx };
+enum class TableFormat : u8 { long_mode, ept };
+
 // Facts of the machine, set once at boot.
 struct Machine {
     u64 xcr0;                // host's XCR0 and what guests may have
@@ -268,6 +299,8 @@ struct Machine {
     u8 has_xsave;
     u8 physical_bits;
     u8 loses_paging; // emulator fault, see kernel/svm/quirks.hpp
+    Vendor vendor;
+    TableFormat guest_format; // of guest spaces' tables
 };
 
 extern Machine machine;

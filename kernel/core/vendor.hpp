@@ -1,4 +1,5 @@
-// The narrow seam to the processor vendor's backend (kernel/svm; kernel/vmx to come).
+// The narrow seam to the processor vendor's backends, kernel/svm and kernel/vmx. Which of the two
+// runs is found at boot (machine.vendor); these functions are the only place that asks.
 #pragma once
 #include "kernel/core/state.hpp"
 #include <horos/abi/vcpu_state.hpp>
@@ -28,25 +29,55 @@ extern "C" Permission permission_maps[max_frames];
 inline constexpr u32 io_map_frames = 3;
 inline constexpr u32 msr_map_frames = 2;
 
+enum class GuestStep : u8 { again, exit_to_vmm };
+
+// ---- The backends, each with the same functions. kernel/svm:
+void svm_init_vcpu(Frame vcpu);
+void svm_end_vcpu(Frame vcpu);
+void svm_init_msr_map(Frame first);
+bool svm_set_msr(Frame first, u32 msr, u8 access);
+void svm_use_maps(Frame vcpu);
+u32 svm_take_state(Frame vcpu);
+GuestStep svm_enter(u32 core, Frame vcpu);
+void svm_store_exit(Frame vcpu, ExitReason reason, u64 info);
+// kernel/vmx:
+void vmx_init_vcpu(Frame vcpu);
+void vmx_end_vcpu(Frame vcpu);
+void vmx_init_msr_map(Frame first);
+bool vmx_set_msr(Frame first, u32 msr, u8 access);
+u32 vmx_take_state(Frame vcpu);
+GuestStep vmx_enter(u32 core, Frame vcpu);
+void vmx_store_exit(Frame vcpu, ExitReason reason, u64 info);
+
+// ---- The seam.
+inline bool uses_vmx() { return machine.vendor == Vendor::vmx; }
+
 // Fills a fresh control block: mandatory controls, nested paging, everything that is the host's.
-void vendor_init_vcpu(Frame vcpu);
+inline void vendor_init_vcpu(Frame vcpu) { uses_vmx() ? vmx_init_vcpu(vcpu) : svm_init_vcpu(vcpu); }
+// A virtual CPU that nobody runs is taken apart: no processor may go on holding its control block.
+inline void vendor_end_vcpu(Frame vcpu) { uses_vmx() ? vmx_end_vcpu(vcpu) : svm_end_vcpu(vcpu); }
 // Fills the MSR permission map at `first`: everything exits but the virtual CPU's own MSRs.
-void vendor_init_msr_map(Frame first);
+inline void vendor_init_msr_map(Frame first) {
+    uses_vmx() ? vmx_init_msr_map(first) : svm_init_msr_map(first);
+}
 // Lets reads (bit 0) and writes (bit 1) of an MSR pass, and the others exit. False when the MSR
 // cannot be left to a guest.
-bool vendor_set_msr(Frame first, u32 msr, u8 access);
-// Uses the guest space's maps from the next entry on.
-void vendor_use_maps(Frame vcpu);
-
+inline bool vendor_set_msr(Frame first, u32 msr, u8 access) {
+    return uses_vmx() ? vmx_set_msr(first, msr, access) : svm_set_msr(first, msr, access);
+}
 // The guard: takes over what the VMM asks for. Gives back the number of the broken rule, 0 = none;
 // after a refusal the control block is as it was.
-u32 vendor_take_state(Frame vcpu);
-
-enum class GuestStep : u8 { again, exit_to_vmm };
+[[gnu::always_inline]] inline u32 vendor_take_state(Frame vcpu) {
+    return uses_vmx() ? vmx_take_state(vcpu) : svm_take_state(vcpu);
+}
 // One entry and exit. The lock is released while the guest runs. `again`: the exit was the kernel's
 // own affair. exit_to_vmm: the state page tells the rest.
-GuestStep vendor_enter(u32 core, Frame vcpu);
+[[gnu::always_inline]] inline GuestStep vendor_enter(u32 core, Frame vcpu) {
+    return uses_vmx() ? vmx_enter(core, vcpu) : svm_enter(core, vcpu);
+}
 // Stores the guest's state where the VMM reads it, with an exit that the kernel made up.
-void vendor_store_exit(Frame vcpu, ExitReason reason, u64 info);
+inline void vendor_store_exit(Frame vcpu, ExitReason reason, u64 info) {
+    uses_vmx() ? vmx_store_exit(vcpu, reason, info) : svm_store_exit(vcpu, reason, info);
+}
 
 } // namespace horos::core

@@ -119,7 +119,7 @@ GuestStep give_debug(Vcpu& vcpu, svm::Vmcb& b) {
 
 } // namespace
 
-[[gnu::always_inline]] GuestStep vendor_enter(u32 number, Frame f) {
+[[gnu::always_inline]] GuestStep svm_enter(u32 number, Frame f) {
     Core& core = cores[number];
     Vcpu& vcpu = vcpus[f];
     svm::Vmcb& b = vmcbs[vcpu.control];

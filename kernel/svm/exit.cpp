@@ -210,7 +210,7 @@ u64 event_to_replay(u64 info) {
 
 // The kernel stops the guest between two entries: an event still to be injected goes back to the
 // VMM.
-void vendor_store_exit(Frame f, ExitReason reason, u64 info) {
+void svm_store_exit(Frame f, ExitReason reason, u64 info) {
     Vcpu& vcpu = vcpus[f];
     svm::Vmcb& b = vmcbs[vcpu.control];
     VcpuState& s = state_pages[vcpu.state].state;

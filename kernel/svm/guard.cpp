@@ -323,7 +323,7 @@ void put_interrupts(Vcpu& vcpu, svm::ControlArea& control, const VcpuState& page
 
 } // namespace
 
-void vendor_init_vcpu(Frame f) {
+void svm_init_vcpu(Frame f) {
     Vcpu& vcpu = vcpus[f];
     svm::Vmcb& b = vmcbs[vcpu.control];
     b.control.intercept_exceptions = mandatory::exceptions;
@@ -342,7 +342,7 @@ void vendor_init_vcpu(Frame f) {
     b.save.rflags = x86::rflags::ONE;
 }
 
-[[gnu::always_inline]] void vendor_use_maps(Frame f) {
+[[gnu::always_inline]] void svm_use_maps(Frame f) {
     const Space& space = spaces[vcpus[f].space];
     svm::ControlArea& control = vmcbs[vcpus[f].control].control;
     const Frame io = space.io_map != 0 ? space.io_map : machine.io_map;
@@ -351,7 +351,7 @@ void vendor_init_vcpu(Frame f) {
     control.msrpm_base_pa = u64{msr} << frame_bits;
 }
 
-[[gnu::always_inline]] u32 vendor_take_state(Frame f) {
+[[gnu::always_inline]] u32 svm_take_state(Frame f) {
     Vcpu& vcpu = vcpus[f];
     svm::Vmcb& b = vmcbs[vcpu.control];
     VcpuState& page = state_pages[vcpu.state].state;
@@ -373,7 +373,7 @@ void vendor_init_vcpu(Frame f) {
     put_interrupts(vcpu, b.control, page);
     vcpu.deadline = read_once(page.deadline);
     page.inject = 0;
-    vendor_use_maps(f);
+    svm_use_maps(f);
     return 0;
 }
 

@@ -69,7 +69,7 @@ bool is_own(u32 msr) {
 
 } // namespace
 
-bool vendor_set_msr(Frame first, u32 msr, u8 access) {
+bool svm_set_msr(Frame first, u32 msr, u8 access) {
     if (!is_own(msr))
         return false;
     const u32 bit = svm::msrpm_bit(msr); // read, then write; a set bit exits
@@ -80,11 +80,27 @@ bool vendor_set_msr(Frame first, u32 msr, u8 access) {
     return true;
 }
 
-void vendor_init_msr_map(Frame first) {
+void svm_init_msr_map(Frame first) {
     for (u32 i = 0; i < msr_map_frames; ++i)
         __builtin_memset(&permission_maps[first + i], 0xff, frame_size);
     for (const u32 msr : own_msrs)
-        vendor_set_msr(first, msr, 3);
+        svm_set_msr(first, msr, 3);
+}
+
+void svm_end_vcpu(Frame) {} // the processor writes a VMCB back at each exit
+
+const char* svm_missing() {
+    namespace id = x86::cpuid;
+    if (cpuid(id::LEAF_EXT_MAX).eax < id::LEAF_SVM)
+        return "this processor lacks nested paging (SVM leaf 0x8000000a)";
+    const Leaf leaf = cpuid(id::LEAF_SVM);
+    if ((leaf.edx & id::SVM_EDX_NP) == 0)
+        return "this processor lacks nested paging";
+    if (leaf.ebx < 2)
+        return "this processor has no address space identifiers for guests";
+    if ((read_msr(x86::msr::VM_CR) & x86::vm_cr::SVMDIS) != 0)
+        return "SVM is disabled by the firmware (VM_CR.SVMDIS): switch it on in its setup";
+    return nullptr;
 }
 
 void svm_init() {
@@ -102,7 +118,7 @@ void svm_init() {
     machine.loses_paging = emulated && cpuid(hypervisor_leaf).ebx == tcgt;
     for (u32 i = 0; i < io_map_frames; ++i)
         __builtin_memset(&permission_maps[machine.io_map + i], 0xff, frame_size);
-    vendor_init_msr_map(machine.msr_map);
+    svm_init_msr_map(machine.msr_map);
 }
 
 void svm_enable_cpu(u32 core) {

@@ -18,6 +18,8 @@ struct SvmLimits {
 };
 extern SvmLimits svm_limits;
 
+// What a processor with SVM lacks of what Horos needs; null: nothing.
+const char* svm_missing();
 // Once at boot: limits, default permission maps.
 void svm_init();
 // On each core as it comes up: EFER.SVME, VM_HSAVE_PA, the host's own VMLOAD state.

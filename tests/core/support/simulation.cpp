@@ -85,7 +85,7 @@ void Simulation::boot(const MachineOptions& options) {
     fill_machine(options);
     add_memory();
     std::memset(&permission_maps[machine.io_map], 0xff, 3 * frame_size);
-    vendor_init_msr_map(machine.msr_map);
+    svm_init_msr_map(machine.msr_map);
     const Lock lock(0);
     core_init_root(root_first_frame, root);
     core_root_start(root, 0x40'0000, 0x80'0000, 7);
