@@ -4,7 +4,8 @@ set(HOROS_ABI_DIR ${CMAKE_BINARY_DIR}/generated)
 set(HOROS_ABI_DOCS ${CMAKE_SOURCE_DIR}/docs/hypercalls.md)
 
 set(generated ${HOROS_ABI_DIR}/horos/abi/gen/calls.hpp ${HOROS_ABI_DIR}/horos/abi/gen/decode.hpp
-  ${HOROS_ABI_DIR}/horos/abi/gen/bad_arguments.hpp ${HOROS_ABI_DIR}/horos/user/stubs.hpp)
+  ${HOROS_ABI_DIR}/horos/abi/gen/bad_arguments.hpp
+  ${HOROS_ABI_DIR}/horos/abi/gen/spec_calls.hpp ${HOROS_ABI_DIR}/horos/user/stubs.hpp)
 # The headers are left alone when nothing in them changed; the stamp says that they were looked at.
 add_custom_command(OUTPUT ${HOROS_ABI_DIR}/stamp
   BYPRODUCTS ${generated}

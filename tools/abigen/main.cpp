@@ -58,6 +58,7 @@ int run(const Options& options) {
         write_text_if_changed(abi + "calls.hpp", emit_calls(*spec));
         write_text_if_changed(abi + "decode.hpp", emit_decode(*spec));
         write_text_if_changed(abi + "bad_arguments.hpp", emit_bad_arguments(*spec));
+        write_text_if_changed(abi + "spec_calls.hpp", emit_spec(*spec));
         write_text_if_changed(options.output + "/horos/user/stubs.hpp", emit_stubs(*spec));
     }
     if (!options.docs.empty()) {

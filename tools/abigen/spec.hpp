@@ -82,6 +82,7 @@ void check_spec(Spec& spec, Diagnostics& out);
 std::string emit_calls(const Spec& spec);
 std::string emit_decode(const Spec& spec);
 std::string emit_bad_arguments(const Spec& spec);
+std::string emit_spec(const Spec& spec);
 std::string emit_stubs(const Spec& spec);
 std::string emit_docs(const Spec& spec);
 

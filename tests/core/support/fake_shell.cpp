@@ -28,17 +28,29 @@ using test::Violation;
 
 u32 shell_core() { return shell.core; }
 u64 shell_now() { return shell.now; }
-void shell_set_timer(u64 tsc) { shell.cores[shell.core].timer = tsc; }
+static void note(const char* what, u64 a = 0, u64 b = 0, u64 c = 0, u64 d = 0) {
+    std::string text = what;
+    for (const u64 n : {a, b, c, d})
+        text += ' ' + std::to_string(n);
+    shell.events.push_back(text);
+}
+
+void shell_set_timer(u64 tsc) {
+    note("set_timer", tsc);
+    shell.cores[shell.core].timer = tsc;
+}
 
 void shell_send_reschedule(u32 core) {
     if (core >= machine.core_count)
         throw Violation("an interrupt to a core that does not exist");
+    note("send_reschedule", core);
     shell.cores[core].reschedule = true;
 }
 
 void shell_flush_tlb(u64 mask) {
     if (mask >> machine.core_count != 0)
         throw Violation("a TLB flush on a core that does not exist");
+    note("flush_tlb", mask);
     shell.flushed |= mask;
     shell.flushes++;
 }
@@ -47,8 +59,9 @@ static void check_line(u32 gsi) {
     if (gsi >= max_gsi)
         throw Violation("an interrupt line that does not exist");
 }
-void shell_route_line(u32 gsi, u8, u32 core, u32) {
+void shell_route_line(u32 gsi, u8 vector, u32 core, u32 flags) {
     check_line(gsi);
+    note("route_line", gsi, vector, core, flags);
     if (core >= machine.core_count)
         throw Violation("an interrupt line routed to a core that does not exist");
     shell.line_routed[gsi] = true;
@@ -56,6 +69,7 @@ void shell_route_line(u32 gsi, u8, u32 core, u32) {
 }
 void shell_mask_line(u32 gsi, bool masked) {
     check_line(gsi);
+    note("mask_line", gsi, masked);
     shell.line_masked[gsi] = masked;
 }
 bool shell_line_exists(u32 gsi) { return gsi != test::missing_line; }
@@ -70,15 +84,23 @@ void shell_take_interrupt() {
 u32 shell_port_in(u16 port, u8 size) {
     if (size != 1 && size != 2 && size != 4)
         throw Violation("a port access of a size that does not exist");
+    note("port_in", port, size);
     return 0x5a00u + port;
 }
-void shell_port_out(u16 port, u8, u32) {
+void shell_port_out(u16 port, u8 size, u32 value) {
+    note("port_out", port, size, value);
     shell.last_port = port;
     shell.port_writes++;
 }
 bool shell_power_off_supported() { return shell.can_power_off; }
-void shell_request_power(PlatformOp, u8) { shell.power_requests++; }
-void shell_log(const char* text, u32 length) { shell.log.assign(text, length); }
+void shell_request_power(PlatformOp operation, u8 sleep_type) {
+    note("request_power", static_cast<u64>(operation), sleep_type);
+    shell.power_requests++;
+}
+void shell_log(const char* text, u32 length) {
+    shell.log.assign(text, length);
+    note(("log " + shell.log).c_str());
+}
 [[noreturn]] void shell_stop(const char* check) {
     throw Violation(std::string("the kernel stopped: ") + check);
 }

@@ -3,6 +3,7 @@
 #pragma once
 #include "kernel/core/shell.hpp"
 #include <string>
+#include <vector>
 
 namespace horos::test {
 
@@ -29,6 +30,7 @@ struct FakeShell {
     u16 last_port;
     bool can_power_off;
     std::string log;
+    std::vector<std::string> events;  // what was asked for in this step, in order
     void (*take_interrupt)(u32 core); // what an open window lets in
 };
 extern FakeShell shell;

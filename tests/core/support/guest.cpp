@@ -1,5 +1,6 @@
 // VMRUN: checks everything that must hold at an entry, then lets the test be the guest.
 #include "privileged.hpp"
+#include "refinement.hpp"
 #include "simulation.hpp"
 #include "spec/invariants.hpp"
 #include "tlb.hpp"
@@ -58,3 +59,13 @@ extern "C" void svm_run(u64 vmcb, u64*, u64 host_state) {
 }
 
 } // namespace horos::core
+
+// The linker sends the kernel's calls of vendor_enter here (--wrap).
+extern "C" horos::core::GuestStep __real__ZN5horos4core12vendor_enterEjj(horos::abi::u32,
+                                                                         horos::abi::u32);
+extern "C" horos::core::GuestStep __wrap__ZN5horos4core12vendor_enterEjj(horos::abi::u32 core,
+                                                                         horos::abi::u32 vcpu) {
+    if (horos::test::Prediction::innermost != nullptr)
+        horos::test::Prediction::innermost->compare_at_entry();
+    return __real__ZN5horos4core12vendor_enterEjj(core, vcpu);
+}

@@ -1,6 +1,7 @@
 #include "simulation.hpp"
 #include "kernel/core/threads.hpp"
 #include "privileged.hpp"
+#include "refinement.hpp"
 #include "tlb.hpp"
 #include "violation.hpp"
 
@@ -121,11 +122,14 @@ Outcome Simulation::call_number(u32 core, u64 number, const Registers6& a) {
     const Lock lock(core);
     Outcome out{};
     u64 result = 0;
+    Prediction prediction;
+    prediction.make(core, number, a);
     run_guarded([&] {
         result = number < hypercall_count
                      ? hypercall_table[number](a[0], a[1], a[2], a[3], a[4], a[5])
                      : hypercall_unknown(a[0], a[1], a[2], a[3], a[4], a[5]);
     });
+    prediction.compare(result);
     if ((result & result_switch) != 0) {
         out = answer_of(thread);
         threads[thread].regs.full = 0;
