@@ -52,10 +52,27 @@ RC_GTEST_PROP(RtcProperty, WhatIsSetIsReadBack, ()) {
     set(rtc, 4, static_cast<u8>(want.tm_hour), 0);
     set(rtc, 2, static_cast<u8>(want.tm_min), 0);
     set(rtc, 0, static_cast<u8>(want.tm_sec), 0);
+    RC_ASSERT(get(rtc, 9, 0) == want.tm_year % 100);
+    RC_ASSERT(get(rtc, 0x32, 0) == 20);
+    RC_ASSERT(get(rtc, 6, 0) == want.tm_wday + 1);
     RC_ASSERT(get(rtc, 7, 0) == want.tm_mday);
     RC_ASSERT(get(rtc, 8, 0) == want.tm_mon + 1);
     RC_ASSERT(get(rtc, 4, 0) == want.tm_hour);
     RC_ASSERT(get(rtc, 0, 10 * tsc_hz) == (want.tm_sec + 10) % 60);
+}
+
+TEST(Rtc, LeapDayOfAYearSetBeforeItsCentury) {
+    Rtc rtc(tsc_hz, 0, 0); // 1970, so that writing the year alone makes it 1932
+    set(rtc, 11, 0x06, 0);
+    set(rtc, 9, 32, 0);
+    EXPECT_EQ(get(rtc, 9, 0), 32);
+    EXPECT_EQ(get(rtc, 0x32, 0), 19);
+    set(rtc, 0x32, 20, 0);
+    set(rtc, 8, 2, 0);
+    set(rtc, 7, 29, 0);
+    EXPECT_EQ(get(rtc, 7, 0), 29);
+    EXPECT_EQ(get(rtc, 8, 0), 2);
+    EXPECT_EQ(get(rtc, 6, 0), 1); // 29 February 2032 is a Sunday
 }
 
 TEST(Rtc, TwelveHourMode) {

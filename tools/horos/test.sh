@@ -2,19 +2,21 @@
 
 test_usage() {
     cat <<'HELP'
-usage: ./horos test [--fast] [-R REGEX] [--preset NAME] [--junit FILE]
+usage: ./horos test [--fast] [-R REGEX] [--preset NAME] [--seed N|random] [--junit FILE]
 
 Configures, builds and runs the tests.
 
   --fast         leave out the tests that take long (those that boot machines)
   -R REGEX       only tests whose name matches
   --preset NAME  release (default), debug, or host-asan: host code under ASan and UBSan
+  --seed N       seed of the random tests: the same commit tests the same cases everywhere
+                 (default 1); "random" draws a new one and says which
   --junit FILE   write the results as JUnit XML too
 HELP
 }
 
 main() {
-    local preset=release options=()
+    local preset=release options=() seed=1
     while (($#)); do
         case $1 in
         --help | -h)
@@ -37,6 +39,13 @@ main() {
             preset=$2
             shift 2
             ;;
+        --seed)
+            need_value "$1" $#
+            seed=$2
+            [[ $seed != random ]] || seed=$(od -An -N4 -tu4 /dev/urandom | tr -d ' ')
+            [[ $seed =~ ^[0-9]{1,18}$ ]] || misuse "--seed takes a number or 'random', not '$2'"
+            shift 2
+            ;;
         --junit)
             need_value "$1" $#
             options+=(--output-junit "$(realpath -m "$2")")
@@ -48,7 +57,8 @@ main() {
     install_packages build boot image test
     make_guest
     build "$preset"
-    status "running the tests ($preset)"
+    export RC_PARAMS="seed=$seed${RC_PARAMS:+ $RC_PARAMS}"
+    status "running the tests ($preset, seed $seed)"
     local progress=()
     [[ ! -t 1 ]] || progress=(--progress)
     exec ctest --preset "$preset" -j "$jobs" "${progress[@]}" "${options[@]}"

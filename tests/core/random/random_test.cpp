@@ -10,6 +10,7 @@
 #include <iomanip>
 #include <iostream>
 #include <rapidcheck.h>
+#include <string>
 
 namespace horos::test {
 void showValue(const Step& step, std::ostream& os) {
@@ -67,8 +68,12 @@ u64 wanted_steps() {
 } // namespace
 
 TEST(Random, SequencesKeepAllInvariants) {
-    const bool own_parameters = std::getenv("RC_PARAMS") != nullptr;
-    setenv("RC_PARAMS", "max_size=2400 max_success=200", 0);
+    // A seed alone (as the CI gives) leaves the size of the run as it is.
+    const char* given = std::getenv("RC_PARAMS");
+    const std::string parameters = given != nullptr ? given : "";
+    const bool own_parameters = parameters.find("max_") != std::string::npos;
+    if (!own_parameters)
+        setenv("RC_PARAMS", (parameters + " max_size=2400 max_success=200").c_str(), 1);
     const bool passed = rc::check("sequences keep all invariants", [] {
         const auto steps = *rc::gen::noShrink(rc::gen::arbitrary<std::vector<Step>>());
         const Failure f = try_sequence(steps);

@@ -11,24 +11,27 @@ constexpr u8 b_set = 0x80, b_periodic = 0x40, b_alarm = 0x20, b_update = 0x10, b
 constexpr u8 c_irq = 0x80, c_periodic = 0x40, c_alarm = 0x20, c_update = 0x10;
 constexpr u8 dont_care = 0xc0; // an alarm byte with both top bits set matches everything
 
-// Civil date arithmetic on days since 1970-01-01, in eras of 400 years that begin on 1 March,
-// so that the leap day is the last of its year.
+// Civil date arithmetic on days since 1 March of the year 0, in eras of 400 years that begin on
+// 1 March, so that the leap day is the last of its year. The clock counts from there and not from
+// 1970, because a guest that sets the year before the century passes through years like 1932.
+constexpr u64 days_to_1970 = 719468;
+constexpr u64 seconds_to_1970 = days_to_1970 * 86400;
 constexpr u64 days_from_civil(u64 year, u64 month, u64 day) {
     year -= month <= 2;
     const u64 era = year / 400;
     const u64 year_of_era = year % 400;
     const u64 day_of_year = (153 * (month + (month > 2 ? u64{0} - 3 : 9)) + 2) / 5 + day - 1;
     const u64 day_of_era = year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year;
-    return era * 146097 + day_of_era - 719468;
+    return era * 146097 + day_of_era;
 }
-static_assert(days_from_civil(1970, 1, 1) == 0);
-static_assert(days_from_civil(2026, 11, 22) == 20779);
+static_assert(days_from_civil(1970, 1, 1) == days_to_1970);
+static_assert(days_from_civil(2026, 11, 22) == days_to_1970 + 20779);
 
 } // namespace
 
 Rtc::Rtc(u64 tsc_hz, u64 unix_seconds, Ticks at)
-    : tsc_hz_(tsc_hz), to_microseconds_(tsc_hz, 1'000'000), base_seconds_(unix_seconds),
-      base_ticks_(at) {
+    : tsc_hz_(tsc_hz), to_microseconds_(tsc_hz, 1'000'000),
+      base_seconds_(unix_seconds + seconds_to_1970), base_ticks_(at) {
     memory_[reg_d] = 0x80; // the battery is good
 }
 
@@ -55,9 +58,8 @@ u64 Rtc::seconds_at(Ticks now) const {
 Rtc::Calendar Rtc::calendar(Ticks now) const {
     const u64 seconds = seconds_at(now);
     const u64 days = seconds / 86400;
-    const u64 shifted = days + 719468;
-    const u64 era = shifted / 146097;
-    const u64 day_of_era = shifted % 146097;
+    const u64 era = days / 146097;
+    const u64 day_of_era = days % 146097;
     const u64 year_of_era =
         (day_of_era - day_of_era / 1460 + day_of_era / 36524 - day_of_era / 146096) / 365;
     const u64 day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
@@ -70,7 +72,7 @@ Rtc::Calendar Rtc::calendar(Ticks now) const {
             .day = static_cast<u32>(day_of_year - (153 * month_index + 2) / 5 + 1),
             .month = static_cast<u32>(month),
             .year = static_cast<u32>(year_of_era + era * 400 + (month <= 2 ? 1 : 0)),
-            .weekday = static_cast<u32>((days + 4) % 7 + 1)};
+            .weekday = static_cast<u32>((days + 3) % 7 + 1)};
 }
 
 u8 Rtc::encode(u32 value) const {
@@ -144,14 +146,12 @@ void Rtc::set_time_register(u8 index, u8 value, Ticks now) {
         break;
     case reg_century: {
         const u32 century = decode(value);
-        time.year = (century < 20 || century > 99 ? 20 : century) * 100 + time.year % 100;
+        time.year = (century < 19 || century > 99 ? 20 : century) * 100 + time.year % 100;
         break;
     }
     default:
         return; // the day of the week follows from the date
     }
-    if (time.year < 1970)
-        time.year = 1970;
     base_seconds_ = days_from_civil(time.year, time.month, time.day) * 86400 + time.hour * 3600 +
                     time.minute * 60 + time.second;
     base_ticks_ = now;
