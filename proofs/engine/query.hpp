@@ -1,0 +1,59 @@
+// Questions to the solver. A question is a set of assumptions and a statement; the answer is that
+// the statement follows, or a model in which it does not.
+#pragma once
+#include "terms.hpp"
+#include <functional>
+#include <vector>
+
+namespace horos::proofs {
+
+enum class Verdict : uint8_t { proved, refuted, unknown };
+
+// A model of a refuted question; empty otherwise.
+class Model {
+public:
+    Model() = default;
+    explicit Model(Z3_model model);
+    Model(const Model& other);
+    Model& operator=(const Model& other);
+    ~Model();
+    bool exists() const { return model_ != nullptr; }
+    Term value(Term t, bool complete = true) const; // complete: also what the model leaves open
+    bool holds(Term t) const;
+    uint64_t number(Term t) const;
+
+private:
+    Z3_model model_ = nullptr;
+};
+
+// Statements that are true and may be added when a model contradicts them.
+struct Lemma {
+    std::string name;
+    Term holds;
+    unsigned depth;
+};
+
+struct Answer {
+    Verdict verdict = Verdict::unknown;
+    Model model;
+    unsigned rounds = 0;
+    unsigned lemmas = 0; // that were needed
+    std::vector<std::string> used;
+};
+
+struct Limits {
+    unsigned milliseconds = 10'000; // of one call of the solver
+    unsigned rounds = 80;
+    unsigned depth = 4;
+};
+
+// Whether the assumptions are consistent with `possible`.
+Verdict consistent(const std::vector<Term>& assumptions, Term possible, unsigned milliseconds,
+                   Model* model = nullptr);
+
+// Proves that `violated` cannot be, under the assumptions and whatever lemmas are needed. `lemmas`
+// grows as `added` tells what each new one brings with it.
+Answer prove(const std::vector<Term>& assumptions, Term violated, std::vector<Lemma>& lemmas,
+             const std::function<void(const Lemma&)>& added, const Limits& limits);
+
+} // namespace horos::proofs

@@ -1,0 +1,85 @@
+#include "value.hpp"
+
+#include <algorithm>
+
+namespace horos::proofs {
+
+Value Value::of(Term bits, Term poison) {
+    Value v;
+    v.kind = Kind::bits;
+    v.bits = bits;
+    v.poison = poison;
+    return v;
+}
+Value Value::of_pointer(std::vector<Target> targets, Term poison) {
+    Value v;
+    v.kind = Kind::pointer;
+    v.targets = std::move(targets);
+    v.poison = poison;
+    return v;
+}
+Value Value::of_parts(std::vector<Value> parts) {
+    Value v;
+    v.kind = Kind::aggregate;
+    v.poison = truth(false);
+    v.parts = std::move(parts);
+    return v;
+}
+Value Value::to(Object* object) { return of_pointer({{truth(true), object, {}}}); }
+
+namespace {
+
+Offset choose_offset(Term condition, const Offset& a, const Offset& b) {
+    Offset both;
+    both.constant = a.constant;
+    for (size_t i = 0; i < a.terms.size(); ++i)
+        both.terms.emplace_back(ite(condition, a.terms[i].first, b.terms[i].first),
+                                a.terms[i].second);
+    return both;
+}
+
+std::vector<Target> choose_targets(Term condition, const std::vector<Target>& a,
+                                   const std::vector<Target>& b) {
+    std::vector<Target> all;
+    std::vector<bool> used(b.size(), false);
+    for (const Target& t : a) {
+        const auto same = std::find_if(b.begin(), b.end(), [&](const Target& other) {
+            return other.object == t.object && other.offset.same_form(t.offset) &&
+                   !used[static_cast<size_t>(&other - b.data())];
+        });
+        if (same == b.end()) {
+            all.push_back({land(condition, t.condition), t.object, t.offset});
+            continue;
+        }
+        used[static_cast<size_t>(same - b.begin())] = true;
+        all.push_back({ite(condition, t.condition, same->condition), t.object,
+                       choose_offset(condition, t.offset, same->offset)});
+    }
+    for (size_t i = 0; i < b.size(); ++i) {
+        if (!used[i])
+            all.push_back({land(lnot(condition), b[i].condition), b[i].object, b[i].offset});
+    }
+    std::erase_if(all, [](const Target& t) { return is_false(t.condition); });
+    return all;
+}
+
+} // namespace
+
+Value choose(Term condition, const Value& a, const Value& b) {
+    if (is_true(condition) || b.kind == Value::Kind::nothing)
+        return a;
+    if (is_false(condition) || a.kind == Value::Kind::nothing)
+        return b;
+    const Term poison = ite(condition, a.poison, b.poison);
+    if (a.kind == Value::Kind::pointer)
+        return Value::of_pointer(choose_targets(condition, a.targets, b.targets), poison);
+    if (a.kind == Value::Kind::aggregate) {
+        std::vector<Value> parts;
+        for (size_t i = 0; i < a.parts.size(); ++i)
+            parts.push_back(choose(condition, a.parts[i], b.parts[i]));
+        return Value::of_parts(std::move(parts));
+    }
+    return Value::of(ite(condition, a.bits, b.bits), poison);
+}
+
+} // namespace horos::proofs

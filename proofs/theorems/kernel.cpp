@@ -1,0 +1,257 @@
+#include "kernel.hpp"
+#include "proofs/engine/names.hpp"
+
+#include <llvm/IRReader/IRReader.h>
+#include <llvm/Support/SourceMgr.h>
+#include <llvm/Support/raw_ostream.h>
+
+namespace horos::proofs {
+
+namespace {
+
+constexpr const char* views[] = {"cap_tables", "page_tables",    "domains",     "spaces",
+                                 "threads",    "sched_contexts", "endpoints",   "notifications",
+                                 "interrupts", "port_ranges",    "mmio_ranges", "core_objects",
+                                 "vcpus",      "vmcbs",          "state_pages", "permission_maps"};
+
+std::unique_ptr<llvm::Module> load(llvm::LLVMContext& context, const std::string& path) {
+    llvm::SMDiagnostic problem;
+    auto module = llvm::parseIRFile(path, problem, context);
+    if (!module)
+        throw std::runtime_error("cannot read " + path + ": " + problem.getMessage().str());
+    learn_names(*module);
+    return module;
+}
+
+std::string without_arguments(std::string name) {
+    if (const auto paren = name.find('('); paren != std::string::npos)
+        name.resize(paren);
+    return name;
+}
+
+} // namespace
+
+std::unique_ptr<Bitcode> load_bitcode(const std::string& core, const std::string& spec) {
+    auto all = std::make_unique<Bitcode>();
+    all->program.modules.push_back(load(all->context, core));
+    all->program.modules.push_back(load(all->context, spec));
+    return all;
+}
+
+Kernel::Kernel(Bitcode& code)
+    : objects(code.core().getDataLayout()), this_core(named_bits("core", 32)), bitcode(code) {
+    for (const char* view : views)
+        objects.declare_view(view);
+    // Every table exists from the start, so that a cleared row is seen by all its views.
+    for (const auto& module : code.program.modules) {
+        for (const llvm::GlobalVariable& g : module->globals()) {
+            if (!g.isConstant() && !g.getName().starts_with("llvm."))
+                objects.global(g);
+        }
+    }
+    policy.external = [this](Executor& e, const Call& c, Value& r) { return external(e, c, r); };
+    policy.on_access = [this](Executor& e, const Piece& p, const Object& o, bool s) {
+        on_access(e, p, o, s);
+    };
+    find_invariants();
+}
+
+void Kernel::find_invariants() {
+    for (llvm::Function& f : bitcode.spec()) {
+        if (f.isDeclaration() || !f.getName().starts_with("_ZN5horos4spec"))
+            continue;
+        const std::string name = without_arguments(Objects::plain_name(f.getName()));
+        if (!name.starts_with("inv_") || name == "inv_host_leaf")
+            continue;
+        if (const Domain* domain = domain_of(name))
+            invariants.push_back({name, &f, *domain});
+        else
+            unknown_invariants.push_back(name);
+    }
+}
+
+llvm::Function* Kernel::spec_function(const std::string& plain) const {
+    for (llvm::Function& f : bitcode.spec()) {
+        if (!f.isDeclaration() && f.getName().contains("spec") &&
+            without_arguments(Objects::plain_name(f.getName())) == plain)
+            return &f;
+    }
+    return nullptr;
+}
+
+Term Kernel::evaluate(llvm::Function& function, const std::vector<Term>& arguments, World& world,
+                      Touches* touched) {
+    Executor engine(objects, world, spec_policy);
+    engine.obligations_on = false;
+    std::vector<Value> values;
+    for (Term t : arguments)
+        values.push_back(Value::of(t));
+    const Outcome out = engine.run(function, values, Guard());
+    if (touched != nullptr)
+        touched->insert(touched->end(), engine.touched.begin(), engine.touched.end());
+    if (out.value.kind != Value::Kind::bits)
+        throw Unsupported("no result: " + function.getName().str());
+    return to_bool(extract(0, 0, out.value.bits));
+}
+
+Term Kernel::field(const std::string& table, const std::string& path,
+                   const std::vector<Term>& indices, World& world, const Guard& guard) {
+    Object* object = objects.find(table);
+    if (object == nullptr)
+        throw Unsupported("no table " + table);
+    for (const auto& [key, leaf] : object->leaves) {
+        if (leaf->path == path)
+            return world.load(*leaf, indices, guard).bits;
+    }
+    // Not accessed so far: walk the type for it.
+    std::string problem;
+    for (uint64_t at = 0; at < object->size && at < 4096; ++at) {
+        Offset offset;
+        offset.constant = static_cast<int64_t>(at);
+        for (const Piece& p : objects.pieces(*object, offset, 1, problem)) {
+            if (p.leaf != nullptr && p.leaf->path == path)
+                return world.load(*p.leaf, indices, guard).bits;
+        }
+    }
+    throw Unsupported("no field " + table + path);
+}
+
+Term Kernel::frame_type(Term frame, World& world) {
+    return field("frames", "[].type", {frame}, world);
+}
+
+Term Kernel::applies(const Invariant& invariant, const std::vector<Term>& arguments, World& world) {
+    const auto range = [&](Over over, Term t) -> Term {
+        switch (over) {
+        case Over::nothing:
+            return truth(true);
+        case Over::frame:
+            return ult(t, field("machine", ".frame_limit", {}, world));
+        case Over::block:
+            return ult(shl(zext(t, 64), num(64, 9)),
+                       zext(field("machine", ".frame_limit", {}, world), 64));
+        case Over::slot:
+            return ult(t, num(32, 256));
+        case Over::entry:
+            return ult(t, num(32, 512));
+        case Over::table:
+            return ult(t, num(32, abi::tables_per_domain));
+        case Over::core:
+            return ult(t, field("machine", ".core_count", {}, world));
+        case Over::position:
+            return ult(t, num(32, 16));
+        case Over::vector:
+            return ult(t, num(32, 256));
+        }
+        return truth(false);
+    };
+    Term all = truth(true);
+    if (!arguments.empty())
+        all = land(all, range(invariant.domain.first, arguments[0]));
+    if (arguments.size() > 1)
+        all = land(all, range(invariant.domain.second, arguments[1]));
+    if (invariant.domain.type >= 0)
+        all = land(all, eq(frame_type(arguments[0], world),
+                           num(8, static_cast<uint64_t>(invariant.domain.type))));
+    return all;
+}
+
+Term Kernel::instance(const Invariant& invariant, const std::vector<Term>& arguments, World& world,
+                      Touches* touched) {
+    return implies(applies(invariant, arguments, world),
+                   evaluate(*invariant.function, arguments, world, touched));
+}
+
+void Kernel::add_lemma(const std::string& name, Term holds, unsigned depth) {
+    if (!is_true(holds))
+        lemmas.push_back({name, holds, depth});
+}
+
+void Kernel::instantiate(const Invariant& invariant, const std::vector<Term>& arguments,
+                         unsigned depth) {
+    if (!instances_.insert({&invariant, arguments}).second)
+        return;
+    Touches touches;
+    const Term holds = instance(invariant, arguments, old, &touches);
+    if (is_true(holds))
+        return;
+    std::string name = invariant.name + "(";
+    for (size_t i = 0; i < arguments.size(); ++i)
+        name += (i > 0 ? ", " : "") + text(arguments[i]).substr(0, 60);
+    pending_[holds] = {touches, depth};
+    add_lemma(name + ")", holds, depth);
+}
+
+void Kernel::lemma_added(const Lemma& lemma) {
+    const auto at = pending_.find(lemma.holds);
+    if (at == pending_.end())
+        return;
+    const Touches touches = at->second.first;
+    const unsigned depth = at->second.second;
+    pending_.erase(at);
+    touch(touches, depth + 1);
+}
+
+void Kernel::touch(const Touches& touched, unsigned depth) {
+    for (const auto& [object, indices] : touched) {
+        if (!seen_[object].insert(indices).second)
+            continue;
+        for (const Invariant& inv : invariants) {
+            const Domain& d = inv.domain;
+            const bool two = d.second != Over::nothing;
+            if (object->name == d.key) {
+                if (!two)
+                    instantiate(inv, {indices[0]}, depth);
+                else if (d.second_key[0] == 0 || std::string(d.second_key) == d.key) {
+                    if (indices.size() > 1)
+                        instantiate(inv, {indices[0], indices[1]}, depth);
+                } else if (Object* other = objects.find(d.second_key)) {
+                    for (const auto& tuple : std::set(seen_[other])) {
+                        const size_t n = d.second == Over::core ? 0 : 1;
+                        if (tuple.size() > n)
+                            instantiate(inv, {indices[0], tuple[n]}, depth);
+                    }
+                }
+            } else if (two && object->name == d.second_key) {
+                const size_t n = d.second == Over::core ? 0 : 1;
+                if (indices.size() <= n)
+                    continue;
+                if (Object* key = objects.find(d.key)) {
+                    for (const auto& tuple : std::set(seen_[key]))
+                        instantiate(inv, {tuple[0], indices[n]}, depth);
+                }
+            }
+        }
+        // A scheduling context's place is where its core's masks and slots are looked at.
+        if (object->name == "sched_contexts" && positions_of_.insert(indices[0]).second) {
+            const Term core = field("sched_contexts", "[].core", {indices[0]}, old);
+            const Term at = zext(field("sched_contexts", "[].position", {indices[0]}, old), 32);
+            if (const Object* cores = objects.find("cores"))
+                touch({{cores, {core, at}}}, depth);
+        }
+    }
+}
+
+// Memory has one type at a time: an access through a view needs the frame to be of its type now.
+void Kernel::on_access(Executor& engine, const Piece& piece, const Object& object, bool store) {
+    if (!engine.obligations_on || object.storage != Storage::view)
+        return;
+    const int type = type_of_view(object.name);
+    if (type < 0)
+        return;
+    (void)store;
+    const Guard guard = engine.current_guard;
+    const Term frame = piece.indices[0];
+    Object* frames = objects.find("frames");
+    if (!checked_.insert({&object, frame, engine.world().log(*frames).size()}).second && false)
+        return;
+    const Term now = field("frames", "[].type", {frame}, engine.world(), guard);
+    if (engine.touched.empty() || engine.touched.back().first != frames)
+        engine.touched.emplace_back(frames, std::vector<Term>{frame});
+    engine.require(guard, eq(now, num(8, static_cast<uint64_t>(type))),
+                   "frame is of the type that " + object.name + " shows", "");
+    if (!engine.obligations.empty() && engine.obligations.back().place.empty())
+        engine.obligations.back().place = "access to " + object.name;
+}
+
+} // namespace horos::proofs

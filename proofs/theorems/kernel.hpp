@@ -1,0 +1,106 @@
+// The kernel as the prover sees it: its bitcode and that of spec/, its tables, what its privileged
+// steps do, and its invariants as lemmas.
+#pragma once
+#include "proofs/engine/execute.hpp"
+#include "proofs/engine/query.hpp"
+#include <horos/abi/objects.hpp>
+#include <set>
+
+namespace horos::proofs {
+
+using abi::ObjectType;
+
+// Modules; loaded once, before the processes for the theorems part.
+struct Bitcode {
+    llvm::LLVMContext context;
+    Program program; // core.bc first, spec.bc second
+    llvm::Module& core() const { return *program.modules[0]; }
+    llvm::Module& spec() const { return *program.modules[1]; }
+};
+std::unique_ptr<Bitcode> load_bitcode(const std::string& core, const std::string& spec);
+
+// An index that an invariant's argument ranges over.
+enum class Over : uint8_t {
+    nothing,
+    frame, // below machine.frame_limit
+    block,
+    slot,     // of a capability table
+    entry,    // of a page table
+    table,    // of a domain
+    core,     // below machine.core_count
+    position, // of a core
+    vector,
+};
+struct Domain {
+    Over first = Over::nothing;
+    Over second = Over::nothing;
+    const char* key = "";        // the table whose rows are the first argument
+    int type = -1;               // that the frame has
+    const char* second_key = ""; // table whose index gives the second argument, if not the same
+};
+// Null when the invariant is not known here.
+const Domain* domain_of(const std::string& invariant);
+
+class Kernel {
+public:
+    explicit Kernel(Bitcode& bitcode);
+
+    Objects objects;
+    Policy policy;      // for the kernel's code: with obligations
+    Policy spec_policy; // for invariants: pure
+    World old;          // the state at the start
+
+    struct Invariant {
+        std::string name;
+        llvm::Function* function;
+        Domain domain;
+    };
+    std::vector<Invariant> invariants;
+    std::vector<std::string> unknown_invariants;
+
+    // A bool function of spec/ in a state. What it touches is appended to `touched`.
+    using Touches = std::vector<std::pair<const Object*, std::vector<Term>>>;
+    Term evaluate(llvm::Function& function, const std::vector<Term>& arguments, World& world,
+                  Touches* touched);
+    // Whether the arguments are ones that the invariant speaks of, in a state.
+    Term applies(const Invariant& invariant, const std::vector<Term>& arguments, World& world);
+    // The invariant at these arguments: applies implies holds.
+    Term instance(const Invariant& invariant, const std::vector<Term>& arguments, World& world,
+                  Touches* touched);
+    llvm::Function* spec_function(const std::string& plain) const; // of horos::spec
+
+    // ---- lemmas: invariants of the old state at the index terms that were touched
+    std::vector<Lemma> lemmas;
+    void touch(const Touches& touched, unsigned depth);
+    void lemma_added(const Lemma& lemma); // what it touches is touched, one deeper
+    void add_lemma(const std::string& name, Term holds, unsigned depth);
+    Term frame_type(Term frame, World& world);
+    Term field(const std::string& table, const std::string& path, const std::vector<Term>& indices,
+               World& world, const Guard& guard = {});
+
+    Term this_core;
+    Bitcode& bitcode;
+    bool one_time = false; // shell_now answers the same throughout a step
+    unsigned calls = 0;    // numbers the answers of privileged steps
+
+private:
+    void find_invariants();
+    bool external(Executor& engine, const Call& call, Value& result);
+    bool guest_step(Executor& engine, const Call& call, Value& result);
+    void on_access(Executor& engine, const Piece& piece, const Object& object, bool store);
+    void instantiate(const Invariant& invariant, const std::vector<Term>& arguments,
+                     unsigned depth);
+    struct Seen {
+        std::set<std::vector<Term>> tuples;
+    };
+    std::map<const Object*, std::set<std::vector<Term>>> seen_;
+    std::set<std::pair<const Invariant*, std::vector<Term>>> instances_;
+    std::map<Term, std::pair<Touches, unsigned>> pending_; // of lemmas not yet used
+    std::set<std::tuple<const Object*, Term, size_t>> checked_;
+    std::set<Term> positions_of_;
+};
+
+// The type whose memory a view shows; -1 = any (it is not typed).
+int type_of_view(const std::string& name);
+
+} // namespace horos::proofs

@@ -1,0 +1,32 @@
+// What there is to prove, from the definition of the interface and the list of exports.
+#include "theorem.hpp"
+#include <horos/abi/gen/calls.hpp>
+
+#include <fstream>
+
+namespace horos::proofs {
+
+std::vector<Hypercall> hypercalls() {
+    std::vector<Hypercall> all;
+    for (const abi::CallInfo& c : abi::call_table)
+        all.push_back({static_cast<unsigned>(c.call), c.name});
+    return all;
+}
+
+std::vector<std::string> core_exports() {
+    std::vector<std::string> all;
+    std::ifstream in(HOROS_CORE_EXPORTS);
+    if (!in)
+        throw std::runtime_error("cannot read " HOROS_CORE_EXPORTS);
+    for (std::string line; std::getline(in, line);) {
+        if (!line.empty() && line[0] != '#')
+            all.push_back(line);
+    }
+    return all;
+}
+
+std::vector<std::function<std::vector<Theorem>(const Bitcode&)>> theorem_groups() {
+    return {safety_theorems};
+}
+
+} // namespace horos::proofs

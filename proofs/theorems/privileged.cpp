@@ -1,0 +1,97 @@
+// What the privileged steps and the shell's functions do, as far as the kernel's state goes.
+#include "kernel.hpp"
+
+namespace horos::proofs {
+
+namespace {
+
+constexpr unsigned bits_of(const llvm::Type& type) { return type.getIntegerBitWidth(); }
+
+// Functions of the shell that change nothing the core knows of.
+bool is_plain_effect(const std::string& name) {
+    static const std::set<std::string> names{
+        "shell_set_timer", "shell_send_reschedule", "shell_flush_tlb",     "shell_route_line",
+        "shell_mask_line", "shell_port_out",        "shell_request_power", "shell_log",
+        "shell_stop"};
+    return names.contains(name);
+}
+// The same arguments, the same answer.
+bool is_function(const std::string& name) {
+    static const std::set<std::string> names{"shell_line_exists", "shell_message_address",
+                                             "shell_power_off_supported"};
+    return names.contains(name);
+}
+
+Value answer(const Call& call, const std::string& name) {
+    const unsigned width = bits_of(*call.instruction->getType());
+    return Value::of(named_bits(name, width));
+}
+
+} // namespace
+
+bool Kernel::external(Executor& engine, const Call& call, Value& result) {
+    const std::string& n = call.name;
+    if (n == "asm ")
+        return true; // a barrier: nothing moves in this execution
+    if (n == "shell_core") {
+        result = Value::of(this_core);
+        return true;
+    }
+    if (n == "shell_now") {
+        result = answer(call, one_time ? "now" : "now#" + std::to_string(++calls));
+        return true;
+    }
+    if (is_function(n)) {
+        std::string name = n;
+        for (const Value& v : call.arguments)
+            name += " " + text(v.bits);
+        result = answer(call, name);
+        return true;
+    }
+    if (n == "shell_port_in") {
+        result = answer(call, n + "#" + std::to_string(++calls));
+        engine.events.push_back({n, call.guard, call.arguments, result.bits});
+        return true;
+    }
+    if (is_plain_effect(n)) {
+        if (n != "shell_stop")
+            engine.events.push_back({n, call.guard, call.arguments});
+        return true;
+    }
+    return guest_step(engine, call, result);
+}
+
+// Steps around a guest's run.
+bool Kernel::guest_step(Executor& engine, const Call& call, Value& result) {
+    (void)result;
+    const std::string& n = call.name;
+    const auto havoc_rows = [&](const char* table, Term row) {
+        Entry e;
+        e.kind = Entry::Kind::havoc;
+        e.guard = call.guard;
+        e.row = row;
+        e.high = 4096;
+        e.number = next_havoc();
+        engine.world().add(*objects.find(table), e);
+    };
+    if (n == "vendor_init_msr_map") {
+        for (unsigned i = 0; i < 2; ++i) {
+            const Term row = add(call.arguments[0].bits, num(32, i));
+            const Term type = field("frames", "[].type", {row}, engine.world(), call.guard);
+            engine.require(call.guard, eq(type, num(8, static_cast<uint64_t>(ObjectType::msr_map))),
+                           "frame is an MSR map", call.place);
+            engine.touched.emplace_back(objects.find("frames"), std::vector<Term>{row});
+            havoc_rows("permission_maps", row);
+        }
+        return true;
+    }
+    if (n == "vendor_set_msr") {
+        for (unsigned i = 0; i < 2; ++i)
+            havoc_rows("permission_maps", add(call.arguments[0].bits, num(32, i)));
+        result = Value::of(fresh_bits("own_msr", bits_of(*call.instruction->getType())));
+        return true;
+    }
+    return false;
+}
+
+} // namespace horos::proofs

@@ -1,0 +1,73 @@
+// Theorem 1: no undefined behaviour, no index out of bounds, no access through the wrong view, in a
+// bounded number of steps.
+#include "theorem.hpp"
+
+namespace horos::proofs {
+
+namespace {
+
+Result prove_safety(Step& step, Result result) {
+    result.bound = std::to_string(step.outcome.steps) + " instructions";
+    // All at once first; one by one when that fails, to say which.
+    constexpr size_t at_once = 24;
+    const auto& all = step.engine.obligations;
+    result.verdict = Verdict::proved;
+    std::vector<Term> reachable;
+    for (size_t i = 0; i < all.size(); i += at_once) {
+        std::vector<Term> some;
+        for (size_t n = i; n < std::min(i + at_once, all.size()); ++n)
+            some.push_back(all[n].term());
+        const Answer answer = step.prove(lor(some));
+        result.rounds += answer.rounds;
+        for (const std::string& l : answer.used)
+            result.lemmas.push_back(l.substr(0, l.find('(')));
+        if (answer.verdict == Verdict::proved) {
+            result.goals += static_cast<unsigned>(some.size());
+            continue;
+        }
+        for (size_t n = i; n < std::min(i + at_once, all.size()); ++n)
+            step.goal(result, all[n].kind + " (" + all[n].place + ")", all[n].term());
+    }
+    // The assumptions must not contradict each other, and the end must be reachable.
+    Limits limits = step.settings.limits;
+    const Verdict possible =
+        consistent(step.assumptions, step.outcome.returns.term(), limits.milliseconds);
+    if (possible != Verdict::proved) {
+        result.verdict = Verdict::unknown;
+        result.details.push_back("vacuous: the assumptions cannot be shown to be satisfiable");
+    }
+    finish(result);
+    return result;
+}
+
+} // namespace
+
+std::vector<Theorem> safety_theorems(const Bitcode& bitcode) {
+    std::vector<Theorem> all;
+    for (const Hypercall& h : hypercalls()) {
+        all.push_back({"safety/" + h.name, "safety",
+                       "hypercall " + h.name + " has no undefined behaviour and ends",
+                       [h](Bitcode& code, const Settings& settings) {
+                           Step step(code, settings);
+                           step.run_hypercall(h.number);
+                           return prove_safety(step, {});
+                       }});
+    }
+    for (const std::string& symbol : core_exports()) {
+        llvm::Function* f = bitcode.core().getFunction(symbol);
+        if (f == nullptr || f->isDeclaration() || symbol == "hypercall_unknown")
+            continue;
+        std::string plain = Objects::plain_name(symbol);
+        if (const auto paren = plain.find('('); paren != std::string::npos)
+            plain.resize(paren);
+        all.push_back({"safety/" + plain, "safety", plain + " has no undefined behaviour and ends",
+                       [symbol](Bitcode& code, const Settings& settings) {
+                           Step step(code, settings);
+                           step.run_export(*code.core().getFunction(symbol));
+                           return prove_safety(step, {});
+                       }});
+    }
+    return all;
+}
+
+} // namespace horos::proofs

@@ -1,0 +1,166 @@
+#include "theorem.hpp"
+
+#include <algorithm>
+#include <llvm/IR/Constants.h>
+
+namespace horos::proofs {
+
+Step::Step(Bitcode& bitcode, const Settings& how)
+    : kernel(bitcode), settings(how), engine(kernel.objects, now, kernel.policy) {
+    kernel.policy.feasible = [this](const Guard& guard) {
+        kernel.touch(engine.touched, 0);
+        Limits quick = settings.limits;
+        quick.milliseconds = std::min(quick.milliseconds, 4000u);
+        return horos::proofs::prove(
+                   assumptions, guard.term(), kernel.lemmas,
+                   [this](const Lemma& l) { kernel.lemma_added(l); }, quick)
+                   .verdict != Verdict::proved;
+    };
+    Kernel::Touches touched;
+    for (const auto& inv : kernel.invariants) {
+        if (inv.domain.first == Over::nothing) // facts of the machine: always there
+            assumptions.push_back(kernel.instance(inv, {}, kernel.old, &touched));
+    }
+    kernel.touch(touched, 0);
+    if (kernel.spec_function("inv_machine") == nullptr) {
+        const auto field = [&](const char* name) {
+            return kernel.field("machine", name, {}, kernel.old);
+        };
+        assumptions.push_back(ule(field(".core_count"), num(32, 64)));
+        assumptions.push_back(ule(field(".frame_limit"), num(32, 1u << 24)));
+        assumptions.push_back(ule(field(".kernel_device_count"), num(32, 16)));
+    }
+}
+
+namespace {
+
+void assume_precondition(Step& step, const std::string& name, const std::vector<Term>& arguments) {
+    llvm::Function* function = step.kernel.spec_function(name);
+    if (function == nullptr) {
+        const Term core = step.kernel.this_core;
+        step.assumptions.push_back(
+            ult(core, step.kernel.field("machine", ".core_count", {}, step.kernel.old)));
+        if (name == "pre_hypercall")
+            step.assumptions.push_back(lnot(
+                eq(step.kernel.field("cores", "[].thread", {core}, step.kernel.old), num(32, 0))));
+        return;
+    }
+    Kernel::Touches touched;
+    step.assumptions.push_back(
+        step.kernel.evaluate(*function, arguments, step.kernel.old, &touched));
+    step.kernel.touch(touched, 0);
+}
+
+} // namespace
+
+void Step::run_hypercall(unsigned number) {
+    assume_precondition(*this, "pre_hypercall", {kernel.this_core});
+    static const char* registers[] = {"rdi", "rsi", "rdx", "r10", "r8", "r9"};
+    std::vector<Value> values;
+    for (const char* name : registers) {
+        arguments.push_back(named_bits(name, 64));
+        values.push_back(Value::of(arguments.back()));
+    }
+    llvm::Function* function = hypercall_entry(kernel.bitcode, number);
+    if (function == nullptr)
+        throw std::runtime_error("no function for hypercall " + std::to_string(number));
+    outcome = engine.run(*function, values, Guard());
+    kernel.touch(engine.touched, 0);
+}
+
+void Step::run_export(llvm::Function& function) {
+    std::vector<Value> values;
+    std::string plain = Objects::plain_name(function.getName());
+    if (const auto paren = plain.find('('); paren != std::string::npos)
+        plain.resize(paren);
+    for (const llvm::Argument& a : function.args()) {
+        if (a.getType()->isPointerTy()) {
+            // A structure of the caller's.
+            throw Unsupported("pointer argument of " + plain);
+        }
+        const std::string name = "argument" + std::to_string(a.getArgNo());
+        const bool core = a.getArgNo() == 0 && a.getType()->isIntegerTy(32);
+        arguments.push_back(core ? kernel.this_core
+                                 : named_bits(name, a.getType()->getIntegerBitWidth()));
+        values.push_back(Value::of(arguments.back()));
+    }
+    assume_precondition(*this, "pre_" + plain, arguments);
+    outcome = engine.run(function, values, Guard());
+    kernel.touch(engine.touched, 0);
+}
+
+Answer Step::prove(Term violated) {
+    return horos::proofs::prove(
+        assumptions, violated, kernel.lemmas, [this](const Lemma& l) { kernel.lemma_added(l); },
+        settings.limits);
+}
+
+void Step::goal(Result& result, const std::string& name, Term violated) {
+    ++result.goals;
+    if (is_false(violated))
+        return;
+    const Answer answer = prove(violated);
+    result.rounds += answer.rounds;
+    for (const std::string& l : answer.used)
+        result.lemmas.push_back(l.substr(0, l.find('(')));
+    if (answer.verdict == Verdict::proved)
+        return;
+    result.details.push_back((answer.verdict == Verdict::refuted ? "refuted: " : "unknown: ") +
+                             name);
+    if (answer.verdict == Verdict::refuted)
+        result.verdict = Verdict::refuted;
+    else if (result.verdict == Verdict::proved)
+        result.verdict = Verdict::unknown;
+    if (answer.model.exists() && result.counterexample.empty()) {
+        std::string t;
+        for (size_t i = 0; i < arguments.size(); ++i)
+            t += text(arguments[i]) + " = " + std::to_string(answer.model.number(arguments[i])) +
+                 "\n";
+        t += "core = " + std::to_string(answer.model.number(kernel.this_core)) + "\n";
+        std::set<std::pair<const Object*, std::vector<uint64_t>>> shown;
+        for (const auto& [object, indices] : engine.touched) {
+            std::vector<uint64_t> at;
+            for (Term i : indices)
+                at.push_back(answer.model.number(i));
+            if (!shown.insert({object, at}).second || shown.size() > 40)
+                continue;
+            std::string row;
+            for (const auto& [key, leaf] : object->leaves) {
+                if (leaf->strides.size() > indices.size())
+                    continue;
+                const std::vector<Term> some(
+                    indices.begin(), indices.begin() + static_cast<long>(leaf->strides.size()));
+                const uint64_t before =
+                    answer.model.number(kernel.old.load(*leaf, some, Guard()).bits);
+                const uint64_t after = answer.model.number(now.load(*leaf, some, Guard()).bits);
+                if (before == 0 && after == 0)
+                    continue;
+                row += " " + leaf->path.substr(leaf->path.rfind('.') + 1) + "=" +
+                       std::to_string(before);
+                if (after != before)
+                    row += "->" + std::to_string(after);
+            }
+            std::string where = object->name;
+            for (uint64_t i : at)
+                where += "[" + std::to_string(i) + "]";
+            t += where + ":" + row + "\n";
+        }
+        result.counterexample = t;
+    }
+}
+
+void finish(Result& result) {
+    std::sort(result.lemmas.begin(), result.lemmas.end());
+    result.lemmas.erase(std::unique(result.lemmas.begin(), result.lemmas.end()),
+                        result.lemmas.end());
+}
+
+llvm::Function* hypercall_entry(const Bitcode& bitcode, unsigned number) {
+    const llvm::GlobalVariable* table = bitcode.core().getGlobalVariable("hypercall_table");
+    if (table == nullptr || !table->hasInitializer())
+        return nullptr;
+    llvm::Constant* entry = table->getInitializer()->getAggregateElement(number);
+    return entry == nullptr ? nullptr : llvm::dyn_cast<llvm::Function>(entry->stripPointerCasts());
+}
+
+} // namespace horos::proofs

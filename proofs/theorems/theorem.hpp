@@ -1,0 +1,68 @@
+// A theorem: a name, and a proof attempt that runs in a process of its own.
+#pragma once
+#include "kernel.hpp"
+
+namespace horos::proofs {
+
+struct Result {
+    Verdict verdict = Verdict::unknown;
+    std::string bound;                // of steps
+    std::vector<std::string> details; // what is unknown or refuted, and why
+    std::vector<std::string> lemmas;  // invariants that it needed
+    unsigned goals = 0;
+    unsigned rounds = 0;
+    std::string counterexample; // in the kernel's terms
+    std::string test;           // as a GoogleTest
+};
+
+struct Settings {
+    Limits limits;
+    bool statistics = false;
+};
+
+struct Theorem {
+    std::string name;  // safety/cap_mint
+    std::string group; // safety
+    std::string says;
+    std::function<Result(Bitcode&, const Settings&)> prove;
+};
+
+// One hypercall: its number in the table, its name.
+struct Hypercall {
+    unsigned number;
+    std::string name;
+};
+std::vector<Hypercall> hypercalls();
+llvm::Function* hypercall_entry(const Bitcode& bitcode, unsigned number);
+
+std::vector<Theorem> safety_theorems(const Bitcode& bitcode);
+std::vector<Theorem> invariant_theorems(const Bitcode& bitcode);
+std::vector<Theorem> refinement_theorems(const Bitcode& bitcode);
+
+// Each makes the theorems of one group.
+std::vector<std::function<std::vector<Theorem>(const Bitcode&)>> theorem_groups();
+
+// ---- shared by the theorems
+// A hypercall or another way into the core, executed once from an arbitrary state.
+struct Step {
+    explicit Step(Bitcode& bitcode, const Settings& settings);
+    Kernel kernel;
+    const Settings& settings;
+    World now; // the state afterwards
+    Executor engine;
+    std::vector<Term> assumptions;
+    std::vector<Term> arguments;
+    Outcome outcome;
+
+    // Assumes what holds whenever this function is entered, then executes it.
+    void run_hypercall(unsigned number);
+    void run_export(llvm::Function& function);
+    Answer prove(Term violated);
+    // Appends to the result what became of the goal.
+    void goal(Result& result, const std::string& name, Term violated);
+};
+void finish(Result& result);
+// The exported functions of core.bc, other than the hypercalls, that the shell calls.
+std::vector<std::string> core_exports();
+
+} // namespace horos::proofs

@@ -1,0 +1,85 @@
+#include "options.hpp"
+
+#include <cstdio>
+#include <cstdlib>
+#include <stdexcept>
+
+namespace horos::proofs {
+
+const char* const usage_text =
+    R"(usage: horos prove [OPTIONS]
+
+Proves theorems about the bitcode that the kernel is made of. Exit status 0: all were proved;
+1: one was refuted or is unknown; 2: a bad option or file.
+
+  --list             name the theorems and what each says
+  --only PATTERN     only theorems whose name contains PATTERN
+  --jobs N           at once (2)
+  --timeout SECONDS  for one theorem (120)
+  --query-timeout SECONDS  for one question to the solver (10)
+  --json FILE        write the report as JSON
+  --html FILE        write the report as a page
+  --cache DIR        keep results, by the hash of bitcode, spec and prover
+  --expected FILE    theorems that are known to be open: they do not make the run fail, and one of
+                     them that is proved does
+  --core FILE, --spec FILE, --image FILE   the bitcode, and the image it went into
+  --verbose          show what each theorem needed
+)";
+
+namespace {
+
+unsigned number(const std::string& option, const char* text) {
+    char* end = nullptr;
+    const unsigned long value = std::strtoul(text, &end, 10);
+    if (*text == 0 || *end != 0 || value == 0 || value > 1'000'000)
+        throw std::runtime_error(option + " needs a number from 1 on, not '" + text + "'");
+    return static_cast<unsigned>(value);
+}
+
+} // namespace
+
+Options parse_options(int argc, char** argv) {
+    Options o;
+    for (int i = 1; i < argc; ++i) {
+        const std::string a = argv[i];
+        const auto next = [&]() -> const char* {
+            if (i + 1 >= argc)
+                throw std::runtime_error(a + " needs an argument");
+            return argv[++i];
+        };
+        if (a == "--help" || a == "-h") {
+            std::fputs(usage_text, stdout);
+            o.help = true;
+        } else if (a == "--list")
+            o.list = true;
+        else if (a == "--only")
+            o.only = next();
+        else if (a == "--jobs")
+            o.jobs = number(a, next());
+        else if (a == "--timeout")
+            o.timeout = number(a, next());
+        else if (a == "--query-timeout")
+            o.query_timeout = number(a, next());
+        else if (a == "--json")
+            o.json = next();
+        else if (a == "--html")
+            o.html = next();
+        else if (a == "--cache")
+            o.cache = next();
+        else if (a == "--expected")
+            o.expected = next();
+        else if (a == "--core")
+            o.core = next();
+        else if (a == "--spec")
+            o.spec = next();
+        else if (a == "--image")
+            o.image = next();
+        else if (a == "--verbose")
+            o.verbose = true;
+        else
+            throw std::runtime_error("there is no option '" + a + "'; see --help");
+    }
+    return o;
+}
+
+} // namespace horos::proofs
