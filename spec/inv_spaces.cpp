@@ -1,30 +1,41 @@
 #include "kernel/core/frames.hpp"
 #include "spec/invariants.hpp"
+#include "spec/page_entry.hpp"
 
 namespace horos::spec {
 
 static bool is_type(Frame f, ObjectType type) { return frame_exists(f) && frames[f].type == type; }
 
+// Without address, rights and size: what a mapping of memory, or of a device, has set besides.
+static bool is_memory_form(u64 entry) {
+    const u64 fixed = entry & ~(pte::address | pte::writable | pte::large);
+    const bool nested = machine.guest_format == TableFormat::ept;
+    return (fixed & ~pte::no_execute) == (pte::present | pte::user) ||
+           (nested && (fixed & ~ept::executable) == (pte::present | ept::write_back));
+}
+static bool is_device_form(u64 entry) {
+    const u64 fixed = entry & ~(pte::address | pte::writable);
+    const bool nested = machine.guest_format == TableFormat::ept;
+    return fixed == (pte::present | pte::user | pte::uncached | pte::write_through | pte::device |
+                     pte::no_execute) ||
+           (nested && fixed == (pte::present | pte::device | ept::uncached));
+}
+
 bool inv_entry_form(Frame table, u32 i) {
     const u64 entry = page_tables[table].entries[i];
-    constexpr u64 choice = Format::writable | Format::no_execute;
-    const u64 fixed = entry & ~(choice | Format::address_mask);
     switch (entry_kind(table, i)) {
     case EntryKind::empty:
         return entry == 0;
     case EntryKind::kernel:
         return true;
     case EntryKind::table:
-        return entry == Format::table(entry_target(table, i));
+        return entry == table_entry(entry_target(table, i));
     case EntryKind::frame:
-        return fixed == (Format::present | Format::user);
+        return is_memory_form(entry) && (entry & pte::large) == 0;
     case EntryKind::block:
-        return frames[table].level == 2 &&
-               fixed == (Format::present | Format::user | Format::large);
+        return is_memory_form(entry) && frames[table].level == 2;
     case EntryKind::device:
-        return fixed == (Format::present | Format::user | Format::uncached | Format::write_through |
-                         Format::device) &&
-               (entry & Format::no_execute) != 0;
+        return is_device_form(entry);
     }
     return false;
 }
@@ -99,6 +110,10 @@ bool inv_space_active(Frame f, u32 core) {
     const Frame thread = cores[core].thread;
     const Frame vcpu = thread != 0 ? threads[thread].vcpu : 0;
     return !active || (vcpu != 0 && vcpus[vcpu].space == f);
+}
+
+bool inv_space_cores(Frame f) {
+    return machine.core_count >= max_cores || spaces[f].active >> machine.core_count == 0;
 }
 
 bool inv_host_leaf(u64 entry) {

@@ -18,4 +18,21 @@ bool inv_vcpu_thread(Frame f) {
                              v.core != no_core);
 }
 
+// Of the present era of its core's TLB tags.
+static bool has_tag(const Vcpu& v) {
+    return v.core < machine.core_count && v.tlb_era == cores[v.core].tlb_era;
+}
+
+bool inv_tag(Frame f) {
+    const Vcpu& v = vcpus[f];
+    return !has_tag(v) || (v.tlb_tag >= 1 && v.tlb_tag < cores[v.core].tlb_next);
+}
+
+// No two virtual CPUs use the same translations.
+bool inv_tags_differ(Frame f, Frame g) {
+    const Vcpu& v = vcpus[f];
+    const Vcpu& w = vcpus[g];
+    return f == g || !has_tag(v) || !has_tag(w) || v.core != w.core || v.tlb_tag != w.tlb_tag;
+}
+
 } // namespace horos::spec

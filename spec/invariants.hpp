@@ -7,6 +7,14 @@
 
 namespace horos::spec {
 
+// ---- facts of the machine (inv_machine.cpp)
+bool inv_machine();
+bool inv_machine_io_map(u32 i); // i-th frame
+bool inv_machine_msr_map(u32 i);
+bool inv_machine_host_frames(u32 i);
+bool inv_frame_zero();
+bool inv_core_absent(u32 core); // one that the machine does not have
+
 // ---- frames and blocks (inv_memory.cpp)
 bool inv_frame_type(Frame f);       // a known type; frame 0 is never an object
 bool inv_frame_in_block(Frame f);   // only frames of split blocks have a life of their own
@@ -29,6 +37,7 @@ bool inv_entry_target(Frame table, u32 i); // tables one level down, ordinary me
 bool inv_space(Frame space);
 bool inv_space_root(Frame space, u32 i); // i-th entry of its top table
 bool inv_space_active(Frame space, u32 core);
+bool inv_space_cores(Frame space); // only cores that exist
 bool inv_host_leaf(
     u64 entry); // of an entry that a host space reaches: never writable and executable
 
@@ -63,6 +72,8 @@ bool inv_vmcb_intercepts(Frame vcpu); // what no VMM can switch off is on
 bool inv_vmcb_paging(Frame vcpu);     // nested paging, with the tables of its space
 bool inv_vmcb_maps(Frame vcpu);       // permission maps of the kernel's choice
 bool inv_vmcb_tag(Frame vcpu);        // ASID in range
+bool inv_tag(Frame vcpu);             // a tag that is in force was handed out by its core
+bool inv_tags_differ(Frame vcpu, Frame other);
 bool inv_vmcb_host_owned(Frame vcpu); // features that Horos does not use are off
 bool inv_vmcb_state(Frame vcpu);      // what VMRUN checks and the guard promises
 

@@ -1,5 +1,6 @@
 // frame_reclaim: how every object ends. What an object refers to is let go; what refers to the
 // object must have let go before.
+#include "kernel/core/vendor.hpp"
 #include "spec/calls.hpp"
 #include "spec/page_entry.hpp"
 #include "spec/schedule.hpp"
@@ -110,6 +111,7 @@ static Error end_vcpu(Frame f) {
         refuse(v.thread != 0, Error::wrong_state))
         return refuse.reason;
     forget_fpu(v.core, f);
+    vendor_end_vcpu(f); // no processor holds its control block any more
     unrefer(v.space);
     unrefer(v.control);
     unrefer(v.fpu);

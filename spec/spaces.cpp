@@ -155,7 +155,7 @@ static Error map_counted_frame(Frame space, u64 address, Frame frame, u8 rights)
         refuse(frames[frame].mappings == 0xffff, Error::limit))
         return refuse.reason;
     frames[frame].mappings += 1;
-    add_entry(table, address, 1, memory_entry(frame, rights, false));
+    add_entry(table, address, 1, memory_entry(space, frame, rights, false));
     return Error::ok;
 }
 
@@ -166,7 +166,7 @@ static Error map_counted_block(Frame space, u64 address, Block block, u8 rights)
         refuse(blocks[block].mappings == 0xffff'ffff, Error::limit))
         return refuse.reason;
     blocks[block].mappings += 1;
-    add_entry(table, address, 2, memory_entry(block * frames_per_block, rights, true));
+    add_entry(table, address, 2, memory_entry(space, block * frames_per_block, rights, true));
     return Error::ok;
 }
 
@@ -236,7 +236,7 @@ Answer map_mmio(const Caller& me, const MapMmioArgs& a) {
                Error::bad_argument) ||
         refuse(place_for(space.object, a.address, 1, table)))
         return refuse.reason;
-    add_entry(table, a.address, 1, device_entry(range.first + a.page, a.rights));
+    add_entry(table, a.address, 1, device_entry(space.object, range.first + a.page, a.rights));
     return Error::ok;
 }
 

@@ -25,7 +25,7 @@ void hold(const char* name, Function inv, Index... index) {
     text << ") does not hold";
     throw Violation(text.str());
 }
-#define HOLD(inv, ...) hold(#inv, spec::inv, __VA_ARGS__)
+#define HOLD(inv, ...) hold(#inv, spec::inv __VA_OPT__(, ) __VA_ARGS__)
 
 void check_frame(Frame f) {
     HOLD(inv_frame_type, f);
@@ -68,6 +68,7 @@ void check_host_leaves(Frame table) {
 
 void check_space(Frame f) {
     HOLD(inv_space, f);
+    HOLD(inv_space_cores, f);
     for (u32 i = 0; i < 512; ++i)
         HOLD(inv_space_root, f, i);
     for (u32 c = 0; c < max_cores; ++c)
@@ -91,6 +92,11 @@ void check_vcpu(Frame f) {
     HOLD(inv_vmcb_paging, f);
     HOLD(inv_vmcb_maps, f);
     HOLD(inv_vmcb_tag, f);
+    HOLD(inv_tag, f);
+    for (Frame g = 1; g < machine_frames; ++g) {
+        if (frames[g].type == ObjectType::vcpu)
+            HOLD(inv_tags_differ, f, g);
+    }
     HOLD(inv_vmcb_host_owned, f);
     HOLD(inv_vmcb_state, f);
 }
@@ -167,6 +173,19 @@ void check_core(u32 c) {
     }
 }
 
+void check_machine() {
+    HOLD(inv_machine);
+    HOLD(inv_frame_zero);
+    for (u32 i = 0; i < 3; ++i)
+        HOLD(inv_machine_io_map, i);
+    for (u32 i = 0; i < 2; ++i)
+        HOLD(inv_machine_msr_map, i);
+    for (u32 i = 0; i < 2 * max_cores; ++i)
+        HOLD(inv_machine_host_frames, i);
+    for (u32 c = 0; c < max_cores; ++c)
+        HOLD(inv_core_absent, c);
+}
+
 struct Counts {
     std::array<u32, machine_frames> references, mappings, live, owned;
     std::array<u32, machine_blocks> block_mappings;
@@ -237,6 +256,7 @@ void check_counts() {
 } // namespace
 
 void check_invariants() {
+    check_machine();
     for (Frame f = 0; f < machine_frames; ++f) {
         check_frame(f);
         if (frames[f].type != ObjectType::ram)

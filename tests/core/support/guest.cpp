@@ -62,9 +62,9 @@ extern "C" void svm_run(u64 vmcb, u64*, u64 host_state) {
 
 // The linker sends the kernel's calls of svm_enter here (--wrap).
 extern "C" horos::core::GuestStep __real__ZN5horos4core9svm_enterEjj(horos::abi::u32,
-                                                                         horos::abi::u32);
+                                                                     horos::abi::u32);
 extern "C" horos::core::GuestStep __wrap__ZN5horos4core9svm_enterEjj(horos::abi::u32 core,
-                                                                         horos::abi::u32 vcpu) {
+                                                                     horos::abi::u32 vcpu) {
     if (horos::test::Prediction::innermost != nullptr)
         horos::test::Prediction::innermost->compare_at_entry();
     return __real__ZN5horos4core9svm_enterEjj(core, vcpu);

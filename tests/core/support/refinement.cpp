@@ -1,6 +1,7 @@
 #include "refinement.hpp"
 #include "kernel/core/entry.hpp"
 #include "spec/calls.hpp"
+#include "spec/preconditions.hpp"
 #include "state_memory.hpp"
 #include "violation.hpp"
 
@@ -79,6 +80,8 @@ void Prediction::make(u32 core, u64 number, const std::array<u64, 6>& a) {
     Globals before;
     before.save();
     shell.events.clear();
+    if (!spec::pre_hypercall(core))
+        differ("the core was entered in a state that the shell promises not to be in");
     try {
         run_guarded([&] {
             result_ = number < call_count

@@ -2,6 +2,7 @@
 #include "kernel/core/threads.hpp"
 #include "privileged.hpp"
 #include "refinement.hpp"
+#include "spec/preconditions.hpp"
 #include "tlb.hpp"
 #include "violation.hpp"
 
@@ -51,6 +52,13 @@ void add_memory() {
                  machine_frames - first_reserved - frames_per_block);
     core_reserve(kernel_first, kernel_count, ObjectType::kernel);
     frames[0].type = ObjectType::reserved;
+}
+
+// The specification takes these for granted; so what stands for the entry code must keep them.
+void promise(bool kept, const char* entry) {
+    if (!kept)
+        throw Violation(std::string("entered in a state that the shell promises not to be in: ") +
+                        entry);
 }
 
 class Lock {
@@ -112,6 +120,16 @@ Outcome Simulation::call(u32 core, Call number, const Registers6& a) {
     return call_number(core, static_cast<u64>(number), a);
 }
 
+// As entry.S chooses the core's entry.
+static u64 enter_core(u32 core, u64 number, const Registers6& a) {
+    if (number == static_cast<u64>(Call::call))
+        return core_call_fast(core, 0, 0, 0, a[0], a[1], a[2], a[3], a[4]);
+    if (number == static_cast<u64>(Call::reply_receive))
+        return core_reply_receive_fast(core, 0, 0, 0, a[0], a[1], a[2], a[3], a[4]);
+    return number < hypercall_count ? hypercall_table[number](a[0], a[1], a[2], a[3], a[4], a[5])
+                                    : hypercall_unknown(a[0], a[1], a[2], a[3], a[4], a[5]);
+}
+
 Outcome Simulation::call_number(u32 core, u64 number, const Registers6& a) {
     if (!is_user(core))
         throw Violation("test error: the core runs no user program");
@@ -125,9 +143,7 @@ Outcome Simulation::call_number(u32 core, u64 number, const Registers6& a) {
     Prediction prediction;
     prediction.make(core, number, a);
     run_guarded([&] {
-        result = number < hypercall_count
-                     ? hypercall_table[number](a[0], a[1], a[2], a[3], a[4], a[5])
-                     : hypercall_unknown(a[0], a[1], a[2], a[3], a[4], a[5]);
+        result = enter_core(core, number, a);
     });
     prediction.compare(result);
     if ((result & result_switch) != 0) {
@@ -162,6 +178,7 @@ void Simulation::resume(u32 core) {
     ShellCore& here = shell.cores[core];
     for (u32 round = 0; round < 64; ++round) {
         Next next = Next::idle;
+        promise(spec::pre_core_next(core), "core_next");
         run_guarded([&] { next = core_next(core); });
         if (next != Next::guest) {
             here.mode = next == Next::idle ? CoreMode::idle : CoreMode::user;
@@ -169,6 +186,7 @@ void Simulation::resume(u32 core) {
         }
         u64 result = 0;
         const Frame thread = cores[core].thread;
+        promise(spec::pre_core_run_guest(core), "core_run_guest");
         run_guarded([&] { result = core_run_guest(core); });
         if ((result & result_switch) != 0)
             continue;
@@ -195,17 +213,21 @@ void Simulation::event(u32 core, const std::function<void()>& what) {
 }
 
 void Simulation::interrupt(u32 core, u8 vector) {
+    promise(spec::pre_core_interrupt(core, vector), "core_interrupt");
     event(core, [=] { core_interrupt(core, vector); });
 }
 void Simulation::timer(u32 core) {
+    promise(spec::pre_core_timer(core), "core_timer");
     shell.cores[core].timer = no_deadline;
     event(core, [=] { core_timer(core); });
 }
 void Simulation::reschedule(u32 core) {
+    promise(spec::pre_core_reschedule(core), "core_reschedule");
     shell.cores[core].reschedule = false;
     event(core, [=] { core_reschedule(core); });
 }
 void Simulation::fault(u32 core, u64 vector, u64 error, u64 address) {
+    promise(spec::pre_core_fault(core), "core_fault");
     event(core, [=] { core_fault(core, vector, error, address); });
 }
 
