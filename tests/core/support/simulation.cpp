@@ -120,16 +120,6 @@ Outcome Simulation::call(u32 core, Call number, const Registers6& a) {
     return call_number(core, static_cast<u64>(number), a);
 }
 
-// As entry.S chooses the core's entry.
-static u64 enter_core(u32 core, u64 number, const Registers6& a) {
-    if (number == static_cast<u64>(Call::call))
-        return core_call_fast(core, 0, 0, 0, a[0], a[1], a[2], a[3], a[4]);
-    if (number == static_cast<u64>(Call::reply_receive))
-        return core_reply_receive_fast(core, 0, 0, 0, a[0], a[1], a[2], a[3], a[4]);
-    return number < hypercall_count ? hypercall_table[number](a[0], a[1], a[2], a[3], a[4], a[5])
-                                    : hypercall_unknown(a[0], a[1], a[2], a[3], a[4], a[5]);
-}
-
 Outcome Simulation::call_number(u32 core, u64 number, const Registers6& a) {
     if (!is_user(core))
         throw Violation("test error: the core runs no user program");
@@ -143,7 +133,9 @@ Outcome Simulation::call_number(u32 core, u64 number, const Registers6& a) {
     Prediction prediction;
     prediction.make(core, number, a);
     run_guarded([&] {
-        result = enter_core(core, number, a);
+        result = number < hypercall_count
+                     ? hypercall_table[number](a[0], a[1], a[2], a[3], a[4], a[5])
+                     : hypercall_unknown(a[0], a[1], a[2], a[3], a[4], a[5]);
     });
     prediction.compare(result);
     if ((result & result_switch) != 0) {
