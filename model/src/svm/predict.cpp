@@ -157,6 +157,26 @@ void add_entered(const Machine& machine, Prediction& prediction) {
     } while (choices.advance());
 }
 
+// Broken rules that the part to predict does not look at.
+RuleSet unchecked_rules(const Machine& machine, const Params& params, Prediction& prediction) {
+    const RuleSet rules = prediction.broken & machine.deviations.unchecked;
+    prediction.deviated.unchecked = rules;
+    RuleSet all = rules;
+    const auto one_bit_free = [&](RuleId id, uint64_t wrong, uint64_t free, Deviation d) {
+        const auto at = static_cast<size_t>(id);
+        if (prediction.broken[at] && (wrong & ~free) == 0 && machine.deviations.test(d)) {
+            prediction.deviated.set(d);
+            all.set(at);
+        }
+    };
+    const horos::svm::SaveArea& save = machine.vmcb->save;
+    one_bit_free(RuleId::SAVE_CR4_MBZ, save.cr4 & params.cr4_mbz, CR4_WITHOUT_CPUID,
+                 Deviation::CR4_FEATURES_UNCHECKED);
+    one_bit_free(RuleId::SAVE_EFER_MBZ, save.efer & params.efer_mbz, x86::efer::FFXSR,
+                 Deviation::EFER_FFXSR_FREE);
+    return all;
+}
+
 } // namespace
 
 Prediction predict(const Machine& machine) {
@@ -169,7 +189,13 @@ Prediction predict(const Machine& machine) {
     for (const RuleInfo& rule : all_rules()) {
         prediction.applicable.set(static_cast<size_t>(rule.id), rule_applies(rule.id, params));
     }
-    const Verdict verdict = judge(prediction.broken);
+    const RuleSet unchecked = unchecked_rules(machine, params, prediction);
+    Verdict verdict = judge(prediction.broken & ~unchecked);
+    if (!verdict.must_be_invalid && (machine.vmcb->save.efer & x86::efer::LMSLE) != 0 &&
+        machine.deviations.test(Deviation::EFER_LMSLE_REFUSED)) {
+        prediction.deviated.set(Deviation::EFER_LMSLE_REFUSED);
+        verdict.must_be_invalid = true;
+    }
     if (verdict.must_fault != nullptr) {
         prediction.allowed.push_back(fault_outcome(*verdict.must_fault, machine));
         return prediction;

@@ -80,11 +80,16 @@ uint64_t Cpu::nested_translate(uint64_t address, Access access, uint64_t stage) 
         (control.nested_ctl & nctl::ROGPT_ENABLE) != 0) {
         throw Open{"read-only guest page tables are not modelled"};
     }
+    tables.on = &machine.deviations;
+    tables.seen = &prediction.deviated;
     SystemEntries entries(table_entries);
-    const WalkResult found = walk(tables, request, entries, memory, choices);
+    WalkResult found = walk(tables, request, entries, memory, choices);
     if (found.ok) {
         feature(512 + static_cast<unsigned>(access) * 2 + (stage == npf::FINAL));
         return found.address;
+    }
+    if ((found.error & x86::pf::RSV) != 0 && deviates(Deviation::RESERVED_WITHOUT_P)) {
+        found.error &= ~x86::pf::P;
     }
     const uint64_t error = found.error | npf::US | stage | (access == Access::WRITE ? npf::RW : 0) |
                            (access == Access::EXECUTE ? npf::ID : 0);
@@ -102,7 +107,8 @@ uint64_t Cpu::translate(uint64_t linear, Access access, bool user, bool implicit
     Tables tables;
     tables.mode = paging_mode(cr0, cr4, efer);
     if (tables.mode == PagingMode::NONE) {
-        return nested_translate(linear & 0xffffffffull, access, npf::FINAL);
+        // callers have masked it, or deviate
+        return nested_translate(linear, access, npf::FINAL);
     }
     if (tables_written) {
         throw Open{"the guest changed page tables that it uses: stale translations are allowed"};
@@ -118,10 +124,15 @@ uint64_t Cpu::translate(uint64_t linear, Access access, bool user, bool implicit
     tables.page_1g = profile.page_1g;
     tables.physical_bits = profile.physical_bits;
     const Request request{linear, access, user};
+    tables.on = &machine.deviations;
+    tables.seen = &prediction.deviated;
     GuestEntries entries(*this);
-    const WalkResult found = walk(tables, request, entries, memory, choices);
+    WalkResult found = walk(tables, request, entries, memory, choices);
     if (found.ok) {
         return nested_translate(found.address, access, npf::FINAL);
+    }
+    if ((found.error & x86::pf::RSV) != 0 && deviates(Deviation::RESERVED_WITHOUT_P)) {
+        found.error &= ~x86::pf::P;
     }
     Exception page_fault = fault(x86::Vector::PF, 0);
     const bool fetch_bit = (tables.nxe && tables.mode != PagingMode::LEGACY) || tables.smep;
@@ -144,38 +155,37 @@ namespace {
     throw fault(r == SegReg::SS ? x86::Vector::SS : x86::Vector::GP, 0);
 }
 
-void check_legacy(const Segment& s, SegReg r, uint64_t offset, unsigned bytes, Access access,
-                  bool is_real) {
+// Whether the access is outside what the segment permits (§4.7.2, §4.8.1, §4.12).
+bool legacy_refuses(const Segment& s, SegReg r, uint64_t offset, unsigned bytes, Access access,
+                    bool is_real) {
     using namespace x86::seg;
     const uint64_t last = offset + bytes - 1;
     const bool code = (s.attributes & CODE) != 0;
     if (!is_real && r != SegReg::CS) {
         if ((s.attributes & P) == 0) {
-            segment_fault(r); // a null selector
+            return true; // a null selector
         }
         if (access == Access::WRITE && (code || (s.attributes & WRITABLE) == 0)) {
-            segment_fault(r);
+            return true;
         }
         if (access == Access::READ && code && (s.attributes & READABLE) == 0) {
-            segment_fault(r);
+            return true;
         }
         if (!code && (s.attributes & EXPAND_DOWN) != 0) {
             const uint64_t top = (s.attributes & DB) != 0 ? 0xffffffffull : 0xffffull;
             if (offset <= s.limit || last > top) {
-                segment_fault(r);
+                return true;
             }
-            return;
+            return false;
         }
     }
     if (!is_real && r == SegReg::CS && access == Access::WRITE) {
-        segment_fault(r);
+        return true;
     }
     if (!is_real && r == SegReg::CS && access == Access::READ && (s.attributes & READABLE) == 0) {
-        segment_fault(r);
+        return true;
     }
-    if (last > s.limit) {
-        segment_fault(r);
-    }
+    return last > s.limit;
 }
 
 } // namespace
@@ -184,16 +194,23 @@ uint64_t Cpu::linear(SegReg r, uint64_t offset, unsigned bytes, Access access) {
     const Segment& s = sreg(r);
     if (code64()) {
         const uint64_t base = r == SegReg::FS || r == SegReg::GS ? s.base : 0;
+        if (!canonical(base)) {
+            throw Open{"a segment base that parts sign-extend from different bits"};
+        }
         const uint64_t address = base + offset;
         if (!canonical(address) || !canonical(address + bytes - 1)) {
-            segment_fault(r);
+            segment_fault(r == SegReg::SS && deviates(Deviation::STACK_CANONICAL_GP) ? SegReg::DS
+                                                                                     : r);
         }
         if ((efer & x86::efer::LMSLE) != 0 && r != SegReg::CS && r != SegReg::GS) {
             throw Open{"EFER.LMSLE limits are not modelled"};
         }
         return address;
     }
-    check_legacy(s, r, offset & 0xffffffffull, bytes, access, real() || v86());
+    if (legacy_refuses(s, r, offset & 0xffffffffull, bytes, access, real() || v86()) &&
+        !deviates(Deviation::NO_SEGMENT_CHECKS)) {
+        segment_fault(r);
+    }
     return (s.base + offset) & 0xffffffffull;
 }
 

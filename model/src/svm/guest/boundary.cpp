@@ -54,6 +54,7 @@ void Cpu::take_virtual_interrupt() {
     }
     feature(802);
     int_ctl &= ~ic::V_IRQ; // before the IDT is accessed
+    virq_in_delivery = true;
     Event event;
     event.type = EventType::INTR;
     event.vector = control.v_intr_vector;
@@ -61,7 +62,12 @@ void Cpu::take_virtual_interrupt() {
     result.event_delivered = true;
     try {
         deliver(event);
+        virq_in_delivery = false;
     } catch (const Exception& secondary) {
+        virq_in_delivery = false;
+        if (deviates(Deviation::VIRQ_CLEARED_LATE)) {
+            int_ctl |= ic::V_IRQ;
+        }
         raise(secondary);
     }
 }
@@ -118,9 +124,11 @@ void Cpu::boundary() {
             throw Open{"virtual NMI delivery is not modelled"};
         }
         const unsigned priority = (int_ctl & ic::V_INTR_PRIO) >> ic::V_INTR_PRIO_SHIFT;
-        const bool above = (int_ctl & ic::V_IGN_TPR) != 0 || priority > (int_ctl & ic::V_TPR_PRIO);
-        if ((int_ctl & ic::V_IRQ) != 0 && above && (rflags & x86::rflags::IF) != 0 &&
-            virtual_gif() && !shadow) {
+        const unsigned tpr = int_ctl & ic::V_TPR_PRIO;
+        const bool above = (int_ctl & ic::V_IGN_TPR) != 0 || priority > tpr;
+        const bool wants = (int_ctl & ic::V_IRQ) != 0 && (above || priority == tpr);
+        if (wants && (rflags & x86::rflags::IF) != 0 && virtual_gif() && !shadow &&
+            (above || deviates(Deviation::VIRQ_AT_EQUAL_PRIORITY))) {
             take_virtual_interrupt();
             continue;
         }

@@ -30,6 +30,9 @@ struct Event {
     uint64_t return_rip = 0;
     uint64_t return_rip_known = ~0ull;
     bool virtual_nmi = false;
+    bool injected = false;            // by EVENTINJ
+    std::optional<bool> pushes_error; // where that is not what has_error says
+    bool error_on_stack() const { return pushes_error.value_or(has_error); }
 };
 
 struct Insn {
@@ -86,9 +89,13 @@ public:
     bool waiting = false;  // HLT, MWAIT
     int pause_budget = -1; // remaining PAUSEs of the filter, -1: no filter
     bool ever_nonshadow = false;
-    uint64_t segments_written = 0;       // bit n: SegReg n was loaded by the guest
-    std::optional<Event> delivering;     // what EXITINTINFO reports
-    uint64_t insn_next_rip = 0;          // nRIP of the instruction that executes
+    uint64_t segments_written = 0;         // bit n: SegReg n was loaded by the guest
+    std::optional<Event> delivering;       // what EXITINTINFO reports
+    std::optional<Event> first_delivering; // of several that came of one another
+    bool virq_in_delivery = false;
+    bool intercept_skipped = false;
+    bool entered_handler = false; // the instruction was a software interrupt that was delivered
+    uint64_t insn_next_rip = 0;   // nRIP of the instruction that executes
     std::vector<uint64_t> table_entries; // guest and nested entries that walks used
     bool tables_written = false;
     Outcome result; // collects side information (tsc_reads, instructions, ...)
@@ -109,6 +116,16 @@ public:
     Segment& sreg(SegReg r) { return seg[static_cast<size_t>(r)]; }
     const Segment& sreg(SegReg r) const { return seg[static_cast<size_t>(r)]; }
     unsigned linear_bits() const { return (cr4 & x86::cr4::LA57) != 0 ? 57 : 48; }
+    // Linear addresses have 32 bits outside long mode.
+    uint64_t table_linear(uint64_t address) const {
+        const bool wide =
+            long_mode() || (address >> 32 != 0 && deviates(Deviation::TABLE_BASES_64));
+        return wide ? address : address & 0xffffffffull;
+    }
+    // Whether a near transfer to `offset` leaves the code segment (outside 64-bit mode).
+    bool beyond_code(uint64_t offset) const {
+        return offset > sreg(SegReg::CS).limit && !deviates(Deviation::NO_CODE_LIMIT);
+    }
     bool canonical(uint64_t address) const;
     uint64_t canonicalize(uint64_t address) const;
 
@@ -143,6 +160,14 @@ public:
     void roll_back();
     // The row of the sensitive-instruction table that executes, for the coverage features.
     std::optional<unsigned> row;
+    // Whether the part to predict deviates so. Ask only where that makes a difference: it is noted.
+    bool deviates(Deviation d) const {
+        if (!machine.deviations.test(d)) {
+            return false;
+        }
+        prediction.deviated.set(d);
+        return true;
+    }
     void feature(unsigned number) { prediction.features.set(number % 1024); }
 
     // ---- operands (decode.cpp) ----

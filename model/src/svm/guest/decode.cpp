@@ -63,6 +63,16 @@ void refuse_system_calls(std::span<const uint8_t> bytes) {
     }
 }
 
+// MOV to or from a control or debug register, whether or not that exists.
+bool names_control_register(std::span<const uint8_t> bytes) {
+    for (size_t i = 0; i + 1 < bytes.size(); ++i) {
+        if (bytes[i] == 0x0f) {
+            return bytes[i + 1] >= 0x20 && bytes[i + 1] <= 0x23;
+        }
+    }
+    return false;
+}
+
 } // namespace
 
 Insn Cpu::fetch() {
@@ -73,7 +83,15 @@ Insn Cpu::fetch() {
     unsigned have = 0;
     Insn insn;
     const Segment& cs = sreg(SegReg::CS);
-    const uint64_t limit = code64() ? ~0ull : cs.limit;
+    // Past the limit under a deviation: noted below, if the instruction does reach that far.
+    const bool unlimited = machine.deviations.test(Deviation::NO_CODE_LIMIT);
+    const uint64_t limit = code64() ? ~0ull : unlimited ? 0xffffffffull : cs.limit;
+    if (!code64() && rip > cs.limit) {
+        deviates(Deviation::NO_CODE_LIMIT);
+        if (unlimited && rip > 0xffffffffull - MAX_LENGTH) {
+            throw Open{"code that wraps at 4 GiB"};
+        }
+    }
     for (;;) {
         const uint64_t offset = rip + have;
         if (have == MAX_LENGTH || offset > limit) {
@@ -88,6 +106,9 @@ Insn Cpu::fetch() {
         const uint64_t physical = translate(at, Access::EXECUTE, cpl == 3, false);
         memory.read(physical, {bytes + have, static_cast<size_t>(chunk)});
         have += static_cast<unsigned>(chunk);
+        if (!code64() && rip + have - 1 > cs.limit) {
+            deviates(Deviation::NO_CODE_LIMIT);
+        }
         const ZyanStatus status =
             ZydisDecoderDecodeFull(&decoder_for(*this), bytes, have, &insn.zydis, insn.operands);
         if (ZYAN_SUCCESS(status)) {
@@ -98,6 +119,10 @@ Insn Cpu::fetch() {
                 gp0();
             }
             refuse_system_calls({bytes, have});
+            if (cpl != 0 && names_control_register({bytes, have}) &&
+                deviates(Deviation::CR_INDEX_AFTER_CPL)) {
+                gp0();
+            }
             ud();
         }
     }

@@ -60,10 +60,13 @@ Event event_of(const Exception& e, uint64_t rip, uint64_t next_rip) {
     return event;
 }
 
-Exit intercept_of(const Exception& e) {
+// `coded`: in real mode no exception has an error code (§8.6.1), and what EXITINFO1 then holds is
+// not said.
+Exit intercept_of(const Exception& e, bool coded) {
     Exit exit{horos::svm::exit_code(ExitCode::EXCEPTION_0, static_cast<unsigned>(e.vector))};
     exit.next_rip = e.kind == Exception::Kind::INSTRUCTION;
-    const bool says_error = e.has_error && e.vector != Vector::DF && e.vector != Vector::TS;
+    const bool says_error =
+        coded && e.has_error && e.vector != Vector::DF && e.vector != Vector::TS;
     if (says_error) {
         exit.info1 = {e.error, 0xffffffff00000000ull | e.error_known};
     }
@@ -82,17 +85,24 @@ void Cpu::raise(const Exception& first) {
         const auto vector = static_cast<unsigned>(e.vector);
         if ((control.intercept_exceptions >> vector & 1) != 0) {
             feature(700 + vector);
-            throw intercept_of(e);
+            throw intercept_of(e, protected_mode());
         }
         if (e.vector == Vector::PF) {
             cr2 = e.address;
         }
         Event event = event_of(e, rip, insn_next_rip);
         if (delivering) {
-            const Combined combined = combine(fault_class(*delivering), fault_class(event));
+            const FaultClass second = fault_class(event);
+            FaultClass before = fault_class(*delivering);
+            if (delivering->injected && combine(before, second) != Combined::SECOND &&
+                deviates(Deviation::INJECTED_NOT_IN_FLIGHT)) {
+                before = FaultClass::BENIGN;
+            }
+            const Combined combined = combine(before, second);
             if (combined == Combined::SHUTDOWN) {
                 feature(760);
-                if (intercepted(horos::svm::Misc1::SHUTDOWN)) {
+                if (intercepted(horos::svm::Misc1::SHUTDOWN) ||
+                    deviates(Deviation::SHUTDOWN_ALWAYS_EXITS)) {
                     throw Exit{ExitCode::SHUTDOWN};
                 }
                 throw Stop{OutcomeKind::SHUTDOWN};
@@ -100,8 +110,9 @@ void Cpu::raise(const Exception& first) {
             if (combined == Combined::DOUBLE_FAULT) {
                 feature(761);
                 e = fault(Vector::DF, 0);
-                if ((control.intercept_exceptions >> 8 & 1) != 0) {
-                    throw intercept_of(e);
+                if ((control.intercept_exceptions >> 8 & 1) != 0 &&
+                    !deviates(Deviation::DF_NOT_INTERCEPTED)) {
+                    throw intercept_of(e, protected_mode());
                 }
                 event = event_of(e, rip, insn_next_rip);
             }
@@ -115,13 +126,46 @@ void Cpu::raise(const Exception& first) {
     }
 }
 
+namespace {
+
+bool vector_has_error(uint8_t vector) {
+    return vector == 8 || (vector >= 10 && vector <= 14) || vector == 17;
+}
+
+uint64_t event_number(const Event& event) {
+    return event.has_error ? horos::svm::make_event(event.type, event.vector, event.error)
+                           : horos::svm::make_event(event.type, event.vector);
+}
+
+} // namespace
+
 uint64_t Cpu::exit_int_info() const {
     if (!delivering) {
         return 0;
     }
-    uint64_t info = horos::svm::make_event(delivering->type, delivering->vector);
-    if (delivering->has_error) {
-        info = horos::svm::make_event(delivering->type, delivering->vector, delivering->error);
+    Event event = *delivering;
+    if (first_delivering && event_number(*first_delivering) != event_number(event) &&
+        deviates(Deviation::EXITINTINFO_FIRST)) {
+        event = *first_delivering;
+    }
+    if (!event.injected) {
+        const bool hardware = event.type == EventType::INTR || event.type == EventType::NMI;
+        const bool int3 = event.type == EventType::EXCEPTION && event.checks_dpl;
+        if ((hardware || int3) && deviates(Deviation::EXITINTINFO_TYPE)) {
+            event.type = hardware ? EventType::EXCEPTION : EventType::SOFTWARE_INTERRUPT;
+        }
+        const bool by_vector = vector_has_error(event.vector) && !real();
+        if (event.type != EventType::EXCEPTION || hardware) {
+            if (by_vector && deviates(Deviation::EXIT_ERROR_BY_VECTOR)) {
+                event.has_error = true;
+                event.error = 0;
+            }
+        }
+    }
+    const uint64_t raw = control.event_inj & 0xffffffffull;
+    uint64_t info = event_number(event);
+    if (event.injected && (info & 0xffffffffull) != raw && deviates(Deviation::EXITINTINFO_RAW)) {
+        info = (info & ~0xffffffffull) | raw;
     }
     return info;
 }
@@ -133,6 +177,9 @@ void Cpu::deliver(const Event& event) {
     if (long_mode() && !canonical(idtr.base)) {
         throw Open{"delivery through an IDTR base that is not canonical"};
     }
+    if (!delivering) {
+        first_delivering = event;
+    }
     delivering = event;
     if (real()) {
         deliver_real(event);
@@ -142,7 +189,8 @@ void Cpu::deliver(const Event& event) {
         deliver_protected(event);
     }
     delivering.reset();
-    shadow = false;
+    first_delivering.reset();
+    shadow = shadow && deviates(Deviation::SHADOW_SURVIVES_EVENT);
     waiting = false;
     rflags &= ~x86::rflags::RF;
     feature(780 + static_cast<unsigned>(event.type));
@@ -161,7 +209,13 @@ void Cpu::inject() {
     event.has_error = (inj & ev::ERROR_CODE_VALID) != 0;
     event.error = static_cast<uint32_t>(inj >> ev::ERROR_CODE_SHIFT);
     event.return_rip = rip;
+    event.injected = true;
     const bool exception = event.type == EventType::EXCEPTION;
+    const bool by_vector = exception && !real() && vector_has_error(event.vector);
+    event.pushes_error = event.has_error;
+    if (event.has_error != by_vector && deviates(Deviation::ERROR_BY_VECTOR)) {
+        event.pushes_error = by_vector;
+    }
     const bool like_trap = exception && (event.vector == 3 || event.vector == 4);
     if (event.type == EventType::SOFTWARE_INTERRUPT || like_trap) {
         event.checks_dpl = true;
@@ -197,7 +251,7 @@ void Cpu::deliver_real(const Event& event) {
         // The double fault of a too short IVT.
         throw fault(Vector::GP, 0);
     }
-    const uint64_t target = read_linear((idtr.base + entry) & 0xffffffffull, 4);
+    const uint64_t target = read_linear(table_linear(idtr.base + entry), 4);
     const std::array<Masked, 16> saved = gpr;
     try {
         push({flags_value(), pushed_flags_known(event)}, 2);
@@ -241,12 +295,15 @@ struct Descriptor {
 };
 
 // Error code of a fault during delivery: the selector, with EXT unless an instruction asked.
-uint32_t selector_error(const Event& event, uint16_t selector) {
-    return (selector & 0xfffcu) |
-           (event.checks_dpl || event.type == EventType::SOFTWARE_INTERRUPT ? 0u : 1u);
+uint32_t selector_error(const Cpu& cpu, const Event& event, uint16_t selector) {
+    const bool ext = !event.checks_dpl && event.type != EventType::SOFTWARE_INTERRUPT &&
+                     !cpu.deviates(Deviation::NO_EXT);
+    return (selector & 0xfffcu) | (ext ? 1u : 0u);
 }
-uint32_t gate_error(const Event& event) {
-    return event.vector * 8u + 2u + (selector_error(event, 0) & 1);
+uint32_t gate_error(const Cpu& cpu, const Event& event) {
+    const bool doubled =
+        cpu.long_mode() && event.vector != 0 && cpu.deviates(Deviation::IDT_ERROR_TIMES_16);
+    return event.vector * (doubled ? 16u : 8u) + 2u + (selector_error(cpu, event, 0) & 1);
 }
 
 Descriptor read_descriptor(Cpu& cpu, uint16_t selector, Vector on_error, uint32_t error) {
@@ -259,15 +316,15 @@ Descriptor read_descriptor(Cpu& cpu, uint16_t selector, Vector on_error, uint32_
         throw fault(on_error, error);
     }
     const uint64_t at = table.base + (selector & 0xfff8u);
-    return {cpu.read_linear(cpu.long_mode() ? at : at & 0xffffffffull, 8, true)};
+    return {cpu.read_linear(cpu.table_linear(at), 8, true)};
 }
 
 // The handler's code segment (§8.9.3, §8.7.3).
 Descriptor handler_code(Cpu& cpu, const Event& event, uint16_t selector, bool wants_64bit) {
     if ((selector & 0xfffc) == 0) {
-        throw fault(Vector::GP, selector_error(event, 0));
+        throw fault(Vector::GP, selector_error(cpu, event, 0));
     }
-    const uint32_t error = selector_error(event, selector);
+    const uint32_t error = selector_error(cpu, event, selector);
     const Descriptor code = read_descriptor(cpu, selector, Vector::GP, error);
     if (!code.code() || code.dpl() > cpu.cpl) {
         throw fault(Vector::GP, error);
@@ -302,19 +359,19 @@ void at_cpl(Cpu& cpu, uint8_t level, Body body) {
 void Cpu::deliver_long(const Event& event) {
     const uint64_t entry = event.vector * 16ull;
     if (entry + 15 > idtr.limit) {
-        throw fault(Vector::GP, gate_error(event));
+        throw fault(Vector::GP, gate_error(*this, event));
     }
     const uint64_t low = read_linear(canonicalize(idtr.base + entry), 8, true);
     const uint64_t high = read_linear(canonicalize(idtr.base + entry + 8), 8, true);
     const unsigned type = (low >> 40) & 0x1f;
     if (type != 0xe && type != 0xf) {
-        throw fault(Vector::GP, gate_error(event));
+        throw fault(Vector::GP, gate_error(*this, event));
     }
     if (event.checks_dpl && ((low >> 45) & 3) < cpl) {
-        throw fault(Vector::GP, gate_error(event));
+        throw fault(Vector::GP, gate_error(*this, event));
     }
     if ((low >> 47 & 1) == 0) {
-        throw fault(Vector::NP, gate_error(event));
+        throw fault(Vector::NP, gate_error(*this, event));
     }
     const auto selector = static_cast<uint16_t>(low >> 16);
     const Descriptor code = handler_code(*this, event, selector, true);
@@ -324,14 +381,21 @@ void Cpu::deliver_long(const Event& event) {
     uint64_t rsp = code64() ? old_rsp : old_rsp & 0xffffffffull;
     const bool from_tss = ist != 0 || new_cpl != cpl;
     if (from_tss) {
+        if (!canonical(tr.base)) {
+            throw Open{"a stack from a TSS whose base is not canonical"};
+        }
         const uint64_t offset = ist != 0 ? 0x24 + (ist - 1) * 8ull : 4 + new_cpl * 8ull;
         if (offset + 7 > tr.limit) {
-            throw fault(Vector::TS, selector_error(event, tr.selector));
+            throw fault(Vector::TS, selector_error(*this, event, tr.selector));
         }
         rsp = read_linear(canonicalize(tr.base + offset), 8, true);
         if (!canonical(rsp)) {
             throw fault(Vector::SS, 0);
         }
+    }
+    // Whether a compatibility-mode guest's stack has 32 or 64 bits of RSP then is not said.
+    if (!from_tss && !code64() && (old_rsp >> 32) != 0) {
+        throw Open{"an event in compatibility mode with RSP above 4 GiB"};
     }
     rsp &= ~0xfull;
     const uint64_t target = ((low & 0xffff) | ((low >> 32) & 0xffff0000)) | (high << 32);
@@ -339,10 +403,11 @@ void Cpu::deliver_long(const Event& event) {
     const struct {
         uint64_t value;
         uint64_t known;
-    } frame[] = {{sreg(SegReg::SS).selector, ~0ull},         {old_rsp, ~0ull},
-                 {flags, pushed_flags_known(event)},         {sreg(SegReg::CS).selector, ~0ull},
-                 {event.return_rip, event.return_rip_known}, {event.error, ~0ull}};
-    const size_t count = event.has_error ? 6 : 5;
+    } frame[] = {
+        {sreg(SegReg::SS).selector, ~0ull},         {old_rsp, code64() ? ~0ull : 0xffffffffull},
+        {flags, pushed_flags_known(event)},         {sreg(SegReg::CS).selector, ~0ull},
+        {event.return_rip, event.return_rip_known}, {event.error, ~0ull}};
+    const size_t count = event.error_on_stack() ? 6 : 5;
     at_cpl(*this, new_cpl, [&] {
         for (size_t i = 0; i < count; ++i) {
             const uint64_t at = rsp - 8 * (i + 1);
@@ -375,7 +440,7 @@ namespace {
 
 // A task gate: the intercept comes after the TSS was checked (§15.14.1).
 [[noreturn]] void task_gate(Cpu& cpu, const Event& event, uint16_t selector) {
-    const uint32_t error = selector_error(event, selector);
+    const uint32_t error = selector_error(cpu, event, selector);
     if ((selector & 4) != 0) {
         throw fault(Vector::GP, error);
     }
@@ -387,7 +452,8 @@ namespace {
     if (!tss.present()) {
         throw fault(Vector::NP, error);
     }
-    if (!cpu.intercepted(horos::svm::Misc1::TASK_SWITCH)) {
+    if (!cpu.intercepted(horos::svm::Misc1::TASK_SWITCH) ||
+        cpu.deviates(Deviation::TASK_SWITCH_NOT_INTERCEPTED)) {
         throw Open{"a task switch that is not intercepted is not modelled"};
     }
     namespace ts = horos::svm::task_switch;
@@ -409,14 +475,14 @@ InnerStack inner_stack(Cpu& cpu, const Event& event, uint8_t level) {
     const uint64_t offset = wide ? 4 + 8ull * level : 2 + 4ull * level;
     const unsigned esp_bytes = wide ? 4 : 2;
     if (offset + esp_bytes + 1 > cpu.tr.limit) {
-        throw fault(Vector::TS, selector_error(event, cpu.tr.selector));
+        throw fault(Vector::TS, selector_error(cpu, event, cpu.tr.selector));
     }
-    const uint64_t at = (cpu.tr.base + offset) & 0xffffffffull;
+    const uint64_t at = cpu.table_linear(cpu.tr.base + offset);
     const uint64_t esp = cpu.read_linear(at, esp_bytes, true);
     const auto selector = static_cast<uint16_t>(cpu.read_linear(at + esp_bytes, 2, true));
-    const uint32_t error = selector_error(event, selector);
+    const uint32_t error = selector_error(cpu, event, selector);
     if ((selector & 0xfffc) == 0) {
-        throw fault(Vector::TS, selector_error(event, 0));
+        throw fault(Vector::TS, selector_error(cpu, event, 0));
     }
     const Descriptor d = read_descriptor(cpu, selector, Vector::TS, error);
     const uint16_t wanted = seg_bits::S | seg_bits::WRITABLE;
@@ -425,7 +491,7 @@ InnerStack inner_stack(Cpu& cpu, const Event& event, uint8_t level) {
         throw fault(Vector::TS, error);
     }
     if (!d.present()) {
-        throw fault(Vector::SS, error);
+        throw fault(cpu.deviates(Deviation::SS_NOT_PRESENT_TS) ? Vector::TS : Vector::SS, error);
     }
     return {d.expand(selector), esp};
 }
@@ -441,19 +507,19 @@ struct StackFrame {
 void Cpu::deliver_protected(const Event& event) {
     const uint64_t entry = event.vector * 8ull;
     if (entry + 7 > idtr.limit) {
-        throw fault(Vector::GP, gate_error(event));
+        throw fault(Vector::GP, gate_error(*this, event));
     }
-    const uint64_t gate = read_linear((idtr.base + entry) & 0xffffffffull, 8, true);
+    const uint64_t gate = read_linear(table_linear(idtr.base + entry), 8, true);
     const unsigned type = (gate >> 40) & 0x1f;
     const bool task = type == 5;
     if (!task && type != 6 && type != 7 && type != 0xe && type != 0xf) {
-        throw fault(Vector::GP, gate_error(event));
+        throw fault(Vector::GP, gate_error(*this, event));
     }
     if (event.checks_dpl && ((gate >> 45) & 3) < cpl) {
-        throw fault(Vector::GP, gate_error(event));
+        throw fault(Vector::GP, gate_error(*this, event));
     }
     if ((gate >> 47 & 1) == 0) {
-        throw fault(Vector::NP, gate_error(event));
+        throw fault(Vector::NP, gate_error(*this, event));
     }
     const auto selector = static_cast<uint16_t>(gate >> 16);
     if (task) {
@@ -475,7 +541,7 @@ void Cpu::deliver_protected(const Event& event) {
     frame.add(flags_value(), pushed_flags_known(event));
     frame.add(sreg(SegReg::CS).selector);
     frame.add(event.return_rip, event.return_rip_known);
-    if (event.has_error) {
+    if (event.error_on_stack()) {
         frame.add(event.error);
     }
     const uint64_t target =
@@ -491,8 +557,8 @@ void Cpu::deliver_protected(const Event& event) {
             for (unsigned i = 0; i < frame.count; ++i) {
                 push(frame.values[i], size);
             }
-            if (target > code.expand(selector).limit) {
-                throw fault(Vector::GP, selector_error(event, 0));
+            if (target > code.expand(selector).limit && !deviates(Deviation::NO_CODE_LIMIT)) {
+                throw fault(Vector::GP, selector_error(*this, event, 0));
             }
         });
     } catch (...) {

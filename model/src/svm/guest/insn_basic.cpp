@@ -173,7 +173,7 @@ uint64_t branch_target(Cpu& cpu, const Insn& insn) {
                           ? insn.next_rip + operand.imm.value.u
                           : cpu.known_value(cpu.read_operand(operand));
     target &= width_mask(cpu.code64() ? 64 : insn.operand_bits());
-    if (cpu.code64() ? !cpu.canonical(target) : target > cpu.sreg(SegReg::CS).limit) {
+    if (cpu.code64() ? !cpu.canonical(target) : cpu.beyond_code(target)) {
         gp0();
     }
     return target;
@@ -200,7 +200,7 @@ void near_return(Cpu& cpu, const Insn& insn) {
         throw Open{"far returns are not modelled"};
     }
     const uint64_t target = cpu.known_value(cpu.pop(stack_bytes(cpu, insn)));
-    if (cpu.code64() ? !cpu.canonical(target) : target > cpu.sreg(SegReg::CS).limit) {
+    if (cpu.code64() ? !cpu.canonical(target) : cpu.beyond_code(target)) {
         gp0();
     }
     cpu.rip = target;
@@ -215,7 +215,8 @@ void sti_cli(Cpu& cpu, const Insn& insn) {
         gp0();
     }
     const bool sti = insn.zydis.mnemonic == ZYDIS_MNEMONIC_STI;
-    cpu.next_shadow = sti && (cpu.rflags & f::IF) == 0;
+    cpu.next_shadow =
+        sti && ((cpu.rflags & f::IF) == 0 || cpu.deviates(Deviation::STI_ALWAYS_SHADOWS));
     set_flags(cpu, f::IF, sti ? f::IF : 0);
 }
 

@@ -30,41 +30,70 @@ Masked mov_info(const Cpu& cpu, int gpr) {
 }
 
 // What MOV CR0 refuses (vol. 2 §3.1.1; vol. 3 "MOV CRn").
-void check_cr0(const Cpu& cpu, uint64_t value) {
+bool cr0_refused(const Cpu& cpu, uint64_t value) {
     const bool pg = (value & c0::PG) != 0;
     const bool pg_rises = pg && (cpu.cr0 & c0::PG) == 0;
     const bool lme = (cpu.efer & x86::efer::LME) != 0;
     const bool cs_l = (cpu.sreg(SegReg::CS).attributes & x86::seg::L) != 0;
-    if ((value & c0::MBZ_HIGH) != 0 || (pg && (value & c0::PE) == 0) ||
-        ((value & c0::NW) != 0 && (value & c0::CD) == 0) ||
-        (pg_rises && lme && ((cpu.cr4 & c4::PAE) == 0 || cs_l)) ||
-        (!pg && (cpu.code64() || (cpu.cr4 & c4::PCIDE) != 0)) ||
-        ((value & c0::WP) == 0 && (cpu.cr4 & c4::CET) != 0)) {
-        gp0();
-    }
+    return (value & c0::MBZ_HIGH) != 0 || (pg && (value & c0::PE) == 0) ||
+           ((value & c0::NW) != 0 && (value & c0::CD) == 0) ||
+           (pg_rises && lme && ((cpu.cr4 & c4::PAE) == 0 || cs_l)) ||
+           (!pg && (cpu.code64() || (cpu.cr4 & c4::PCIDE) != 0)) ||
+           ((value & c0::WP) == 0 && (cpu.cr4 & c4::CET) != 0);
 }
-void check_cr3(const Cpu& cpu, uint64_t value) {
+bool cr3_refused(const Cpu& cpu, uint64_t value) {
     if (!cpu.long_mode()) {
-        return;
+        return false;
     }
     const bool no_flush_bit = (cpu.cr4 & c4::PCIDE) != 0;
     const uint64_t above = 0xfff0000000000000ull & ~(no_flush_bit ? x86::cr3::NO_INVALIDATE : 0);
-    if ((value & above) != 0) {
-        gp0();
-    }
-    if ((value & x86::cr3::ADDR_4K_MASK) >= cpu.profile.physical_limit() && !cpu.choices.flip()) {
-        gp0(); // §5.3.2 asks software to keep them clear; most parts check
-    }
+    // §5.3.2 asks software to keep address bits that the part lacks clear; most parts check.
+    return (value & above) != 0 ||
+           ((value & x86::cr3::ADDR_4K_MASK) >= cpu.profile.physical_limit() &&
+            !cpu.choices.flip());
 }
-void check_cr4(const Cpu& cpu, uint64_t value) {
+bool cr4_refused(const Cpu& cpu, uint64_t value) {
     const uint64_t changes = value ^ cpu.cr4;
     const bool pcide_rises = (changes & value & c4::PCIDE) != 0;
-    if ((value & ~cpu.profile.cr4_defined) != 0 ||
-        (cpu.long_mode() && ((value & c4::PAE) == 0 || (changes & c4::LA57) != 0)) ||
-        (pcide_rises && (!cpu.long_mode() || (cpu.cr3 & 0xfff) != 0)) ||
-        ((value & c4::CET) != 0 && (cpu.cr0 & c0::WP) == 0)) {
-        gp0();
+    return (value & ~cpu.profile.cr4_defined) != 0 ||
+           (cpu.long_mode() && ((value & c4::PAE) == 0 || (changes & c4::LA57) != 0)) ||
+           (pcide_rises && (!cpu.long_mode() || (cpu.cr3 & 0xfff) != 0)) ||
+           ((value & c4::CET) != 0 && (cpu.cr0 & c0::WP) == 0);
+}
+bool cr_refused(const Cpu& cpu, unsigned n, uint64_t value) {
+    switch (n) {
+    case 0:
+        return cr0_refused(cpu, value);
+    case 3:
+        return cr3_refused(cpu, value);
+    case 4:
+        return cr4_refused(cpu, value);
+    case 8:
+        return value > 0xf;
+    default:
+        return false;
     }
+}
+// Deviation::CR_UNCHECKED: what becomes of a value that is to be refused. Bits of CR3 and CR4 that
+// the part does look at end the guest with VMEXIT_INVALID; of CR0 and CR8 it keeps the low bits.
+uint64_t unchecked_value(const Cpu& cpu, unsigned n, uint64_t value) {
+    if (n == 8) {
+        return value & 0xf;
+    }
+    if (n == 0 && !cr0_refused(cpu, value & 0xffffffffull)) {
+        return value & 0xffffffffull;
+    }
+    const bool beyond = (value & ~(cpu.profile.physical_limit() - 1)) != 0;
+    if ((n == 3 && beyond) ||
+        (n == 4 && (value & ~(cpu.profile.cr4_defined | CR4_WITHOUT_CPUID)) != 0)) {
+        throw Exit{ExitCode::INVALID};
+    }
+    const uint64_t wrong = value & ~cpu.profile.cr4_defined;
+    if (n == 4 && wrong != 0 && (wrong & ~CR4_WITHOUT_CPUID) == 0 &&
+        !cr4_refused(cpu, value & cpu.profile.cr4_defined)) {
+        return value;
+    }
+    throw Open{"goes on with a control register that no processor would take"};
 }
 
 // Legacy PAE without nested paging: the PDPEs are read when CR3 is loaded or paging starts, and
@@ -77,7 +106,8 @@ void load_pdpes(Cpu& cpu, uint64_t new_cr0, uint64_t new_cr3, uint64_t new_cr4) 
     for (unsigned i = 0; i < 4; ++i) {
         const uint64_t at = (new_cr3 & x86::cr3::ADDR_PAE_MASK) + 8 * i;
         const uint64_t entry = cpu.memory.read_number(at, 8);
-        if ((entry & x86::pte::P) != 0 && (entry & (0xfff00000000001e6ull | beyond)) != 0) {
+        if ((entry & x86::pte::P) != 0 && (entry & (0xfff00000000001e6ull | beyond)) != 0 &&
+            !cpu.deviates(Deviation::PAE_PDPE_LAX)) {
             gp0();
         }
     }
@@ -123,24 +153,27 @@ Masked read_cr8(const Cpu& cpu) {
                    : Masked{cpu.apic_tpr.value, cpu.apic_tpr.known | ~0xfull};
 }
 
+// Whether the selective intercept of CR0 writes counts this one (§15.9).
+bool selective(const Cpu& cpu, uint64_t value) {
+    const uint64_t changes = (value ^ cpu.cr0) & ~(c0::TS | c0::MP);
+    return (changes & ~c0::ET) != 0 || (changes != 0 && cpu.deviates(Deviation::CR0_SEL_COUNTS_ET));
+}
+
 void write_cr(Cpu& cpu, const Insn& insn, unsigned n, uint64_t value, int gpr) {
-    if (n == 0) {
-        check_cr0(cpu, value);
-    } else if (n == 3) {
-        check_cr3(cpu, value);
-    } else if (n == 4) {
-        check_cr4(cpu, value);
-    } else if (n == 8 && value > 0xf) {
+    const bool refused = cr_refused(cpu, n, value);
+    if (refused && !cpu.deviates(Deviation::CR_UNCHECKED)) {
         gp0();
     }
     if (cr_write_intercepted(cpu, n)) {
         exit_instruction(cpu, horos::svm::exit_code(ExitCode::CR0_WRITE, n), mov_info(cpu, gpr));
     }
-    const bool other_bits = ((value ^ cpu.cr0) & ~(c0::TS | c0::MP | c0::ET)) != 0;
-    if (n == 0 && cpu.intercepted(Misc1::CR0_SEL_WRITE) && other_bits) {
+    if (n == 0 && cpu.intercepted(Misc1::CR0_SEL_WRITE) && selective(cpu, value)) {
         exit_instruction(cpu, ExitCode::CR0_SEL_WRITE, mov_info(cpu, gpr));
     }
     trap_after_write(cpu, n);
+    if (refused) {
+        value = unchecked_value(cpu, n, value);
+    }
     switch (n) {
     case 0:
         commit_cr0(cpu, value);
@@ -149,6 +182,7 @@ void write_cr(Cpu& cpu, const Insn& insn, unsigned n, uint64_t value, int gpr) {
         cpu.cr2 = value;
         break;
     case 3:
+        value &= cpu.long_mode() ? ~0ull : 0xffffffffull;
         load_pdpes(cpu, cpu.cr0, value, cpu.cr4);
         cpu.cr3 = value & ~x86::cr3::NO_INVALIDATE;
         cpu.tables_written = cpu.tables_written && (value >> 63) != 0;
@@ -225,17 +259,60 @@ uint64_t read_dr_known(unsigned n) {
     return n < 4 ? ~0ull : n == 4 || n == 6 ? 0xe00full : 0xffff23ffull;
 }
 
-void move_dr(Cpu& cpu, const Insn& insn, bool write, unsigned n, ZydisRegister gpr) {
-    checked_dr(cpu, n);
-    const uint64_t value = write ? cpu.reg_value(gpr) : 0;
+// Deviation::DR_CHECKS_LATE: only the CPL comes before the intercept, the rest after it.
+bool dr_checks_differ(const Cpu& cpu, unsigned n, bool write, uint64_t value) {
+    const bool absent = n > 7 || ((n == 4 || n == 5) && (cpu.cr4 & c4::DE) != 0);
+    const bool general_detect = (cpu.dr7 & x86::dr7::GD) != 0;
+    const bool high = write && n >= 4 && (value >> 32) != 0;
+    return absent || general_detect || high;
+}
+void late_dr_checks(Cpu& cpu, unsigned n, bool write, uint64_t value) {
+    if ((n == 4 || n == 5) && (cpu.cr4 & c4::DE) != 0) {
+        ud();
+    }
     if (write && n >= 4 && (value >> 32) != 0) {
         gp0();
+    }
+}
+
+// The source of MOV CRn and DRn: 32 bits outside 64-bit mode (vol. 3).
+uint64_t moved_value(Cpu& cpu, ZydisRegister gpr) {
+    const uint64_t value = cpu.reg_value(gpr);
+    if (cpu.code64()) {
+        return value;
+    }
+    const Masked whole =
+        cpu.read_reg(ZydisRegisterGetLargestEnclosing(ZYDIS_MACHINE_MODE_LONG_64, gpr));
+    return whole.value != value && cpu.deviates(Deviation::MOV_64) ? whole.value : value;
+}
+
+void move_dr(Cpu& cpu, const Insn& insn, bool write, unsigned n, ZydisRegister gpr) {
+    const uint64_t value = write ? moved_value(cpu, gpr) : 0;
+    const bool late =
+        dr_checks_differ(cpu, n, write, value) && cpu.deviates(Deviation::DR_CHECKS_LATE);
+    if (late) {
+        need_cpl0(cpu, insn);
+        if (n > 7) {
+            ud();
+        }
+    } else {
+        checked_dr(cpu, n);
+        if (write && n >= 4 && (value >> 32) != 0) {
+            gp0();
+        }
     }
     unsigned code = n;
     if (dr_intercepted(cpu, n, write, code)) {
         exit_instruction(
             cpu, horos::svm::exit_code(write ? ExitCode::DR0_WRITE : ExitCode::DR0_READ, code),
             dr_info(cpu, ZydisRegisterGetId(gpr)));
+    }
+    if (late) {
+        late_dr_checks(cpu, n, write, value);
+    }
+    if (write && ((cpu.dr7 | (n == 5 || n == 7 ? value : 0)) & 0xff) != 0 &&
+        cpu.deviates(Deviation::DR7_ARMED_AFTERWARDS)) {
+        throw Open{"breakpoints armed against a state that VMRUN did not set up"};
     }
     if (!write) {
         cpu.write_reg(gpr, {read_dr_value(cpu, n), read_dr_known(n)});
@@ -255,17 +332,23 @@ void lmsw(Cpu& cpu, const Insn& insn) {
     if (cr_write_intercepted(cpu, 0)) {
         exit_instruction(cpu, ExitCode::CR0_WRITE, mov_info(cpu, -1));
     }
-    if (cpu.intercepted(Misc1::CR0_SEL_WRITE)) { // whatever is written (table 15-7)
+    // Whatever is written (table 15-7), so the operand is not read before.
+    const bool sel = cpu.intercepted(Misc1::CR0_SEL_WRITE);
+    if (sel && !cpu.deviates(Deviation::LMSW_SELECTIVE)) {
         exit_instruction(cpu, ExitCode::CR0_SEL_WRITE, mov_info(cpu, -1));
     }
     const uint64_t source = cpu.known_value(cpu.read_operand(insn.operands[0]));
     trap_after_write(cpu, 0);
     constexpr uint64_t LOW = c0::PE | c0::MP | c0::EM | c0::TS;
-    commit_cr0(cpu, (cpu.cr0 & ~(LOW & ~c0::PE)) | (source & LOW));
+    const uint64_t value = (cpu.cr0 & ~(LOW & ~c0::PE)) | (source & LOW);
+    if (sel && selective(cpu, value)) {
+        exit_instruction(cpu, ExitCode::CR0_SEL_WRITE, mov_info(cpu, -1));
+    }
+    commit_cr0(cpu, value);
     advance(cpu, insn);
 }
 void smsw(Cpu& cpu, const Insn& insn) {
-    if ((cpu.cr4 & c4::UMIP) != 0 && cpu.cpl == 3) {
+    if (umip_refuses(cpu)) {
         gp0();
     }
     if (cr_read_intercepted(cpu, 0)) {
@@ -318,7 +401,7 @@ bool execute_mov_control(Cpu& cpu, const Insn& insn) {
     if (to_kind == ZYDIS_REGCLASS_CONTROL) {
         const unsigned n = cr_number(cpu, to);
         cpu.feature(820 + n);
-        write_cr(cpu, insn, n, cpu.reg_value(from), ZydisRegisterGetId(from));
+        write_cr(cpu, insn, n, moved_value(cpu, from), ZydisRegisterGetId(from));
     } else if (from_kind == ZYDIS_REGCLASS_CONTROL) {
         const unsigned n = cr_number(cpu, from);
         cpu.feature(830 + n);

@@ -9,7 +9,7 @@ namespace {
 using horos::svm::Misc1;
 
 void umip_checks(Cpu& cpu, const Insn&) {
-    if ((cpu.cr4 & x86::cr4::UMIP) != 0 && cpu.cpl == 3) {
+    if (umip_refuses(cpu)) {
         gp0();
     }
 }
@@ -50,7 +50,7 @@ void load_table(Cpu& cpu, const Insn& insn, Segment& table) {
     if (!cpu.code64() && insn.operand_bits() == 16) {
         base &= 0xffffff;
     }
-    if (cpu.code64() && !cpu.canonical(base)) {
+    if (cpu.code64() && !cpu.canonical(base) && !cpu.deviates(Deviation::TABLE_BASE_UNCHECKED)) {
         gp0();
     }
     table.limit = static_cast<uint32_t>(limit);
@@ -82,7 +82,13 @@ void ltr(Cpu& cpu, const Insn& insn) {
     const auto selector =
         static_cast<uint16_t>(cpu.known_value(cpu.read_operand(insn.operands[0])));
     if ((selector & 0xfffc) == 0) {
-        gp0();
+        if (!cpu.deviates(Deviation::LTR_TAKES_NULL)) {
+            gp0();
+        }
+        cpu.tr = Segment{};
+        cpu.tr.selector = selector;
+        advance(cpu, insn);
+        return;
     }
     throw Open{"LTR of a selector that is not null is not modelled"};
 }

@@ -27,26 +27,48 @@ void execute_intn(Cpu& cpu, const Insn& insn) {
     event.checks_dpl = true;
     event.return_rip = insn.next_rip;
     cpu.deliver(event);
+    cpu.entered_handler = true;
 }
-[[noreturn]] void instruction_exception(x86::Vector vector) {
+// INT3, INTO, BOUND (§15.12.3 to §15.12.5). A part may treat the first two as INTn.
+void instruction_exception(Cpu& cpu, const Insn& insn, x86::Vector vector) {
+    const bool traps = (cpu.control.intercept_exceptions >> static_cast<unsigned>(vector) & 1) != 0;
+    const bool swint = cpu.intercepted(Misc1::SWINT);
+    if ((traps || swint) && cpu.deviates(Deviation::INT3_IS_SWINT)) {
+        if (swint) {
+            exit_instruction(cpu, ExitCode::SWINT);
+        }
+        Event event;
+        event.vector = static_cast<uint8_t>(vector);
+        event.checks_dpl = true;
+        event.return_rip = insn.next_rip;
+        cpu.deliver(event);
+        cpu.entered_handler = true;
+        return;
+    }
     Exception e = fault(vector);
     e.kind = Exception::Kind::INSTRUCTION;
     throw e;
 }
-void execute_int3(Cpu&, const Insn&) { instruction_exception(x86::Vector::BP); }
+void execute_int3(Cpu& cpu, const Insn& insn) { instruction_exception(cpu, insn, x86::Vector::BP); }
 void execute_into(Cpu& cpu, const Insn& insn) {
     if ((cpu.flags_value() & f::OF) == 0) {
         advance(cpu, insn);
         return;
     }
-    instruction_exception(x86::Vector::OF);
+    instruction_exception(cpu, insn, x86::Vector::OF);
 }
 // Vector 1 without the #DB intercept and without a DPL check (§15.12.2, §15.20).
+void icebp_checks(Cpu& cpu, const Insn&) {
+    if (cpu.deviates(Deviation::ICEBP_ABSENT)) {
+        ud();
+    }
+}
 void execute_icebp(Cpu& cpu, const Insn& insn) {
     Event event;
     event.vector = static_cast<uint8_t>(x86::Vector::DB);
     event.return_rip = insn.next_rip;
     cpu.deliver(event);
+    cpu.entered_handler = true;
 }
 
 // ---- PUSHF, POPF ----
@@ -92,7 +114,8 @@ void execute_popf(Cpu& cpu, const Insn& insn) {
 enum class Cause : uint8_t { IRET, FAR_JUMP, CALL };
 
 [[noreturn]] void task_switch(Cpu& cpu, uint16_t selector, Cause cause) {
-    if (!cpu.intercepted(Misc1::TASK_SWITCH)) {
+    if (!cpu.intercepted(Misc1::TASK_SWITCH) ||
+        cpu.deviates(Deviation::TASK_SWITCH_NOT_INTERCEPTED)) {
         throw Open{"a task switch that is not intercepted is not modelled"};
     }
     namespace ts = horos::svm::task_switch;
@@ -109,7 +132,7 @@ uint64_t gdt_entry(Cpu& cpu, uint16_t selector, x86::Vector vector) {
     if ((selector & 4) != 0 || (selector | 7u) > cpu.gdtr.limit) {
         throw fault(vector, selector & 0xfffcu);
     }
-    return cpu.read_linear((cpu.gdtr.base + (selector & 0xfff8u)) & 0xffffffffull, 8, true);
+    return cpu.read_linear(cpu.table_linear(cpu.gdtr.base + (selector & 0xfff8u)), 8, true);
 }
 unsigned type_of(uint64_t descriptor) { return descriptor >> 40 & 0x1f; }
 bool present(uint64_t descriptor) { return (descriptor >> 47 & 1) != 0; }
@@ -117,7 +140,8 @@ bool present(uint64_t descriptor) { return (descriptor >> 47 & 1) != 0; }
 // ---- IRET ----
 
 void iret_task_return(Cpu& cpu) {
-    const auto link = static_cast<uint16_t>(cpu.read_linear(cpu.tr.base & 0xffffffffull, 2, true));
+    const auto link =
+        static_cast<uint16_t>(cpu.read_linear(cpu.table_linear(cpu.tr.base), 2, true));
     const uint64_t tss = gdt_entry(cpu, link, x86::Vector::TS);
     if (type_of(tss) != x86::seg::TYPE_TSS_BUSY && type_of(tss) != x86::seg::TYPE_TSS16_BUSY) {
         throw fault(x86::Vector::TS, link & 0xfffcu);
@@ -159,7 +183,7 @@ void execute_iret(Cpu& cpu, const Insn& insn) {
     const auto cs = static_cast<uint16_t>(cpu.known_value(cpu.pop(bytes)));
     const uint64_t flags = cpu.known_value(cpu.pop(bytes));
     if (cpu.real()) {
-        if (rip > cpu.sreg(SegReg::CS).limit) {
+        if (cpu.beyond_code(rip)) {
             gp0();
         }
         cpu.sreg(SegReg::CS).selector = cs;
@@ -183,7 +207,7 @@ void execute_iret(Cpu& cpu, const Insn& insn) {
             gp0();
         }
         cpu.gpr[static_cast<size_t>(Gpr::RSP)] = {rsp, ~0ull};
-    } else if (rip > cpu.sreg(SegReg::CS).limit) {
+    } else if (cpu.beyond_code(rip)) {
         gp0();
     }
     cpu.rip = rip;
@@ -197,7 +221,7 @@ constexpr SensitiveRow ROWS[] = {
     {ZYDIS_MNEMONIC_INT, no_checks, at(Misc1::SWINT), ExitCode::SWINT, intn_info, execute_intn},
     {ZYDIS_MNEMONIC_INT3, no_checks, {}, ExitCode::EXCEPTION_0, nullptr, execute_int3},
     {ZYDIS_MNEMONIC_INTO, no_checks, {}, ExitCode::EXCEPTION_0, nullptr, execute_into},
-    {ZYDIS_MNEMONIC_INT1, no_checks, at(Misc2::ICEBP), ExitCode::ICEBP, nullptr, execute_icebp},
+    {ZYDIS_MNEMONIC_INT1, icebp_checks, at(Misc2::ICEBP), ExitCode::ICEBP, nullptr, execute_icebp},
     {ZYDIS_MNEMONIC_PUSHF, no_checks, at(Misc1::PUSHF), ExitCode::PUSHF, nullptr, execute_pushf},
     {ZYDIS_MNEMONIC_PUSHFD, no_checks, at(Misc1::PUSHF), ExitCode::PUSHF, nullptr, execute_pushf},
     {ZYDIS_MNEMONIC_PUSHFQ, no_checks, at(Misc1::PUSHF), ExitCode::PUSHF, nullptr, execute_pushf},

@@ -59,8 +59,12 @@ PortAccess port_access(Cpu& cpu, const Insn& insn) {
 bool tss_refuses(Cpu& cpu, const PortAccess& a) {
     const Segment& tr = cpu.tr;
     const unsigned type = tr.attributes & 0xf;
-    if ((type != 9 && type != 11) || tr.limit < 0x67) {
+    if ((type != 9 && type != 11) || tr.limit < 0x67 ||
+        (type == 11 && cpu.deviates(Deviation::IO_BUSY_TSS))) {
         return true;
+    }
+    if (cpu.long_mode() && !cpu.canonical(tr.base)) {
+        throw Open{"the I/O bitmap of a TSS whose base is not canonical"};
     }
     const uint64_t base = cpu.read_linear(cpu.canonicalize(tr.base + 0x66), 2, true);
     const uint64_t at = base + a.port / 8;
@@ -129,6 +133,10 @@ bool msrpm_intercepts(Cpu& cpu, uint32_t msr, bool write) {
     if (bit == horos::svm::MSRPM_NO_BIT) {
         return true;
     }
+    if (msr < 0x2000 && (cpu.gpr[static_cast<size_t>(Gpr::RCX)].value >> 32 & 3) != 0 &&
+        cpu.deviates(Deviation::MSRPM_WIDE_RCX)) {
+        return cpu.choices.flip(); // from an address where the harness has no memory
+    }
     const uint64_t base = cpu.control.msrpm_base_pa & ~0xfffull;
     const unsigned number = bit + (write ? 1 : 0);
     return (cpu.memory.read_number(base + number / 8, 1) >> (number % 8) & 1) != 0;
@@ -169,12 +177,16 @@ const MsrRow* simple_msr(uint32_t msr) {
 
 void write_efer(Cpu& cpu, uint64_t value) {
     using namespace x86::efer;
-    if ((value & ~cpu.profile.efer_defined) != 0) {
-        gp0();
-    }
     const bool lme_changes = ((value ^ cpu.efer) & LME) != 0;
-    if (lme_changes && (cpu.cr0 & x86::cr0::PG) != 0) {
-        gp0();
+    const bool mode_change = lme_changes && (cpu.cr0 & x86::cr0::PG) != 0;
+    if (mode_change || (value & ~cpu.profile.efer_defined) != 0) {
+        if (!cpu.deviates(Deviation::MSR_LAX)) {
+            gp0();
+        }
+        if (mode_change) {
+            throw Open{"goes on in a mode that no processor would enter"};
+        }
+        value &= cpu.profile.efer_defined;
     }
     if ((value & SVME) == 0) {
         throw Open{"a guest that clears EFER.SVME has no defined behaviour"};
@@ -202,7 +214,9 @@ void execute_rdmsr(Cpu& cpu, const Insn& insn) {
         answer(cpu, {0, 0});
         cpu.result.tsc_reads.push_back({cpu.control.tsc_offset});
     } else if (msr == x86::msr::PAT) {
-        answer(cpu, {cpu.nested_paging() ? cpu.g_pat : cpu.machine.host.pat, ~0ull});
+        const bool own = cpu.nested_paging() && !cpu.deviates(Deviation::MSR_LAX);
+        answer(cpu,
+               {own ? cpu.g_pat : cpu.machine.host.pat, cpu.nested_paging() && !own ? 0 : ~0ull});
     } else if (msr == x86::msr::TSC_AUX) {
         answer(cpu, {cpu.tsc_aux.value, cpu.tsc_aux.known | 0xffffffff00000000ull});
     } else {
@@ -226,7 +240,7 @@ void execute_wrmsr(Cpu& cpu, const Insn& insn) {
     check_msr_intercept(cpu, msr, true);
     const uint64_t value = cpu.gpr32(Gpr::RDX) << 32 | cpu.gpr32(Gpr::RAX);
     if (const MsrRow* row = simple_msr(msr)) {
-        if (row->canonical && !cpu.canonical(value)) {
+        if (row->canonical && !cpu.canonical(value) && !cpu.deviates(Deviation::MSR_LAX)) {
             gp0();
         }
         if ((value & ~row->width) != 0) {
@@ -236,10 +250,12 @@ void execute_wrmsr(Cpu& cpu, const Insn& insn) {
     } else if (msr == x86::msr::EFER) {
         write_efer(cpu, value);
     } else if (msr == x86::msr::PAT && cpu.nested_paging()) {
-        if (!pat_legal(value)) {
-            gp0();
+        if (!cpu.deviates(Deviation::MSR_LAX)) {
+            if (!pat_legal(value)) {
+                gp0();
+            }
+            cpu.g_pat = value;
         }
-        cpu.g_pat = value;
     } else if (msr == x86::msr::TSC_AUX) {
         if ((value >> 32) != 0) {
             throw Open{"TSC_AUX[63:32]: ignored or #GP by processor"};

@@ -9,8 +9,11 @@ using horos::svm::Misc1;
 using horos::svm::Misc2;
 namespace ic = horos::svm::int_ctl;
 
+bool absent_mode(const Cpu& cpu) {
+    return !cpu.protected_mode() || (cpu.v86() && !cpu.deviates(Deviation::SVM_IN_V86));
+}
 void svm_checks(Cpu& cpu, const Insn& insn) {
-    if ((cpu.efer & x86::efer::SVME) == 0 || !cpu.protected_mode() || cpu.v86()) {
+    if ((cpu.efer & x86::efer::SVME) == 0 || absent_mode(cpu)) {
         ud();
     }
     need_cpl0(cpu, insn);
@@ -23,6 +26,12 @@ void svm_address_checks(Cpu& cpu, const Insn& insn) {
     if (((rax & 0xfff) != 0 || rax >= cpu.profile.physical_limit()) && !cpu.choices.flip()) {
         gp0();
     }
+}
+void execute_skinit(Cpu& cpu, const Insn&) {
+    if (cpu.deviates(Deviation::SKINIT_ANY_CPL)) { // and then it is not there
+        ud();
+    }
+    throw Open{"SKINIT that is not intercepted starts a new host"};
 }
 void nested_vm(Cpu&, const Insn&) {
     throw Open{"an SVM instruction that is not intercepted works on system memory"};
@@ -45,15 +54,24 @@ void execute_clgi(Cpu& cpu, const Insn& insn) {
     cpu.int_ctl &= ~ic::V_GIF;
     advance(cpu, insn);
 }
-void skinit_checks(Cpu& cpu, const Insn& insn) {
+void usable_checks(Cpu& cpu) {
     const uint32_t ecx = cpu.profile.leaf(x86::cpuid::LEAF_EXT_FEATURES).ecx;
     const bool usable = (cpu.efer & x86::efer::SVME) != 0 || (ecx & x86::cpuid::E1_ECX_SKINIT) != 0;
-    if (!usable || !cpu.protected_mode() || cpu.v86()) {
+    if (!usable || absent_mode(cpu)) {
         ud();
+    }
+}
+void stgi_checks(Cpu& cpu, const Insn& insn) {
+    usable_checks(cpu);
+    need_cpl0(cpu, insn);
+}
+void skinit_checks(Cpu& cpu, const Insn& insn) {
+    usable_checks(cpu);
+    if (cpu.cpl != 0 && cpu.deviates(Deviation::SKINIT_ANY_CPL)) {
+        return;
     }
     need_cpl0(cpu, insn);
 }
-void stgi_checks(Cpu& cpu, const Insn& insn) { skinit_checks(cpu, insn); }
 
 constexpr SensitiveRow ROWS[] = {
     {ZYDIS_MNEMONIC_VMRUN, svm_address_checks, at(Misc2::VMRUN), ExitCode::VMRUN, nullptr,
@@ -66,7 +84,8 @@ constexpr SensitiveRow ROWS[] = {
      execute_vmmcall},
     {ZYDIS_MNEMONIC_STGI, stgi_checks, at(Misc2::STGI), ExitCode::STGI, nullptr, execute_stgi},
     {ZYDIS_MNEMONIC_CLGI, svm_checks, at(Misc2::CLGI), ExitCode::CLGI, nullptr, execute_clgi},
-    {ZYDIS_MNEMONIC_SKINIT, skinit_checks, at(Misc2::SKINIT), ExitCode::SKINIT, nullptr, nested_vm},
+    {ZYDIS_MNEMONIC_SKINIT, skinit_checks, at(Misc2::SKINIT), ExitCode::SKINIT, nullptr,
+     execute_skinit},
     {ZYDIS_MNEMONIC_INVLPGA, svm_checks, at(Misc1::INVLPGA), ExitCode::INVLPGA, nullptr, nothing},
 };
 

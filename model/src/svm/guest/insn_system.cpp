@@ -67,6 +67,10 @@ void read_tsc(Cpu& cpu) {
     cpu.set_gpr32(Gpr::RDX, {0, 0});
     cpu.result.tsc_reads.push_back({cpu.control.tsc_offset});
 }
+bool rdtsc_intercept_differs(const Cpu& cpu) {
+    return cpu.intercepted(Misc1::RDTSC) != cpu.intercepted(Misc2::RDTSCP) ||
+           cpu.intercepted(Misc1::RDTSC);
+}
 void execute_rdtsc(Cpu& cpu, const Insn& insn) {
     read_tsc(cpu);
     advance(cpu, insn);
@@ -76,6 +80,12 @@ void rdtscp_checks(Cpu& cpu, const Insn& insn) {
         ud();
     }
     tsc_checks(cpu, insn);
+    if (rdtsc_intercept_differs(cpu) && cpu.deviates(Deviation::RDTSCP_IS_RDTSC)) {
+        if (cpu.intercepted(Misc1::RDTSC)) {
+            exit_instruction(cpu, ExitCode::RDTSC);
+        }
+        skip_intercept(cpu);
+    }
 }
 void execute_rdtscp(Cpu& cpu, const Insn& insn) {
     read_tsc(cpu);
@@ -92,6 +102,9 @@ void rdpmc_checks(Cpu& cpu, const Insn&) {
     }
 }
 void execute_rdpmc(Cpu& cpu, const Insn& insn) {
+    if (cpu.deviates(Deviation::RDPMC_ABSENT)) {
+        ud();
+    }
     cpu.set_gpr32(Gpr::RAX, {0, 0});
     cpu.set_gpr32(Gpr::RDX, {0, 0});
     advance(cpu, insn);
@@ -137,6 +150,17 @@ void pause_filter(Cpu& cpu, const Insn&) {
     }
 }
 
+void invd_checks(Cpu& cpu, const Insn& insn) {
+    need_cpl0(cpu, insn);
+    const bool differs = cpu.intercepted(Misc1::INVD) || cpu.intercepted(Misc2::WBINVD);
+    if (differs && cpu.deviates(Deviation::INVD_IS_WBINVD)) {
+        if (cpu.intercepted(Misc2::WBINVD)) {
+            exit_instruction(cpu, ExitCode::WBINVD);
+        }
+        skip_intercept(cpu);
+    }
+}
+
 bool has_monitor(const Cpu& cpu, const Insn& insn) {
     const bool x = insn.zydis.mnemonic == ZYDIS_MNEMONIC_MONITORX ||
                    insn.zydis.mnemonic == ZYDIS_MNEMONIC_MWAITX;
@@ -153,6 +177,9 @@ void monitor_checks(Cpu& cpu, const Insn& insn) {
     }
     if (cpu.gpr32(Gpr::RCX) != 0) {
         gp0();
+    }
+    if (cpu.deviates(Deviation::MONITOR_NO_ACCESS)) {
+        return;
     }
     const uint64_t offset = cpu.code64() ? cpu.gpr_value(Gpr::RAX) : cpu.gpr32(Gpr::RAX);
     cpu.read_linear(cpu.linear(SegReg::DS, offset, 1, Access::READ), 1);
@@ -177,7 +204,13 @@ void execute_mwait(Cpu& cpu, const Insn& insn) {
 
 // ---- XSETBV ----
 
-void xsetbv_checks(Cpu& cpu, const Insn&) {
+void xsetbv_checks(Cpu& cpu, const Insn& insn) {
+    const bool differs =
+        cpu.intercepted(Misc2::XSETBV) || (cpu.cpl != 0 && (cpu.cr4 & x86::cr4::OSXSAVE) == 0);
+    if (differs && cpu.deviates(Deviation::XSETBV_NO_INTERCEPT)) {
+        need_cpl0(cpu, insn);
+        skip_intercept(cpu);
+    }
     if ((cpu.cr4 & x86::cr4::OSXSAVE) == 0) {
         ud();
     }
@@ -269,7 +302,7 @@ constexpr SensitiveRow ROWS[] = {
      execute_mwait},
     {ZYDIS_MNEMONIC_XSETBV, xsetbv_checks, at(Misc2::XSETBV), ExitCode::XSETBV, nullptr,
      execute_xsetbv},
-    {ZYDIS_MNEMONIC_INVD, need_cpl0, at(Misc1::INVD), ExitCode::INVD, nullptr, nothing},
+    {ZYDIS_MNEMONIC_INVD, invd_checks, at(Misc1::INVD), ExitCode::INVD, nullptr, nothing},
     {ZYDIS_MNEMONIC_WBINVD, need_cpl0, at(Misc2::WBINVD), ExitCode::WBINVD, nullptr, nothing},
     {ZYDIS_MNEMONIC_INVLPG, need_cpl0, at(Misc1::INVLPG), ExitCode::INVLPG, invlpg_info, flush_tlb},
     {ZYDIS_MNEMONIC_INVPCID, invpcid_checks, at(Misc3::INVPCID), ExitCode::INVPCID, nullptr,

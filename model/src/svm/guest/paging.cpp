@@ -59,15 +59,20 @@ uint64_t reserved_bits(const Tables& t, const Level& level, bool large, uint64_t
             t.physical_bits < 40 ? (0xffull << (t.physical_bits - 32)) & 0xff : 0;
         return large ? (1ull << 21) | (beyond << 13) : 0;
     }
+    constexpr uint64_t PDPE_CLEAR = 0x1e6; // R/W, U/S and bits 8:5 of a legacy PDPE
     const uint64_t beyond = ~((1ull << t.physical_bits) - 1) & pte::ADDR;
     if (is_pdpe_of_pae(t, level)) {
-        return 0xfff00000000001e6ull | beyond;
+        const bool lax = (entry & PDPE_CLEAR) != 0 && t.deviates(Deviation::PAE_PDPE_LAX);
+        return 0xfff0000000000000ull | beyond | (lax ? 0 : PDPE_CLEAR);
     }
     uint64_t reserved = beyond | (t.nxe ? 0 : pte::NX);
     if (t.mode == PagingMode::PAE) {
         reserved |= 0x7ff0000000000000ull;
     } else if (level.shift >= 39) {
-        reserved |= pte::PS | pte::G; // bits 8:7 of a PML4E and PML5E
+        reserved |= pte::PS; // bits 8:7 of a PML4E and PML5E
+        if ((entry & pte::G) == 0 || !t.deviates(Deviation::PML4_GLOBAL_FREE)) {
+            reserved |= pte::G;
+        }
     } else if (level.shift == 30 && !large && (entry & pte::G) != 0 && choices.flip()) {
         reserved |= pte::G; // bit 8 of a PDPE that names a table: MBZ or ignored by figure
     }
@@ -187,7 +192,8 @@ WalkResult walk(const Tables& t, const Request& request, EntryResolver& entries,
             rights.add(entry, t.nxe);
         }
         if (!large && level.shift != 12) {
-            if (!is_pdpe_of_pae(t, level)) {
+            if (!is_pdpe_of_pae(t, level) ||
+                ((entry & pte::A) == 0 && t.deviates(Deviation::PAE_PDPE_LAX))) {
                 visited.accessed(at, entry);
             }
             table = t.mode == PagingMode::LEGACY ? entry & 0xfffff000ull : entry & pte::ADDR;

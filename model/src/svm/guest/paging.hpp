@@ -3,6 +3,7 @@
 
 #include "guest/choices.hpp"
 #include "guest/memory_view.hpp"
+#include "horos/model/svm/deviation.hpp"
 
 namespace horos::model::svm::guest {
 
@@ -25,6 +26,16 @@ struct Tables {
     bool page_1g = false;
     unsigned physical_bits = 52;
     bool execute_inverts_user = false; // GMET (§15.25.13)
+    const Deviations* on = nullptr;    // wrong behaviours to walk with
+    Deviations* seen = nullptr;        // those that made a difference
+
+    bool deviates(Deviation d) const {
+        if (on == nullptr || !on->test(d)) {
+            return false;
+        }
+        seen->set(d);
+        return true;
+    }
 };
 
 struct Request {

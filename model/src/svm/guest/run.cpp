@@ -30,8 +30,8 @@ void refuse_open_states(const Cpu& cpu) {
     if (lma != active) {
         throw Open{"EFER.LMA does not match EFER.LME and CR0.PG: the mode is not defined"};
     }
-    if (lma && (cpu.rflags & x86::rflags::VM) != 0) {
-        throw Open{"RFLAGS.VM in long mode"};
+    if ((lma || cpu.real()) && (cpu.rflags & x86::rflags::VM) != 0) {
+        throw Open{"RFLAGS.VM in long mode or real mode"};
     }
     if ((cpu.cr4 & x86::cr4::PCIDE) != 0 && !lma) {
         throw Open{"CR4.PCIDE outside long mode"};
@@ -75,10 +75,14 @@ void breakpoints(Cpu& cpu) {
             continue;
         }
         if ((cpu.dr7 >> (16 + 4 * i) & 3) != 0) {
+            if (cpu.deviates(Deviation::BREAKPOINTS_NOT_ARMED)) {
+                continue;
+            }
             throw Open{"data and I/O breakpoints are not modelled"};
         }
         const uint64_t at = cpu.code64() ? cpu.rip : cpu.sreg(SegReg::CS).base + cpu.rip;
-        if (cpu.dr[i] == at && (cpu.rflags & x86::rflags::RF) == 0) {
+        if (cpu.dr[i] == at && (cpu.rflags & x86::rflags::RF) == 0 &&
+            !cpu.deviates(Deviation::BREAKPOINTS_NOT_ARMED)) {
             cpu.dr6 |= 1ull << i;
             throw fault(x86::Vector::DB);
         }
@@ -119,11 +123,13 @@ void Cpu::step() {
         const Insn insn = fetch();
         insn_next_rip = insn.next_rip;
         next_shadow = false;
+        entered_handler = false;
         execute(insn);
         ++result.instructions;
         rflags &= ~x86::rflags::RF;
         shadow = next_shadow;
-        if (single_step) {
+        // INTn, INT3 and INTO clear TF on the way into their handler (vol. 3), so no trap follows.
+        if (single_step && !entered_handler) {
             dr6 |= x86::dr6::BS;
             raised = Exception{x86::Vector::DB};
             raised->kind = Exception::Kind::TRAP;

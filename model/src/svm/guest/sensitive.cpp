@@ -22,6 +22,11 @@ void need_cpl0(Cpu& cpu, const Insn&) {
         gp0();
     }
 }
+bool umip_refuses(const Cpu& cpu) {
+    return (cpu.cr4 & x86::cr4::UMIP) != 0 && cpu.cpl != 0 &&
+           (cpu.cpl == 3 || cpu.deviates(Deviation::UMIP_CPL_1));
+}
+void skip_intercept(Cpu& cpu) { cpu.intercept_skipped = true; }
 void advance(Cpu& cpu, const Insn& insn) { cpu.rip = insn.next_rip; }
 void nothing(Cpu& cpu, const Insn& insn) { advance(cpu, insn); }
 
@@ -55,8 +60,9 @@ bool Cpu::execute_sensitive(const Insn& insn) {
     }
     const SensitiveRow& rule = *found->second.row;
     row = found->second.number * 4;
+    intercept_skipped = false;
     rule.before(*this, insn);
-    if (is_intercepted(*this, rule.intercept)) {
+    if (!intercept_skipped && is_intercepted(*this, rule.intercept)) {
         Exit exit{rule.code};
         exit.next_rip = true;
         if (rule.info != nullptr) {

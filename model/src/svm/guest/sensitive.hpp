@@ -42,6 +42,8 @@ std::span<const SensitiveRow> descriptor_rows(); // insn_descriptor.cpp: GDTR, I
 // Shared checks.
 void no_checks(Cpu&, const Insn&);
 void need_cpl0(Cpu&, const Insn&);
+bool umip_refuses(const Cpu& cpu);
+void skip_intercept(Cpu& cpu); // what `before` calls when the part looked at another bit
 void advance(Cpu& cpu, const Insn& insn);
 void nothing(Cpu& cpu, const Insn& insn); // executes without a visible effect
 

@@ -97,14 +97,19 @@ void Cpu::load() {
     for (SegReg r : {SegReg::ES, SegReg::CS, SegReg::SS, SegReg::DS}) {
         sreg(r).base &= 0xffffffffull;
     }
-    // Bases that are loaded are sign-extended (§15.5.1); from which bit depends on the widest
-    // linear address that the part has, so only the low bits are certain.
-    for (SegReg r : {SegReg::FS, SegReg::GS}) {
-        sreg(r).base = canonicalize(sreg(r).base);
+    // Bases that are loaded are sign-extended (§15.5.1), from the widest linear address that the
+    // part has; whether a guest with fewer levels of tables sees a narrower one is not said, so
+    // what depends on it is left open (access.cpp, compare.cpp).
+    const unsigned shift = 64 - profile.linear_bits;
+    for (Segment* s : {&sreg(SegReg::FS), &sreg(SegReg::GS), &ldtr, &tr}) {
+        s->base = static_cast<uint64_t>(static_cast<int64_t>(s->base << shift) >> shift);
     }
-    ldtr.base = canonicalize(ldtr.base);
-    tr.base = canonicalize(tr.base);
     cpl = real() ? 0 : v86() ? 3 : save.cpl & 3;
+    const auto ss_dpl =
+        static_cast<uint8_t>((save.ss.attributes & seg_bits::DPL_MASK) >> seg_bits::DPL_SHIFT);
+    if (cpl != ss_dpl && deviates(Deviation::CPL_FROM_SS)) {
+        cpl = ss_dpl;
+    }
     for (size_t i = 0; i < gpr.size(); ++i) {
         gpr[i] = {context.gpr[i], ~0ull};
     }
@@ -122,6 +127,9 @@ void Cpu::load() {
     tsc_aux = {context.tsc_aux, ~0ull};
     xcr0 = {context.xcr0, ~0ull};
     shadow = (control.int_state & horos::svm::int_state::INTERRUPT_SHADOW) != 0;
+    if (shadow && deviates(Deviation::SHADOW_NOT_LOADED)) {
+        shadow = false;
+    }
     int_ctl = control.int_ctl;
     nmi_pending = machine.pending.nmi;
     intr_pending = machine.pending.intr;
@@ -170,7 +178,7 @@ Outcome Cpu::outcome(const Stop& stop) {
 
 Outcome Cpu::outcome(const Exit& exit) {
     Outcome out = common_outcome();
-    out.kind = OutcomeKind::EXIT;
+    out.kind = exit.code == ExitCode::INVALID ? OutcomeKind::INVALID : OutcomeKind::EXIT;
     out.exit_code = exit.code;
     save_vmcb(out, exit);
     if (exit.code == ExitCode::SHUTDOWN) {
@@ -231,19 +239,25 @@ void Cpu::save_vmcb(Outcome& out, const Exit& exit) {
     if (!(has(x86::cpuid::SVM_EDX_VNMI) && (control.int_ctl & ic::V_NMI_ENABLE) != 0)) {
         ctl_known &= ~static_cast<uint64_t>(ic::V_NMI | ic::V_NMI_MASK);
     }
+    if (virq_in_delivery && deviates(Deviation::VIRQ_CLEARED_LATE)) {
+        int_ctl |= ic::V_IRQ;
+    }
     to.put(AT_CONTROL(int_ctl), int_ctl, 4, ctl_known);
     const uint64_t shadow_bit = horos::svm::int_state::INTERRUPT_SHADOW;
     to.put(AT_CONTROL(int_state), shadow ? shadow_bit : 0, 8, shadow_bit);
     to.put(AT_CONTROL(exit_code), static_cast<uint64_t>(exit.code), 8);
     to.put(AT_CONTROL(exit_info_1), exit.info1.value, 8, exit.info1.known);
     to.put(AT_CONTROL(exit_info_2), exit.info2.value, 8, exit.info2.known);
+    namespace ev = horos::svm::event;
+    constexpr uint64_t DEFINED = ev::VALID | ev::ERROR_CODE_VALID | ev::TYPE | ev::VECTOR;
     const uint64_t info = exit_int_info();
     const bool valid = (info & horos::svm::event::VALID) != 0;
     const bool has_error = (info & horos::svm::event::ERROR_CODE_VALID) != 0;
     to.put(AT_CONTROL(exit_int_info), info, 8,
-           !valid      ? horos::svm::event::VALID
-           : has_error ? ~0ull
-                       : 0xffffffffull);
+           !valid                ? ev::VALID
+           : has_error && real() ? DEFINED & ~ev::ERROR_CODE_VALID
+           : has_error           ? DEFINED | ~0xffffffffull
+                                 : DEFINED);
     to.unknown(CONTROL(event_inj)); // whether the processor clears V is not said
     const uint64_t next = exit.next_rip ? insn_next_rip : 0;
     to.put(AT_CONTROL(next_rip), next, 8, has(x86::cpuid::SVM_EDX_NRIPS) ? ~0ull : 0);

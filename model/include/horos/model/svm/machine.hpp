@@ -11,6 +11,7 @@
 #include "horos/defs/svm.hpp"
 #include "horos/defs/svm_rules.hpp"
 #include "horos/defs/x86.hpp"
+#include "horos/model/svm/deviation.hpp"
 #include "horos/model/svm/profile.hpp"
 
 #include <array>
@@ -145,6 +146,8 @@ struct Machine {
     bool vmcb_cache_is_fresh = true;
     // How many guest instructions the model follows before it gives up (RUNS_ON).
     unsigned max_instructions = 64;
+    // Wrong behaviours to predict with; none: what the manual says.
+    Deviations deviations;
 };
 
 } // namespace horos::model::svm

@@ -86,6 +86,7 @@ struct Prediction {
     // The model's own branch coverage, for guiding a fuzzer: a small set of numbered features
     // (instruction x {intercepted, fault first, completed}, delivery paths, walk outcomes).
     std::bitset<1024> features;
+    Deviations deviated; // of Machine::deviations, those that made a difference
 
     bool unspecified() const {
         for (const Outcome& outcome : allowed) {

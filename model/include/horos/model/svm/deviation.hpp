@@ -1,0 +1,96 @@
+// Named wrong behaviours of processors and emulators, for telling known divergences from new ones.
+//
+// They are off unless a caller asks: predict() without them is what the manual says. With some of
+// them on, predict() says what a part with exactly these defects does, and Prediction::deviated
+// says which of them made a difference. The fuzzer's triage data names them per target, with the
+// evidence; the model only knows how each looks from inside a guest.
+#pragma once
+
+#include <bitset>
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string_view>
+
+namespace horos::model::svm {
+
+enum class Deviation : uint8_t {
+    // loading and saving
+    CPL_FROM_SS,            // the CPL is the DPL of SS, not the VMCB's CPL field
+    SHADOW_NOT_LOADED,      // INTERRUPT_SHADOW of the VMCB does not reach the guest
+    SHADOW_SURVIVES_EVENT,  // the interrupt shadow lasts into the handler of an event
+    HOST_CR0_LOST,          // the host's CR0 stays the guest's after EFER.LME without PG and PAE
+    BREAKPOINTS_NOT_ARMED,  // DR7 of the VMCB enables no breakpoint
+    CR4_FEATURES_UNCHECKED, // old CR4 bits and PCIDE are accepted on a part without them
+    EFER_LMSLE_REFUSED,     // VMRUN refuses EFER.LMSLE, whatever CPUID says
+    EFER_FFXSR_FREE,        // VMRUN accepts EFER.FFXSR on a part without it
+    // segmentation and paging
+    NO_SEGMENT_CHECKS,  // limits, types and null selectors of data accesses are not checked
+    NO_CODE_LIMIT,      // nor is the limit of CS, at fetches and near branches
+    STACK_CANONICAL_GP, // a non-canonical stack address is #GP(0) instead of #SS(0)
+    RESERVED_WITHOUT_P, // page faults for reserved bits have RSV, but not P
+    PAE_PDPE_LAX,       // legacy PDPEs: few reserved bits checked, at the walk; A is set
+    TABLE_BASES_64,     // bases of system tables keep 64 bits outside long mode
+    PML4_GLOBAL_FREE,   // bit 8 of PML4 and PML5 entries is not reserved
+    // exceptions and their delivery
+    IDT_ERROR_TIMES_16,     // error codes for the long-mode IDT hold the vector times 16
+    NO_EXT,                 // EXT is clear in error codes of faults during delivery
+    DF_NOT_INTERCEPTED,     // #DF intercept ignored where two faults combine
+    INJECTED_NOT_IN_FLIGHT, // a fault while an injected exception is delivered does not combine
+    SHUTDOWN_ALWAYS_EXITS,  // a shutdown exits whether or not it is intercepted
+    EXITINTINFO_FIRST,      // EXITINTINFO keeps the first of several nested events
+    EXITINTINFO_TYPE,       // INTR and NMI appear as exceptions, INT3 and INTO as INTn
+    INT3_IS_SWINT,          // INT3 and INTO check INTn's intercept, not those of #BP and #OF
+    ERROR_BY_VECTOR,        // an injected exception pushes an error code by its vector, not by EV
+    EXITINTINFO_RAW,        // of an injected event: EVENTINJ as it was
+    EXIT_ERROR_BY_VECTOR,   // EXITINTINFO.EV by the vector, for INTn as well
+    VIRQ_CLEARED_LATE,      // V_IRQ stays set if the delivery of the interrupt ends otherwise
+    VIRQ_AT_EQUAL_PRIORITY, // a virtual interrupt of the TPR's own priority is taken
+    STI_ALWAYS_SHADOWS,     // also where IF was set before
+    SS_NOT_PRESENT_TS,      // an inner stack segment that is not present is #TS instead of #SS
+    // instructions
+    CR_UNCHECKED,         // MOV to CR: the intercept first, then few checks of the value
+    MOV_64,               // MOV to CR and DR takes 64 bits outside 64-bit mode
+    CR_INDEX_AFTER_CPL,   // a CR or DR that does not exist: #GP at CPL > 0 instead of #UD
+    DR_CHECKS_LATE,       // MOV DR: the intercept before #UD (CR4.DE) and #GP; no DR7.GD
+    DR7_ARMED_AFTERWARDS, // MOV to DR7 arms breakpoints from a state that VMRUN did not set up
+    CR0_SEL_COUNTS_ET,    // the selective CR0 intercept compares ET
+    LMSW_SELECTIVE,       // LMSW and the selective intercept: by value
+    TABLE_BASE_UNCHECKED, // LGDT and LIDT take bases that are not canonical
+    RDPMC_ABSENT,         // RDPMC is #UD
+    ICEBP_ABSENT,         // INT1 is #UD, without its intercept
+    SKINIT_ANY_CPL,       // SKINIT's intercept comes before the CPL check
+    MSR_LAX,              // values and MSR numbers are not checked; G_PAT is not the guest's PAT
+    XSETBV_NO_INTERCEPT,  // and #GP for the CPL before #UD
+    INVD_IS_WBINVD,       // INVD checks WBINVD's intercept
+    RDTSCP_IS_RDTSC,      // RDTSCP checks RDTSC's intercept
+    SVM_IN_V86,           // SVM instructions do not look at RFLAGS.VM: #GP instead of #UD
+    MSRPM_WIDE_RCX,       // the MSR map is read at an offset that bits 33:32 of RCX change
+    LTR_TAKES_NULL,       // LTR of a null selector loads it
+    MONITOR_NO_ACCESS,    // MONITOR touches no memory
+    IO_BUSY_TSS,          // the I/O bitmap of a busy TSS is not used: #GP
+    TASK_SWITCH_NOT_INTERCEPTED,
+    UMIP_CPL_1,           // UMIP refuses at CPL 1 and 2 as well
+    INTN_INTERCEPT_ORDER, // PUSHF, POPF, IRET, INTn: order of intercept and IOPL check
+    COUNT,
+};
+
+inline constexpr size_t DEVIATION_COUNT = static_cast<size_t>(Deviation::COUNT);
+
+// The bits of Deviation::CR4_FEATURES_UNCHECKED: VME to MCE, PGE, OSFXSR, OSXMMEXCPT, PCIDE.
+inline constexpr uint64_t CR4_WITHOUT_CPUID = 0x206ff;
+
+// What is switched on, or what made a difference.
+struct Deviations {
+    std::bitset<DEVIATION_COUNT> behaviours;
+    std::bitset<128> unchecked; // rules of VMRUN, by RuleId, that the part does not check
+
+    bool test(Deviation d) const { return behaviours.test(static_cast<size_t>(d)); }
+    void set(Deviation d) { behaviours.set(static_cast<size_t>(d)); }
+    bool any() const { return behaviours.any() || unchecked.any(); }
+};
+
+std::string_view deviation_name(Deviation d); // "cpl-from-ss"
+std::optional<Deviation> find_deviation(std::string_view name);
+
+} // namespace horos::model::svm

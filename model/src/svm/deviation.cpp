@@ -1,0 +1,80 @@
+#include "horos/model/svm/deviation.hpp"
+
+#include <algorithm>
+#include <iterator>
+
+namespace horos::model::svm {
+
+namespace {
+
+// In the order of the enumeration.
+constexpr std::string_view NAMES[] = {
+    "cpl-from-ss",
+    "shadow-not-loaded",
+    "shadow-survives-event",
+    "host-cr0-lost",
+    "breakpoints-not-armed",
+    "cr4-features-unchecked",
+    "efer-lmsle-refused",
+    "efer-ffxsr-free",
+    "no-segment-checks",
+    "no-code-limit",
+    "stack-canonical-gp",
+    "reserved-without-p",
+    "pae-pdpe-lax",
+    "table-bases-64",
+    "pml4-global-free",
+    "idt-error-times-16",
+    "no-ext",
+    "df-not-intercepted",
+    "injected-not-in-flight",
+    "shutdown-always-exits",
+    "exitintinfo-first",
+    "exitintinfo-type",
+    "int3-is-swint",
+    "error-by-vector",
+    "exitintinfo-raw",
+    "exit-error-by-vector",
+    "virq-cleared-late",
+    "virq-at-equal-priority",
+    "sti-always-shadows",
+    "ss-not-present-ts",
+    "cr-unchecked",
+    "mov-64",
+    "cr-index-after-cpl",
+    "dr-checks-late",
+    "dr7-armed-afterwards",
+    "cr0-sel-counts-et",
+    "lmsw-selective",
+    "table-base-unchecked",
+    "rdpmc-absent",
+    "icebp-absent",
+    "skinit-any-cpl",
+    "msr-lax",
+    "xsetbv-no-intercept",
+    "invd-is-wbinvd",
+    "rdtscp-is-rdtsc",
+    "svm-in-v86",
+    "msrpm-wide-rcx",
+    "ltr-takes-null",
+    "monitor-no-access",
+    "io-busy-tss",
+    "task-switch-not-intercepted",
+    "umip-cpl-1",
+    "intn-intercept-order",
+};
+static_assert(std::size(NAMES) == DEVIATION_COUNT);
+
+} // namespace
+
+std::string_view deviation_name(Deviation d) { return NAMES[static_cast<size_t>(d)]; }
+
+std::optional<Deviation> find_deviation(std::string_view name) {
+    const auto* const at = std::find(std::begin(NAMES), std::end(NAMES), name);
+    if (at == std::end(NAMES)) {
+        return std::nullopt;
+    }
+    return static_cast<Deviation>(at - std::begin(NAMES));
+}
+
+} // namespace horos::model::svm
