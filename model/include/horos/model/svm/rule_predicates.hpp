@@ -4,42 +4,18 @@
 //   D::Bits   a 64-bit number with & | ^ ~ == != and construction from uint64_t by D::bits()
 //   D::Bool   a truth value with & | !
 //   D::ult(a, b), D::shift_right(a, b), D::select(condition, a, b)
-// Concrete (below) makes the rule executable; the Z3 domain in src/svm/z3_domain.hpp makes it a
-// formula. A rule is true when the state is legal.
+// Concrete (horos/model/domain.hpp) makes the rule executable; the Z3 domain in src/symbolic.hpp
+// makes it a formula. A rule is true when the state is legal.
 //
 // Sections are of the AMD64 APM vol. 2, rev. 3.42.
 #pragma once
 
 #include "horos/defs/svm.hpp"
 #include "horos/defs/x86.hpp"
+#include "horos/model/domain.hpp"
 #include "horos/model/svm/rules.hpp"
 
 namespace horos::model::svm {
-
-// Numbers as they are.
-struct Concrete {
-    struct Bool {
-        bool value;
-        friend Bool operator&(Bool a, Bool b) { return {a.value && b.value}; }
-        friend Bool operator|(Bool a, Bool b) { return {a.value || b.value}; }
-        friend Bool operator!(Bool a) { return {!a.value}; }
-    };
-    struct Bits {
-        uint64_t value;
-        friend Bits operator&(Bits a, Bits b) { return {a.value & b.value}; }
-        friend Bits operator|(Bits a, Bits b) { return {a.value | b.value}; }
-        friend Bits operator^(Bits a, Bits b) { return {a.value ^ b.value}; }
-        friend Bits operator~(Bits a) { return {~a.value}; }
-        friend Bool operator==(Bits a, Bits b) { return {a.value == b.value}; }
-        friend Bool operator!=(Bits a, Bits b) { return {a.value != b.value}; }
-    };
-    static Bits bits(uint64_t value) { return {value}; }
-    static Bool truth(bool value) { return {value}; }
-    static Bool ult(Bits a, Bits b) { return {a.value < b.value}; }
-    // Like a shift of the bit-vector theory: a distance of 64 and more gives zero.
-    static Bits shift_right(Bits a, Bits b) { return {b.value < 64 ? a.value >> b.value : 0}; }
-    static Bits select(Bool c, Bits a, Bits b) { return c.value ? a : b; }
-};
 
 template <class D>
 struct RuleInputs {
