@@ -28,6 +28,8 @@ void refill_budgets(u32 core);
 void end_wait(Frame thread, Error error, u64 value);
 // Takes a thread out of what it does or waits for; `state` is one of the halted ones.
 void halt(Frame thread, ThreadState state);
+// Its monitor, if it has one, hears that a thread faulted or exited.
+void tell_monitor(Frame thread);
 
 // ---- ipc.cpp
 // A server gives the scheduling context that it works on back.

@@ -64,7 +64,7 @@ void halt(Frame f, ThreadState state) {
         becomes_unready(f);
 }
 
-static void tell_monitor(Frame f) {
+void tell_monitor(Frame f) {
     if (threads[f].monitor != 0)
         raise(threads[f].monitor, threads[f].monitor_bits);
 }

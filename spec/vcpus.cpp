@@ -3,6 +3,7 @@
 #include "kernel/core/shell.hpp"
 #include "kernel/core/vendor.hpp"
 #include "spec/calls.hpp"
+#include "spec/events.hpp"
 #include "spec/schedule.hpp"
 
 namespace horos::spec {

@@ -1,9 +1,11 @@
-// Each hypercall against spec/: the specification runs first, on the very state that the kernel
-// will find; what it leaves is noted and taken back; then the kernel runs, and its result word, its
-// values, everything it asked of the shell and the whole new state must be the same.
+// Each hypercall, and each other way into the core, against spec/: the specification runs first, on
+// the very state that the kernel will find; what it leaves is noted and taken back; then the kernel
+// runs, and its result word, its values, everything it asked of the shell and the whole new state
+// must be the same.
 #pragma once
 #include "fake_shell.hpp"
 #include <array>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -19,8 +21,9 @@ public:
 
     static inline Prediction* innermost = nullptr;
 
-    // Runs the specification; the lock is held, a step has begun (journal_begin).
+    // Runs the specification; the lock is held. A new step begins (journal_begin).
     void make(u32 core, u64 number, const std::array<u64, 6>& arguments);
+    void make_event(u32 core, const char* name, const std::function<u64()>& specified);
     // Throws a Violation that names the first difference.
     void compare(u64 result);
     // The kernel is about to enter a guest: the specification of the call ends there.
@@ -33,7 +36,8 @@ private:
     };
     Prediction* outer_;
     u32 core_ = 0;
-    u64 number_ = 0;
+    u64 documented_ = 0; // errors that the manual names for the call
+    std::string name_;
     u64 result_ = 0;
     bool compared_ = false;
     std::vector<std::unique_ptr<Page>> pages_;
@@ -42,6 +46,7 @@ private:
     Values values_{};
     std::vector<std::string> shell_events_;
 
+    void run(u32 core, const std::function<u64()>& specified);
     void take_back();
     void compare_state() const;
     void compare_page(const u8* page, const u8* expected) const;

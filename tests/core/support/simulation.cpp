@@ -2,6 +2,7 @@
 #include "kernel/core/threads.hpp"
 #include "privileged.hpp"
 #include "refinement.hpp"
+#include "spec/events.hpp"
 #include "spec/preconditions.hpp"
 #include "tlb.hpp"
 #include "violation.hpp"
@@ -59,6 +60,16 @@ void promise(bool kept, const char* entry) {
     if (!kept)
         throw Violation(std::string("entered in a state that the shell promises not to be in: ") +
                         entry);
+}
+
+// Runs a step of the specification, then the same step of the kernel.
+void as_specified(u32 core, const char* name, const std::function<u64()>& specified,
+                  const std::function<u64()>& real) {
+    Prediction prediction;
+    prediction.make_event(core, name, specified);
+    u64 result = 0;
+    run_guarded([&] { result = real(); });
+    prediction.compare(result);
 }
 
 class Lock {
@@ -171,7 +182,9 @@ void Simulation::resume(u32 core) {
     for (u32 round = 0; round < 64; ++round) {
         Next next = Next::idle;
         promise(spec::pre_core_next(core), "core_next");
-        run_guarded([&] { next = core_next(core); });
+        as_specified(
+            core, "core_next", [&] { return static_cast<u64>(spec::spec_core_next(core)); },
+            [&] { return static_cast<u64>(next = core_next(core)); });
         if (next != Next::guest) {
             here.mode = next == Next::idle ? CoreMode::idle : CoreMode::user;
             return;
@@ -179,7 +192,9 @@ void Simulation::resume(u32 core) {
         u64 result = 0;
         const Frame thread = cores[core].thread;
         promise(spec::pre_core_run_guest(core), "core_run_guest");
-        run_guarded([&] { result = core_run_guest(core); });
+        as_specified(
+            core, "core_run_guest", [&] { return spec::spec_core_run_guest(core); },
+            [&] { return result = core_run_guest(core); });
         if ((result & result_switch) != 0)
             continue;
         Registers& r = threads[thread].regs;
@@ -195,32 +210,45 @@ void Simulation::resume(u32 core) {
     throw Violation("a core does not find anything to run: 64 rounds of core_next");
 }
 
-void Simulation::event(u32 core, const std::function<void()>& what) {
+void Simulation::event(u32 core, const char* name, const std::function<void()>& specified,
+                       const std::function<void()>& what) {
     journal_begin();
     const Lock lock(core);
     if (is_user(core))
         threads[cores[core].thread].regs.full = 1;
-    run_guarded(what);
+    const auto nothing = [](const std::function<void()>& f) {
+        return [f] {
+            f();
+            return u64{0};
+        };
+    };
+    as_specified(core, name, nothing(specified), nothing(what));
     resume(core);
 }
 
 void Simulation::interrupt(u32 core, u8 vector) {
     promise(spec::pre_core_interrupt(core, vector), "core_interrupt");
-    event(core, [=] { core_interrupt(core, vector); });
+    event(
+        core, "core_interrupt", [=] { spec::spec_core_interrupt(core, vector); },
+        [=] { core_interrupt(core, vector); });
 }
 void Simulation::timer(u32 core) {
     promise(spec::pre_core_timer(core), "core_timer");
     shell.cores[core].timer = no_deadline;
-    event(core, [=] { core_timer(core); });
+    event(core, "core_timer", [=] { spec::spec_core_timer(core); }, [=] { core_timer(core); });
 }
 void Simulation::reschedule(u32 core) {
     promise(spec::pre_core_reschedule(core), "core_reschedule");
     shell.cores[core].reschedule = false;
-    event(core, [=] { core_reschedule(core); });
+    event(
+        core, "core_reschedule", [=] { spec::spec_core_reschedule(core); },
+        [=] { core_reschedule(core); });
 }
 void Simulation::fault(u32 core, u64 vector, u64 error, u64 address) {
     promise(spec::pre_core_fault(core), "core_fault");
-    event(core, [=] { core_fault(core, vector, error, address); });
+    event(
+        core, "core_fault", [=] { spec::spec_core_fault(core, vector, error, address); },
+        [=] { core_fault(core, vector, error, address); });
 }
 
 } // namespace horos::test

@@ -63,7 +63,8 @@ public:
     bool lock_was_free = false; // since the latest call began
 
 private:
-    void event(u32 core, const std::function<void()>& what);
+    void event(u32 core, const char* name, const std::function<void()>& specified,
+               const std::function<void()>& what);
     void go_directly(u32 core, Frame thread);
     void resume(u32 core);
 };
