@@ -30,8 +30,6 @@ Value Activation::call(llvm::CallBase& i, Guard& guard, bool& ends) {
         if (callee == nullptr)
             throw Unsupported("call through a pointer in " + c.place);
         c.name = Objects::plain_name(callee->getName());
-        if (const auto paren = c.name.find('('); paren != std::string::npos)
-            c.name.resize(paren);
         const bool replaced = engine.policy_.replaced && engine.policy_.replaced(c.name);
         if (!callee->isDeclaration() && !replaced) {
             const Outcome out = engine.run(*callee, c.arguments, guard);
@@ -44,7 +42,7 @@ Value Activation::call(llvm::CallBase& i, Guard& guard, bool& ends) {
     Value result;
     if (!engine.policy_.external || !engine.policy_.external(engine, c, result))
         throw Unsupported("no effect is declared for '" + c.name + "', called in " + c.place);
-    if (i.doesNotReturn()) {
+    if (i.doesNotReturn() || c.ends) {
         engine.stops.push_back(guard);
         ends = true;
     }

@@ -44,6 +44,7 @@ struct Call {
     std::vector<Value> arguments;
     const llvm::CallBase* instruction;
     Guard guard;
+    mutable bool ends = false; // set by the policy: the path is not followed further
 };
 
 // What a use of the engine decides.

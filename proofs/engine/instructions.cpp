@@ -73,6 +73,31 @@ Value Activation::constant_value(const llvm::Constant* v) {
     throw Unsupported("constant of an unknown kind in " + function.getName().str());
 }
 
+// The cases of an if-then-else between constants; none when the term is something else.
+static std::vector<std::pair<Term, uint64_t>> constant_choice(Term t) {
+    if (Z3_get_ast_kind(context(), t) != Z3_APP_AST)
+        return {};
+    Z3_app app = Z3_to_app(context(), t);
+    if (Z3_get_decl_kind(context(), Z3_get_app_decl(context(), app)) != Z3_OP_ITE)
+        return {};
+    const Term condition = Z3_get_app_arg(context(), app, 0);
+    std::vector<std::pair<Term, uint64_t>> all;
+    for (unsigned i = 1; i <= 2; ++i) {
+        const Term side = Z3_get_app_arg(context(), app, i);
+        const Term when = i == 1 ? condition : lnot(condition);
+        if (const auto k = constant(side)) {
+            all.emplace_back(when, *k);
+            continue;
+        }
+        const auto inner = constant_choice(side);
+        if (inner.empty())
+            return {};
+        for (const auto& [c, k] : inner)
+            all.emplace_back(land(when, c), k);
+    }
+    return all.size() <= 8 ? all : std::vector<std::pair<Term, uint64_t>>{};
+}
+
 Value Activation::address(const llvm::GEPOperator& gep, Value base) {
     const llvm::DataLayout& layout = engine.objects_.layout();
     Offset more;
@@ -89,11 +114,37 @@ Value Activation::address(const llvm::GEPOperator& gep, Value base) {
         more.add(sext(index.bits, 64),
                  static_cast<int64_t>(layout.getTypeAllocSize(at.getIndexedType())));
     }
-    for (Target& t : base.targets) {
-        t.offset.constant += more.constant;
-        for (const auto& [term, stride] : more.terms)
-            t.offset.add(term, stride);
+    // An index chosen among constants is a choice of addresses.
+    std::vector<std::pair<Term, Offset>> ways{{truth(true), Offset{more.constant, {}}}};
+    for (const auto& [term, stride] : more.terms) {
+        const auto parts = constant_choice(term);
+        std::vector<std::pair<Term, Offset>> next;
+        for (const auto& [when, so_far] : ways) {
+            if (parts.empty()) {
+                next.emplace_back(when, so_far);
+                next.back().second.add(term, stride);
+                continue;
+            }
+            for (const auto& [condition, value] : parts) {
+                next.emplace_back(land(when, condition), so_far);
+                next.back().second.constant += static_cast<int64_t>(value) * stride;
+            }
+        }
+        ways = std::move(next);
     }
+    std::vector<Target> targets;
+    for (const Target& t : base.targets) {
+        for (const auto& [when, way] : ways) {
+            Target one = t;
+            one.condition = land(t.condition, when);
+            one.offset.constant += way.constant;
+            for (const auto& [term, stride] : way.terms)
+                one.offset.add(term, stride);
+            if (!is_false(one.condition))
+                targets.push_back(std::move(one));
+        }
+    }
+    base.targets = std::move(targets);
     base.poison = poison;
     return base;
 }

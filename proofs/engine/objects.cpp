@@ -71,9 +71,21 @@ bool Offset::same_form(const Offset& other) const {
 }
 
 std::string Objects::plain_name(llvm::StringRef symbol) {
-    std::string full = llvm::demangle(symbol.str());
-    const auto at = full.rfind("::");
-    return at == std::string::npos ? full : full.substr(at + 2);
+    const std::string full = llvm::demangle(symbol.str());
+    // The last name before the arguments; template arguments can hold both.
+    int nested = 0;
+    size_t start = 0;
+    for (size_t i = 0; i < full.size(); ++i) {
+        nested += full[i] == '<';
+        nested -= full[i] == '>';
+        if (nested > 0)
+            continue;
+        if (full[i] == '(' && full.compare(i, 21, "(anonymous namespace)") != 0)
+            return full.substr(start, i - start);
+        if (full[i] == ':' && i + 1 < full.size() && full[i + 1] == ':')
+            start = i + 2;
+    }
+    return full.substr(start);
 }
 
 Object* Objects::make(const std::string& name, llvm::Type* type, Storage storage) {

@@ -23,12 +23,6 @@ std::unique_ptr<llvm::Module> load(llvm::LLVMContext& context, const std::string
     return module;
 }
 
-std::string without_arguments(std::string name) {
-    if (const auto paren = name.find('('); paren != std::string::npos)
-        name.resize(paren);
-    return name;
-}
-
 } // namespace
 
 std::unique_ptr<Bitcode> load_bitcode(const std::string& core, const std::string& spec) {
@@ -60,7 +54,7 @@ void Kernel::find_invariants() {
     for (llvm::Function& f : bitcode.spec()) {
         if (f.isDeclaration() || !f.getName().starts_with("_ZN5horos4spec"))
             continue;
-        const std::string name = without_arguments(Objects::plain_name(f.getName()));
+        const std::string name = Objects::plain_name(f.getName());
         if (!name.starts_with("inv_") || name == "inv_host_leaf")
             continue;
         if (const Domain* domain = domain_of(name))
@@ -72,8 +66,8 @@ void Kernel::find_invariants() {
 
 llvm::Function* Kernel::spec_function(const std::string& plain) const {
     for (llvm::Function& f : bitcode.spec()) {
-        if (!f.isDeclaration() && f.getName().contains("spec") &&
-            without_arguments(Objects::plain_name(f.getName())) == plain)
+        if (!f.isDeclaration() && f.getName().starts_with("_ZN5horos4spec") &&
+            Objects::plain_name(f.getName()) == plain)
             return &f;
     }
     return nullptr;
@@ -175,11 +169,8 @@ void Kernel::instantiate(const Invariant& invariant, const std::vector<Term>& ar
     const Term holds = instance(invariant, arguments, old, &touches);
     if (is_true(holds))
         return;
-    std::string name = invariant.name + "(";
-    for (size_t i = 0; i < arguments.size(); ++i)
-        name += (i > 0 ? ", " : "") + text(arguments[i]).substr(0, 60);
     pending_[holds] = {touches, depth};
-    add_lemma(name + ")", holds, depth);
+    add_lemma(invariant.name, holds, depth);
 }
 
 void Kernel::lemma_added(const Lemma& lemma) {
@@ -243,8 +234,6 @@ void Kernel::on_access(Executor& engine, const Piece& piece, const Object& objec
     const Guard guard = engine.current_guard;
     const Term frame = piece.indices[0];
     Object* frames = objects.find("frames");
-    if (!checked_.insert({&object, frame, engine.world().log(*frames).size()}).second && false)
-        return;
     const Term now = field("frames", "[].type", {frame}, engine.world(), guard);
     if (engine.touched.empty() || engine.touched.back().first != frames)
         engine.touched.emplace_back(frames, std::vector<Term>{frame});

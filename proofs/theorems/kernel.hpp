@@ -82,6 +82,7 @@ public:
     Bitcode& bitcode;
     bool one_time = false; // shell_now answers the same throughout a step
     unsigned calls = 0;    // numbers the answers of privileged steps
+    std::set<std::string> left_out; // what paths end at without being followed
 
 private:
     void find_invariants();
@@ -96,7 +97,6 @@ private:
     std::map<const Object*, std::set<std::vector<Term>>> seen_;
     std::set<std::pair<const Invariant*, std::vector<Term>>> instances_;
     std::map<Term, std::pair<Touches, unsigned>> pending_; // of lemmas not yet used
-    std::set<std::tuple<const Object*, Term, size_t>> checked_;
     std::set<Term> positions_of_;
 };
 

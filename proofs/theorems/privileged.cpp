@@ -74,7 +74,7 @@ bool Kernel::guest_step(Executor& engine, const Call& call, Value& result) {
         e.number = next_havoc();
         engine.world().add(*objects.find(table), e);
     };
-    if (n == "vendor_init_msr_map") {
+    if (n == "svm_init_msr_map" || n == "vendor_init_msr_map") {
         for (unsigned i = 0; i < 2; ++i) {
             const Term row = add(call.arguments[0].bits, num(32, i));
             const Term type = field("frames", "[].type", {row}, engine.world(), call.guard);
@@ -85,10 +85,46 @@ bool Kernel::guest_step(Executor& engine, const Call& call, Value& result) {
         }
         return true;
     }
-    if (n == "vendor_set_msr") {
+    if (n == "svm_set_msr" || n == "vendor_set_msr") {
         for (unsigned i = 0; i < 2; ++i)
             havoc_rows("permission_maps", add(call.arguments[0].bits, num(32, i)));
         result = Value::of(fresh_bits("own_msr", bits_of(*call.instruction->getType())));
+        return true;
+    }
+    if (n.starts_with("vmx_") || n == "svm_run") {
+        left_out.insert(n);
+        call.ends = true;
+        return true;
+    }
+    if (n == "shell_fpu_switch") { // kernel/arch/fpu.cpp
+        Object* cores = objects.find("cores");
+        field("cores", "[].fpu_owner", {this_core}, old);
+        for (const auto& [key, leaf] : cores->leaves) {
+            if (leaf->path != "[].fpu_owner")
+                continue;
+            Entry e;
+            e.guard = call.guard;
+            e.leaf = leaf.get();
+            e.indices = {this_core};
+            e.value = Value::of(call.arguments[0].bits);
+            engine.world().add(*cores, e);
+        }
+        return true;
+    }
+    if (n.starts_with("asm ")) {
+        // Registers of the processor that are no state of the core: read as anything.
+        llvm::Type* type = call.instruction->getType();
+        if (type->isVoidTy())
+            return true;
+        if (type->isIntegerTy()) {
+            result = Value::of(fresh_bits("register", bits_of(*type)));
+            return true;
+        }
+        std::vector<Value> parts;
+        for (unsigned i = 0; i < type->getStructNumElements(); ++i)
+            parts.push_back(
+                Value::of(fresh_bits("register", bits_of(*type->getStructElementType(i)))));
+        result = Value::of_parts(std::move(parts));
         return true;
     }
     return false;

@@ -70,9 +70,7 @@ void Step::run_hypercall(unsigned number) {
 
 void Step::run_export(llvm::Function& function) {
     std::vector<Value> values;
-    std::string plain = Objects::plain_name(function.getName());
-    if (const auto paren = plain.find('('); paren != std::string::npos)
-        plain.resize(paren);
+    const std::string plain = Objects::plain_name(function.getName());
     for (const llvm::Argument& a : function.args()) {
         if (a.getType()->isPointerTy()) {
             // A structure of the caller's.
