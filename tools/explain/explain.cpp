@@ -8,8 +8,21 @@ namespace {
 
 using namespace model::svm;
 
+std::string outcome_text(const RuleInfo& rule) {
+    if (rule.outcome == OutcomeKind::INVALID) {
+        return "#VMEXIT(VMEXIT_INVALID)";
+    }
+    return rule.fault == x86::Vector::UD ? "#UD in the host" : "#GP(0) in the host";
+}
+
 BrokenRule broken(const RuleInfo& rule, const RuleState& state) {
-    BrokenRule b{&rule, {}};
+    BrokenRule b{std::string(rule.name),
+                 static_cast<unsigned>(rule.id),
+                 std::string(rule.title),
+                 std::string(rule.section),
+                 outcome_text(rule),
+                 std::string(rule.repair),
+                 {}};
     for (const RuleField field : rule.fields) {
         const RuleFieldInfo& info = rule_field(field);
         b.fields.push_back({std::string(info.name), state[field], info.bytes});
@@ -31,6 +44,7 @@ Explanation explain(const Input& input, const Profile& profile, bool want_repair
 
     Explanation e;
     e.profile = profile.name;
+    e.instruction = "VMRUN";
     e.notes = input.notes;
     for (const RuleInfo& rule : all_rules()) {
         if (set[static_cast<size_t>(rule.id)]) {

@@ -32,7 +32,8 @@ Format detect(const std::string& bytes, const std::string& name) {
     }
     throw InputError(fmt::format("{}: neither a raw VMCB ({} bytes; this is {}), nor JSON (starts "
                                  "with '{{'), nor a KVM dump "
-                                 "(has the line \"VMCB Control Area:\")",
+                                 "(has the line \"VMCB Control Area:\" or "
+                                 "\"*** Guest State ***\")",
                                  name, svm::VMCB_BYTES, bytes.size()));
 }
 

@@ -1,12 +1,12 @@
 // A VMCB as JSON: { "profile": "...", "control": {...}, "save": {...}, "host": {...} }. Members are
 // the field names of the model's table; what is left out is zero.
 #include "input.hpp"
+#include "json_number.hpp"
 
 #include "horos/model/svm/fields.hpp"
 
 #include <cstring>
 #include <fmt/core.h>
-#include <nlohmann/json.hpp>
 
 namespace horos::explain {
 
@@ -14,33 +14,6 @@ namespace {
 
 using model::svm::FieldInfo;
 using nlohmann::json;
-
-uint64_t number(const json& value, const std::string& where) {
-    if (value.is_number_unsigned()) {
-        return value.get<uint64_t>();
-    }
-    if (value.is_boolean()) {
-        return value.get<bool>() ? 1 : 0;
-    }
-    if (value.is_string()) {
-        const auto& text = value.get_ref<const std::string&>();
-        size_t used = 0;
-        try {
-            if (text.empty() || text[0] == '-') {
-                throw std::invalid_argument("");
-            }
-            const uint64_t n = std::stoull(text, &used, 0);
-            if (used == text.size()) {
-                return n;
-            }
-        } catch (const std::exception&) {
-        }
-        throw InputError(where + ": '" + text +
-                         "' is not a number (0x..., or decimal, at most 64 bits)");
-    }
-    throw InputError(where +
-                     ": needs a number from 0, or a string with one such as \"0x80050033\"");
-}
 
 void set_field(svm::Vmcb& vmcb, const std::string& name, const json& value,
                const std::string& where) {
@@ -52,7 +25,7 @@ void set_field(svm::Vmcb& vmcb, const std::string& name, const json& value,
     if (field->bytes > 8) {
         throw InputError(where + ": this field is an array of bytes; use a raw VMCB to set it");
     }
-    const uint64_t n = number(value, where);
+    const uint64_t n = json_number(value, where);
     if (field->bytes < 8 && (n >> (8 * field->bytes)) != 0) {
         throw InputError(
             fmt::format("{}: {:#x} does not fit the field's {} bytes", where, n, field->bytes));
@@ -84,7 +57,7 @@ void read_host(model::svm::HostState& host, const json& object, const std::strin
     for (const auto& [key, value] : object.items()) {
         const std::string where = origin + ": host." + key;
         if (key == "cpl") {
-            const uint64_t n = number(value, where);
+            const uint64_t n = json_number(value, where);
             if (n > 3) {
                 throw InputError(where + ": a privilege level is 0 to 3");
             }
@@ -94,7 +67,7 @@ void read_host(model::svm::HostState& host, const json& object, const std::strin
         bool known = false;
         for (const auto& row : rows) {
             if (key == row.name) {
-                *row.to = number(value, where);
+                *row.to = json_number(value, where);
                 known = true;
             }
         }

@@ -1,5 +1,5 @@
-// horos-explain: which rules does this VMCB break, and what is the smallest change that mends it?
-// Exit status: 0 valid, 1 rules are broken, 2 bad input.
+// horos-explain: which rules does this VMCB or VMCS break, and what is the smallest change that
+// mends it? Exit status: 0 valid, 1 rules are broken, 2 bad input.
 #include "report.hpp"
 
 #include <CLI/CLI.hpp>
@@ -14,6 +14,7 @@ namespace {
 using namespace horos;
 
 constexpr const char* DEFAULT_PROFILE = "amd-zen3-milan";
+constexpr const char* DEFAULT_VMX_PROFILE = "intel-skylake-6700k";
 
 struct Options {
     std::string file;
@@ -43,9 +44,37 @@ std::string read_all(const std::string& name) {
 
 int list_profiles() {
     for (const model::svm::Profile& p : model::svm::builtin_profiles()) {
-        fmt::print("{:18} {}\n", p.name, p.description);
+        fmt::print("{:20} AMD    {}\n", p.name, p.description);
+    }
+    for (const model::vmx::Profile& p : model::vmx::builtin_profiles()) {
+        fmt::print("{:20} Intel  {}\n", p.name, p.description);
     }
     return 0;
+}
+
+std::string choose(const std::string& option, const std::string& input, const char* fallback) {
+    return !option.empty() ? option : !input.empty() ? input : fallback;
+}
+
+explain::Explanation explain_bytes(const std::string& bytes, const std::string& name,
+                                   const Options& options) {
+    using explain::Format;
+    const Format format = explain::parse_format(options.format);
+    const bool text = format == Format::KVM || format == Format::AUTO;
+    const bool json = format == Format::JSON || format == Format::AUTO;
+    if ((text && explain::looks_like_vmcs_dump(bytes)) ||
+        (json && explain::looks_like_vmcs_json(bytes))) {
+        const explain::VmcsInput input = explain::looks_like_vmcs_json(bytes)
+                                             ? explain::read_vmcs_json(bytes, name)
+                                             : explain::read_vmcs_dump(bytes, name);
+        const auto profile =
+            model::vmx::find_profile(choose(options.profile, input.profile, DEFAULT_VMX_PROFILE));
+        return explain::explain(input, profile, !options.no_repair);
+    }
+    const explain::Input input = explain::read_input(bytes, name, format);
+    const auto profile =
+        model::svm::find_profile(choose(options.profile, input.profile, DEFAULT_PROFILE));
+    return explain::explain(input, profile, !options.no_repair);
 }
 
 int run(const Options& options) {
@@ -55,14 +84,8 @@ int run(const Options& options) {
     if (options.file.empty()) {
         throw explain::InputError("no file given ('-' reads standard input; see --help)");
     }
-    const explain::Input input =
-        explain::read_input(read_all(options.file), options.file == "-" ? "<stdin>" : options.file,
-                            explain::parse_format(options.format));
-    const std::string wanted = !options.profile.empty() ? options.profile
-                               : !input.profile.empty() ? input.profile
-                                                        : DEFAULT_PROFILE;
-    const model::svm::Profile profile = model::svm::find_profile(wanted);
-    const explain::Explanation e = explain::explain(input, profile, !options.no_repair);
+    const explain::Explanation e = explain_bytes(
+        read_all(options.file), options.file == "-" ? "<stdin>" : options.file, options);
     if (options.json) {
         fmt::print("{}\n", explain::to_json(e).dump(2));
     } else {
@@ -74,15 +97,18 @@ int run(const Options& options) {
 } // namespace
 
 int main(int argc, char** argv) {
-    CLI::App app{"Explain a VMCB: the VMRUN rules that it breaks, with the section of the AMD64 "
-                 "manual, and the smallest repair."};
+    CLI::App app{
+        "Explain a VMCB or a VMCS: the entry rules that it breaks, with the section of the "
+        "manual, and the smallest repair."};
     app.name("horos-explain");
     Options options;
-    app.add_option("file", options.file,
-                   "raw VMCB (4096 bytes), JSON, or a KVM log with dump_vmcb; '-': standard input");
+    app.add_option(
+        "file", options.file,
+        "raw VMCB (4096 bytes), JSON, or a KVM log with dump_vmcb or dump_vmcs; '-': standard "
+        "input");
     app.add_option("--profile", options.profile,
                    "processor profile: a built-in name or a file (default: the input's, else " +
-                       std::string(DEFAULT_PROFILE) + ")");
+                       std::string(DEFAULT_PROFILE) + " or " + DEFAULT_VMX_PROFILE + ")");
     app.add_option("--format", options.format, "auto, raw, json or kvm");
     app.add_flag("--json", options.json, "print JSON");
     app.add_flag("--no-repair", options.no_repair, "do not look for the smallest repair");

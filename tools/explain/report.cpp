@@ -7,29 +7,20 @@ namespace horos::explain {
 
 namespace {
 
-using model::svm::OutcomeKind;
-using model::svm::RuleInfo;
 using nlohmann::json;
 
 std::string hex(uint64_t value, unsigned bytes) {
     return fmt::format("0x{:0{}x}", value, bytes * 2);
 }
 
-std::string outcome_text(const RuleInfo& rule) {
-    if (rule.outcome == OutcomeKind::INVALID) {
-        return "#VMEXIT(VMEXIT_INVALID)";
-    }
-    return rule.fault == x86::Vector::UD ? "#UD in the host" : "#GP(0) in the host";
-}
-
 void add_rules(std::string& text, const std::vector<BrokenRule>& list) {
     for (const BrokenRule& b : list) {
-        text += fmt::format("\n{}\n  rule     {}\n  section  {}\n  outcome  {}\n", b.rule->name,
-                            b.rule->title, b.rule->section, outcome_text(*b.rule));
+        text += fmt::format("\n{}\n  rule     {}\n  section  {}\n  outcome  {}\n", b.name, b.title,
+                            b.section, b.outcome);
         for (const FieldValue& f : b.fields) {
             text += fmt::format("  field    {} = {}\n", f.name, hex(f.value, f.bytes));
         }
-        text += fmt::format("  mend     {}\n", b.rule->repair);
+        text += fmt::format("  mend     {}\n", b.repair);
     }
 }
 
@@ -43,19 +34,14 @@ std::string changed_bits(uint64_t difference) {
     return list;
 }
 
-json rule_json(const BrokenRule& b) {
+json rule_json(const BrokenRule& b, const char* strength) {
     json fields = json::object();
     for (const FieldValue& f : b.fields) {
         fields[f.name] = hex(f.value, f.bytes);
     }
-    return {{"id", b.rule->name},
-            {"number", static_cast<unsigned>(b.rule->id)},
-            {"rule", b.rule->title},
-            {"section", b.rule->section},
-            {"outcome", outcome_text(*b.rule)},
-            {"strength", b.rule->strength == model::svm::Strength::MUST ? "must" : "may"},
-            {"repair", b.rule->repair},
-            {"fields", fields}};
+    return {{"id", b.name},         {"number", b.number},   {"rule", b.title},
+            {"section", b.section}, {"outcome", b.outcome}, {"strength", strength},
+            {"repair", b.repair},   {"fields", fields}};
 }
 
 } // namespace
@@ -63,7 +49,8 @@ json rule_json(const BrokenRule& b) {
 std::string to_text(const Explanation& e) {
     std::string text;
     if (e.valid()) {
-        text = fmt::format("valid: VMRUN would enter the guest (profile {})\n", e.profile);
+        text =
+            fmt::format("valid: {} would enter the guest (profile {})\n", e.instruction, e.profile);
         for (const std::string& line : e.state) {
             text += "  " + line + "\n";
         }
@@ -99,10 +86,11 @@ std::string to_text(const Explanation& e) {
 
 json to_json(const Explanation& e) {
     json broken = json::array();
-    for (const auto* list : {&e.must, &e.may}) {
-        for (const BrokenRule& b : *list) {
-            broken.push_back(rule_json(b));
-        }
+    for (const BrokenRule& b : e.must) {
+        broken.push_back(rule_json(b, "must"));
+    }
+    for (const BrokenRule& b : e.may) {
+        broken.push_back(rule_json(b, "may"));
     }
     json changes = json::array();
     for (const FieldChange& c : e.repair) {

@@ -1,7 +1,8 @@
-// What is said about a VMCB, as text and as JSON.
+// What is said about a VMCB or a VMCS, as text and as JSON.
 #pragma once
 
 #include "input.hpp"
+#include "input_vmcs.hpp"
 
 #include "horos/model/svm/smt.hpp"
 
@@ -17,7 +18,12 @@ struct FieldValue {
 };
 
 struct BrokenRule {
-    const model::svm::RuleInfo* rule = nullptr;
+    std::string name;
+    unsigned number = 0;
+    std::string title;
+    std::string section;
+    std::string outcome;
+    std::string repair;
     std::vector<FieldValue> fields;
 };
 
@@ -30,7 +36,8 @@ struct FieldChange {
 
 struct Explanation {
     std::string profile;
-    std::vector<BrokenRule> must; // VMRUN fails
+    std::string instruction;      // "VMRUN"
+    std::vector<BrokenRule> must; // the entry fails
     std::vector<BrokenRule> may;  // a processor may refuse
     std::vector<FieldChange> repair;
     unsigned repair_bits = 0;
@@ -41,6 +48,7 @@ struct Explanation {
 };
 
 Explanation explain(const Input& input, const model::svm::Profile& profile, bool want_repair);
+Explanation explain(const VmcsInput& input, const model::vmx::Profile& profile, bool want_repair);
 std::vector<std::string> describe_state(const svm::Vmcb& vmcb, const model::svm::Profile& profile);
 std::vector<std::string> remarks_on(const svm::Vmcb& vmcb, const model::svm::Profile& profile);
 
