@@ -98,6 +98,19 @@ Value Executor::load(const Value& pointer, uint64_t size, const Guard& guard,
     return all;
 }
 
+Term Executor::volatile_value(const Value& pointer, uint64_t size) {
+    std::string name = "volatile";
+    for (const Target& t : pointer.targets) {
+        name += " " + (t.object != nullptr ? t.object->name : "null") + "+" +
+                std::to_string(t.offset.constant);
+        for (const auto& [term, stride] : t.offset.terms)
+            name +=
+                "+" + std::to_string(Z3_get_ast_id(context(), term)) + "*" + std::to_string(stride);
+    }
+    name += "#" + std::to_string(volatile_reads_[name]++);
+    return named_bits(name, static_cast<unsigned>(size * 8));
+}
+
 void Executor::store_piece(const Piece& piece, const Object& object, Value value,
                            const Guard& guard) {
     if (piece.leaf == nullptr)

@@ -89,6 +89,9 @@ public:
               const std::string& place);
     void copy(const Value& to, const Value& from, uint64_t size, const Guard& guard,
               const std::string& place);
+    // What a volatile read finds: anything, another value each time. The n-th read of a place has
+    // the same name in every execution, so that two of them can be compared.
+    Term volatile_value(const Value& pointer, uint64_t size);
     Objects& objects() { return objects_; }
     World& world() { return world_; }
     Guard current_guard;
@@ -113,6 +116,7 @@ private:
     World& world_;
     const Policy& policy_;
     int depth_ = 0;
+    std::map<std::string, unsigned> volatile_reads_;
 };
 
 // One activation of a function (control.cpp, instructions.cpp, calls.cpp).

@@ -22,6 +22,14 @@ const std::map<std::string, Domain>& all() {
     using T = ObjectType;
     static const std::map<std::string, Domain> table{
         {"inv_machine", {}},
+        {"inv_frame_zero", {}},
+        {"inv_machine_io_map", {Over::small, Over::nothing, "", 3, ""}},
+        {"inv_machine_msr_map", {Over::small, Over::nothing, "", 2, ""}},
+        {"inv_machine_host_frames", {Over::host_frame, Over::nothing, "", -1, ""}},
+        {"inv_core_absent", {Over::any_core, Over::nothing, "cores", -1, ""}},
+        {"inv_space_cores", object("spaces", T::space)},
+        {"inv_tag", object("vcpus", T::vcpu)},
+        {"inv_tags_differ", within("vcpus", T::vcpu, Over::frame, "vcpus")},
         {"inv_frame_type", frames()},
         {"inv_frame_in_block", frames()},
         {"inv_frame_owner", frames()},

@@ -136,6 +136,12 @@ Term Kernel::applies(const Invariant& invariant, const std::vector<Term>& argume
             return ult(t, num(32, 16));
         case Over::vector:
             return ult(t, num(32, 256));
+        case Over::any_core:
+            return ult(t, num(32, 64));
+        case Over::small:
+            return ult(t, num(32, static_cast<uint64_t>(invariant.domain.type)));
+        case Over::host_frame:
+            return ult(t, num(32, 128));
         }
         return truth(false);
     };
@@ -144,7 +150,10 @@ Term Kernel::applies(const Invariant& invariant, const std::vector<Term>& argume
         all = land(all, range(invariant.domain.first, arguments[0]));
     if (arguments.size() > 1)
         all = land(all, range(invariant.domain.second, arguments[1]));
-    if (invariant.domain.type >= 0)
+    if (invariant.domain.second == Over::frame)
+        all = land(all, eq(frame_type(arguments[1], world),
+                           num(8, static_cast<uint64_t>(invariant.domain.type))));
+    if (invariant.domain.first == Over::frame && invariant.domain.type >= 0)
         all = land(all, eq(frame_type(arguments[0], world),
                            num(8, static_cast<uint64_t>(invariant.domain.type))));
     return all;
@@ -193,18 +202,19 @@ void Kernel::touch(const Touches& touched, unsigned depth) {
             if (object->name == d.key) {
                 if (!two)
                     instantiate(inv, {indices[0]}, depth);
-                else if (d.second_key[0] == 0 || std::string(d.second_key) == d.key) {
+                else if (d.second_key[0] == 0 ||
+                         (std::string(d.second_key) == d.key && d.second != Over::frame)) {
                     if (indices.size() > 1)
                         instantiate(inv, {indices[0], indices[1]}, depth);
                 } else if (Object* other = objects.find(d.second_key)) {
                     for (const auto& tuple : std::set(seen_[other])) {
-                        const size_t n = d.second == Over::core ? 0 : 1;
+                        const size_t n = d.second == Over::core || d.second == Over::frame ? 0 : 1;
                         if (tuple.size() > n)
                             instantiate(inv, {indices[0], tuple[n]}, depth);
                     }
                 }
             } else if (two && object->name == d.second_key) {
-                const size_t n = d.second == Over::core ? 0 : 1;
+                const size_t n = d.second == Over::core || d.second == Over::frame ? 0 : 1;
                 if (indices.size() <= n)
                     continue;
                 if (Object* key = objects.find(d.key)) {

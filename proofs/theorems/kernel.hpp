@@ -30,6 +30,9 @@ enum class Over : uint8_t {
     core,     // below machine.core_count
     position, // of a core
     vector,
+    any_core,   // also one that the machine does not have
+    small,      // constants below Domain::type
+    host_frame, // two for each core
 };
 struct Domain {
     Over first = Over::nothing;
@@ -80,8 +83,8 @@ public:
 
     Term this_core;
     Bitcode& bitcode;
-    bool one_time = false; // shell_now answers the same throughout a step
-    unsigned calls = 0;    // numbers the answers of privileged steps
+    bool one_time = false;          // shell_now answers the same throughout a step
+    unsigned calls = 0;             // numbers the answers of privileged steps
     std::set<std::string> left_out; // what paths end at without being followed
 
 private:

@@ -26,7 +26,7 @@ std::vector<std::string> core_exports() {
 }
 
 std::vector<std::function<std::vector<Theorem>(const Bitcode&)>> theorem_groups() {
-    return {safety_theorems};
+    return {safety_theorems, invariant_theorems, refinement_theorems};
 }
 
 } // namespace horos::proofs

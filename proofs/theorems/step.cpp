@@ -18,8 +18,20 @@ Step::Step(Bitcode& bitcode, const Settings& how)
     };
     Kernel::Touches touched;
     for (const auto& inv : kernel.invariants) {
-        if (inv.domain.first == Over::nothing) // facts of the machine: always there
+        // Facts of the machine are always there.
+        if (inv.domain.first == Over::nothing)
             assumptions.push_back(kernel.instance(inv, {}, kernel.old, &touched));
+        if (inv.domain.first == Over::small) {
+            for (int i = 0; i < inv.domain.type; ++i)
+                assumptions.push_back(kernel.instance(inv, {num(32, static_cast<uint64_t>(i))},
+                                                      kernel.old, &touched));
+        }
+        if (inv.domain.first == Over::host_frame) {
+            for (uint64_t i = 0; i < 2; ++i)
+                assumptions.push_back(
+                    kernel.instance(inv, {add(shl(kernel.this_core, num(32, 1)), num(32, i))},
+                                    kernel.old, &touched));
+        }
     }
     kernel.touch(touched, 0);
     if (kernel.spec_function("inv_machine") == nullptr) {

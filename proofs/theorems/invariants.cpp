@@ -1,0 +1,54 @@
+// Theorem 3: every invariant of spec/ that holds before a step holds after it, at every index.
+#include "theorem.hpp"
+
+namespace horos::proofs {
+
+namespace {
+
+Result preserved(Step& step) {
+    Result result;
+    result.verdict = Verdict::proved;
+    for (const std::string& name : step.kernel.left_out)
+        result.bound += (result.bound.empty() ? "not past " : ", ") + name;
+    for (const std::string& name : step.kernel.unknown_invariants) {
+        result.verdict = Verdict::unknown;
+        result.details.push_back("what " + name + " ranges over is not known");
+    }
+    for (const auto& inv : step.kernel.invariants) {
+        std::vector<Term> at;
+        if (inv.domain.first != Over::nothing)
+            at.push_back(named_bits("any", 32));
+        if (inv.domain.second != Over::nothing)
+            at.push_back(named_bits("any2", 32));
+        Kernel::Touches touched;
+        const Term before = step.kernel.instance(inv, at, step.kernel.old, &touched);
+        const Term after = step.kernel.instance(inv, at, step.now, &touched);
+        if (before == after) {
+            ++result.goals; // the step does not touch what it speaks of
+            continue;
+        }
+        step.kernel.touch(touched, 0);
+        step.goal(result, inv.name, land({step.outcome.returns.term(), before, lnot(after)}));
+    }
+    finish(result);
+    return result;
+}
+
+} // namespace
+
+std::vector<Theorem> invariant_theorems(const Bitcode& bitcode) {
+    std::vector<Theorem> all;
+    for (const Hypercall& h : hypercalls()) {
+        all.push_back({"invariants/" + h.name, "invariants",
+                       "hypercall " + h.name + " preserves every invariant",
+                       [h](Bitcode& code, const Settings& settings) {
+                           Step step(code, settings);
+                           step.run_hypercall(h.number);
+                           return preserved(step);
+                       }});
+    }
+    (void)bitcode;
+    return all;
+}
+
+} // namespace horos::proofs
