@@ -43,12 +43,14 @@ struct Answer {
     Error error = Error::ok;
     Ending ending = Ending::answered;
     bool has_values = false;
+    u32 value = 0; // without `values`: the first value, which goes with the result word
     Frame next = 0;
     Values values{};
 
     constexpr Answer(Error e) : error(e) {}
     constexpr Answer(const Values& v) : has_values(true), values(v) {}
     constexpr Answer(Error e, const Values& v) : error(e), has_values(true), values(v) {}
+    constexpr Answer(Error e, u32 v) : error(e), value(v) {}
     constexpr Answer(Ending e, Frame thread = 0) : ending(e), next(thread) {}
 };
 

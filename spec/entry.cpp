@@ -31,7 +31,7 @@ u64 deliver(const Caller& me, const Answer& answer, bool blocking) {
         return result_switch;
     }
     if (!answer.has_values)
-        return static_cast<u64>(answer.error);
+        return static_cast<u64>(answer.error) | u64{answer.value} << result_value_shift;
     results[me.core] = answer.values;
     return static_cast<u64>(answer.error) | result_values;
 }

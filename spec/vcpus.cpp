@@ -47,6 +47,7 @@ Answer vcpu_create(const Caller& me, const VcpuCreateArgs& a) {
     v.state = a.state;
     v.core = no_core;
     v.xcr0 = 1;
+    v.deadline = no_deadline;
     vendor_init_vcpu(a.frame);
     put(me.domain, a.slot, full(a.frame));
     return Error::ok;
@@ -83,6 +84,7 @@ Answer space_io_map(const Caller& me, const SpaceIoMapArgs& a) {
     for (u32 i = 0; i < io_map_frames; ++i)
         __builtin_memset(&permission_maps[a.frame + i], 0xff, frame_size); // every port exits
     spaces[space.object].io_map = a.frame;
+    spaces[space.object].flushes++; // its guests take it over at their next entry
     return Error::ok;
 }
 
@@ -96,6 +98,7 @@ Answer space_msr_map(const Caller& me, const SpaceMsrMapArgs& a) {
     make_map(a.frame, msr_map_frames, ObjectType::msr_map);
     vendor_init_msr_map(a.frame);
     spaces[space.object].msr_map = a.frame;
+    spaces[space.object].flushes++;
     return Error::ok;
 }
 
@@ -143,22 +146,15 @@ static Answer run_ends(u32 core, Frame thread, ExitReason reason, u64 info) {
     vendor_store_exit(vcpu, reason, info);
     vcpus[vcpu].thread = 0;
     threads[thread].vcpu = 0;
-    exclude(cores[core].timed, sched_contexts[threads[thread].running_on].position);
-    return Values{{static_cast<u64>(reason), 0, 0, 0, 0, 0}};
+    if (vcpus[vcpu].deadline != no_deadline)
+        exclude(cores[core].timed, sched_contexts[threads[thread].running_on].position);
+    return {Error::ok, static_cast<u32>(reason)};
 }
 
 Answer run_guest(u32 number) {
     Core& core = cores[number];
     const Frame thread = core.thread;
     const Frame vcpu = threads[thread].vcpu;
-    const u64 deadline = vcpus[vcpu].deadline;
-    if (deadline != no_deadline) {
-        set_deadline(thread, deadline);
-        if (deadline < core.timer) {
-            core.timer = deadline;
-            shell_set_timer(deadline);
-        }
-    }
     if (core.reschedule != 0)
         return Ending::blocked; // somebody else first
     const Frame bound = threads[thread].bound;
@@ -167,8 +163,16 @@ Answer run_guest(u32 number) {
         notifications[bound].bits = 0;
         return run_ends(number, thread, ExitReason::notified, bits);
     }
-    if (deadline != no_deadline && deadline <= shell_now())
-        return run_ends(number, thread, ExitReason::deadline, 0);
+    const u64 deadline = vcpus[vcpu].deadline;
+    if (deadline != no_deadline) {
+        if (deadline <= shell_now())
+            return run_ends(number, thread, ExitReason::deadline, 0);
+        set_deadline(thread, deadline);
+        if (deadline < core.timer) {
+            core.timer = deadline;
+            shell_set_timer(deadline);
+        }
+    }
     spaces[vcpus[vcpu].space].active |= bit(number); // an unmap reaches this core
     return Ending::in_guest;
 }
@@ -183,7 +187,7 @@ Answer vcpu_run(const Caller& me, const VcpuRunArgs& a) {
         refuse(is_serving(me.thread), Error::wrong_state)) // it would keep its client waiting
         return refuse.reason;
     if (const u32 rule = vendor_take_state(cap.object); rule != 0)
-        return {Error::guard, {{rule, 0, 0, 0, 0, 0}}};
+        return {Error::guard, rule};
     vcpus[cap.object].core = me.core;
     vcpus[cap.object].thread = me.thread;
     threads[me.thread].vcpu = cap.object;

@@ -14,6 +14,8 @@
 #define PC_FS_BASE 64
 #define PC_FPU_LIVE 72
 #define PC_DIRECT_MAP 80
+#define PC_HOST_STATE 88
+#define PC_HOST_STATE_AREA 96
 
 /* horos::core::Registers */
 #define RG_RAX 0
@@ -41,7 +43,11 @@
 #define TH_SPACE 244
 #define SP_ROOT 8
 
+/* svm::Vmcb */
+#define VMCB_FS_BASE 0x448
+
 #define RESULT_VALUES 0x100
+#define RESULT_VALUE_SHIFT 32
 #define RESULT_SWITCH 0x200
 #define RESULT_DIRECT 0x400
 

@@ -30,6 +30,8 @@ struct PerCpu {
     u64 fs_base;    // loaded now
     u64 fpu_live;   // CR0.TS is clear
     u64 direct_map; // its address, for entry.S
+    u64 host_state; // SVM: what VMLOAD restores after an exit, physical address and address
+    u64 host_state_area;
     u64 timer;      // TSC the timer is set to
     u32 thread;     // whose FS base is loaded now
     u32 apic_id;
@@ -46,13 +48,16 @@ static_assert(offsetof(PerCpu, self) == PC_SELF && offsetof(PerCpu, user_rsp) ==
               offsetof(PerCpu, core) == PC_CORE);
 static_assert(offsetof(PerCpu, cr3) == PC_CR3 && offsetof(PerCpu, fs_base) == PC_FS_BASE &&
               offsetof(PerCpu, fpu_live) == PC_FPU_LIVE &&
-              offsetof(PerCpu, direct_map) == PC_DIRECT_MAP);
+              offsetof(PerCpu, direct_map) == PC_DIRECT_MAP &&
+              offsetof(PerCpu, host_state) == PC_HOST_STATE &&
+              offsetof(PerCpu, host_state_area) == PC_HOST_STATE_AREA);
 static_assert(offsetof(core::Registers, fs_base) == RG_FS_BASE &&
               offsetof(core::Thread, space) == TH_SPACE && offsetof(core::Space, root) == SP_ROOT);
 static_assert(offsetof(core::Registers, rip) == RG_RIP &&
               offsetof(core::Registers, rflags) == RG_RFLAGS &&
               offsetof(core::Registers, full) == RG_FULL && offsetof(core::Thread, regs) == 0);
-static_assert(core::result_values == RESULT_VALUES && core::result_switch == RESULT_SWITCH);
+static_assert(core::result_values == RESULT_VALUES && core::result_switch == RESULT_SWITCH &&
+              core::result_value_shift == RESULT_VALUE_SHIFT);
 
 inline PerCpu& this_cpu() {
     PerCpu* cpu;

@@ -26,7 +26,9 @@ syscall_entry:
     call *hypercall_table(, %rax, 8)
 2:  test $RESULT_VALUES | RESULT_SWITCH, %eax
     jnz 4f
-    xor %edx, %edx
+    mov %rax, %rdx
+    shr $RESULT_VALUE_SHIFT, %rdx
+    movzbl %al, %eax
     xor %edi, %edi
     xor %esi, %esi
     xor %r8d, %r8d

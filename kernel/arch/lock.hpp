@@ -5,7 +5,7 @@
 
 namespace horos::arch {
 
-extern "C" u32 kernel_lock_word;
+extern "C" [[gnu::visibility("hidden")]] u32 kernel_lock_word; // at a known distance
 extern "C" void kernel_lock_wait();
 
 inline void kernel_lock() {

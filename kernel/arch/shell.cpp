@@ -38,7 +38,7 @@ void load_space(PerCpu& cpu, u64 cr3) {
 void store_result(core::Registers& regs, u64 result, const core::Values& values) {
     const bool has_values = result & core::result_values;
     regs.gpr[rax] = result & core::result_error;
-    regs.gpr[rdx] = has_values ? values.v[0] : 0;
+    regs.gpr[rdx] = has_values ? values.v[0] : result >> core::result_value_shift;
     regs.gpr[rdi] = has_values ? values.v[1] : 0;
     regs.gpr[rsi] = has_values ? values.v[2] : 0;
     regs.gpr[r8] = has_values ? values.v[3] : 0;

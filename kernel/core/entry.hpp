@@ -6,7 +6,8 @@ namespace horos::core {
 
 // Hypercall entry points, indexed by number: six arguments in, result word out.
 inline constexpr u64 result_error = 0xff;
-inline constexpr u64 result_values = 0x100; // results[core] is valid
+inline constexpr u64 result_values = 0x100; // results[core] is valid; else bits 63:32 are the first
+inline constexpr u32 result_value_shift = 32; // value, and the others are 0
 inline constexpr u64 result_switch = 0x200; // do not return to the caller: ask core_next
 // With result_switch: the thread in bits 63:32 runs now in ring 3, in place of the caller and on
 // the same scheduling context; nothing else has changed.

@@ -67,7 +67,8 @@ static_assert(sizeof(Domain) == frame_size);
 struct Space {
     u64 active;  // cores on which it is loaded (host) or runs (guest)
     u32 root;    // top page table
-    u32 flushes; // raised by each unmap of a guest space: older TLB tags are void
+    u32 flushes; // raised when what a guest runs on changes: an unmap (older TLB tags are void), a
+                 // map
     u32 io_map;  // first of its frames, 0: the default
     u32 msr_map;
     SpaceKind kind;
@@ -214,9 +215,9 @@ struct Vcpu {
     u32 thread;          // who runs it now
     u32 exception_exits; // asked for by the VMM, mandatory ones added by the backend
     u32 extra_exits;
-    u32 exit_reason; // ExitReason of the last exit that its VMM saw
-    u8 dr_live;      // the guest's debug registers are in the processor
-    u8 delivering;   // an external interrupt is armed in the control block
+    u32 pad0;
+    u8 dr_live;    // the guest's debug registers are in the processor
+    u8 delivering; // an external interrupt is armed in the control block
     u8 pad[128 - 102];
     VmxState vmx;
     u8 pad2[4096 - 272];

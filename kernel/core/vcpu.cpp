@@ -55,6 +55,7 @@ Error vcpu_create(const Caller& me, const VcpuCreateArgs& a) {
     vcpu.state = a.state;
     vcpu.core = no_core;
     vcpu.xcr0 = 1;
+    vcpu.deadline = no_deadline;
     vendor_init_vcpu(a.frame);
     put(me.domain, a.slot, full_cap(a.frame, ObjectType::vcpu));
     return Error::ok;
@@ -91,6 +92,7 @@ Error space_io_map(const Caller& me, const SpaceIoMapArgs& a) {
     for (u32 i = 0; i < io_map_frames; ++i)
         __builtin_memset(&permission_maps[a.frame + i], 0xff, frame_size);
     spaces[space].io_map = a.frame;
+    spaces[space].flushes++; // its guests take it over at their next entry
     return Error::ok;
 }
 
@@ -105,6 +107,7 @@ Error space_msr_map(const Caller& me, const SpaceMsrMapArgs& a) {
     make_maps(a.frame, msr_map_frames, ObjectType::msr_map);
     vendor_init_msr_map(a.frame);
     spaces[space].msr_map = a.frame;
+    spaces[space].flushes++;
     return Error::ok;
 }
 
@@ -143,88 +146,92 @@ Error guest_msr(const Caller& me, const GuestMsrArgs& a) {
 }
 
 // The virtual CPU stops being run; its VMM's thread goes on with this exit.
-[[gnu::always_inline]] static inline u64 finish(u32 core, Frame thread, ExitReason reason) {
-    vcpus[threads[thread].vcpu].thread = 0;
+[[gnu::always_inline]] static inline u64 finish(Frame thread, Frame vcpu, ExitReason reason) {
+    vcpus[vcpu].thread = 0;
     threads[thread].vcpu = 0;
-    const u8 position = sched_contexts[threads[thread].running_on].position;
-    cores[core].timed &= static_cast<u16>(~position_bit(position));
-    results[core] = {{static_cast<u64>(reason), 0, 0, 0, 0, 0}};
-    return result_values;
+    if (vcpus[vcpu].deadline != no_deadline)
+        clear_deadline(thread);
+    return u64{static_cast<u32>(reason)} << result_value_shift;
 }
 
-[[gnu::noinline]] static u64 finish_with(u32 core, Frame thread, ExitReason reason, u64 info) {
-    vendor_store_exit(threads[thread].vcpu, reason, info);
-    return finish(core, thread, reason);
+[[gnu::noinline]] static u64 finish_with(Frame thread, ExitReason reason, u64 info) {
+    const Frame vcpu = threads[thread].vcpu;
+    vendor_store_exit(vcpu, reason, info);
+    return finish(thread, vcpu, reason);
 }
 
-// An earlier deadline than the core's timer moves the timer; a later one can wait for it.
-static void arm_deadline(Core& core, Frame thread, u64 deadline) {
-    if (deadline == no_deadline)
-        return;
+[[gnu::noinline]] static u64 finish_notified(Frame thread) {
+    Notification& bound = notifications[threads[thread].bound];
+    const u64 bits = bound.bits;
+    bound.bits = 0;
+    return finish_with(thread, ExitReason::notified, bits);
+}
+
+// Ends the run when the deadline has passed. An earlier deadline than the core's timer moves the
+// timer; a later one can wait for it.
+[[gnu::noinline]] static u64 keep_deadline(u32 number, Frame thread) {
+    Core& core = cores[number];
+    const u64 deadline = vcpus[threads[thread].vcpu].deadline;
+    if (deadline <= shell_now())
+        return finish_with(thread, ExitReason::deadline, 0);
     set_deadline(thread, deadline);
     if (deadline < core.timer) {
         core.timer = deadline;
         shell_set_timer(deadline);
     }
-}
-
-// What ends the run before the guest goes on: bits for its thread, or a deadline.
-[[gnu::always_inline]] static inline u64 pending_exit(u32 core, Frame thread) {
-    const Frame bound = threads[thread].bound;
-    if (bound != 0 && notifications[bound].bits != 0) {
-        const u64 bits = notifications[bound].bits;
-        notifications[bound].bits = 0;
-        return finish_with(core, thread, ExitReason::notified, bits);
-    }
-    const u64 deadline = vcpus[threads[thread].vcpu].deadline;
-    if (deadline != no_deadline && deadline <= shell_now())
-        return finish_with(core, thread, ExitReason::deadline, 0);
     return 0;
 }
 
-[[gnu::always_inline]] static inline u64 run_guest(u32 number) {
-    Core& core = cores[number];
-    const Frame thread = core.thread;
-    const Frame vcpu = threads[thread].vcpu;
-    arm_deadline(core, thread, vcpus[vcpu].deadline);
-    // Each round ends with the guest stopped by something that happened outside it, or by an exit
-    // that its VMM must see; only the former goes round again.
-    for (;;) {
-        if (core.reschedule != 0)
-            return result_switch;
-        if (const u64 result = pending_exit(number, thread); result != 0)
+// One round: the guest runs, unless something that happened outside it comes first. 0: again.
+[[gnu::always_inline]] static inline u64 run_round(u32 number, Frame thread, Frame vcpu) {
+    if (cores[number].reschedule != 0) [[unlikely]]
+        return result_switch;
+    const Frame bound = threads[thread].bound;
+    if (bound != 0 && notifications[bound].bits != 0) [[unlikely]]
+        return finish_notified(thread);
+    if (vcpus[vcpu].deadline != no_deadline) {
+        if (const u64 result = keep_deadline(number, thread); result != 0)
             return result;
-        spaces[vcpus[vcpu].space].active |= bit(number);
-        const GuestStep step = vendor_enter(number, vcpu);
-        spaces[vcpus[vcpu].space].active &= ~bit(number);
-        if (step == GuestStep::exit_to_vmm)
-            return finish(number, thread, static_cast<ExitReason>(vcpus[vcpu].exit_reason));
+    }
+    Space& space = spaces[vcpus[vcpu].space];
+    space.active |= bit(number);
+    const ExitReason reason = vendor_enter(number, vcpu);
+    space.active &= ~bit(number);
+    return reason == ExitReason::none ? 0 : finish(thread, vcpu, reason);
+}
+
+extern "C" u64 core_run_guest(u32 core) {
+    const Frame thread = cores[core].thread;
+    for (;;) {
+        if (const u64 result = run_round(core, thread, threads[thread].vcpu); result != 0)
+            return result;
     }
 }
 
-extern "C" u64 core_run_guest(u32 core) { return run_guest(core); }
-
-[[gnu::always_inline]] u64 vcpu_run(const Caller& me, const VcpuRunArgs& a, Values& v) {
+[[gnu::always_inline]] u64 vcpu_run(const Caller& me, const VcpuRunArgs& a, Values&) {
     CapSlot cap;
     if (const Error e = lookup_fast(me.domain, a.vcpu, ObjectType::vcpu, right::write, cap);
-        e != Error::ok)
+        e != Error::ok) [[unlikely]]
         return word(e);
-    Vcpu& vcpu = vcpus[cap.object];
-    if (vcpu.thread != 0)
+    const Frame f = cap.object;
+    Vcpu& vcpu = vcpus[f];
+    if (vcpu.thread != 0) [[unlikely]]
         return word(Error::busy);
-    if (vcpu.core != me.core && vcpu.core != no_core)
-        return word(Error::wrong_core);
-    Thread& thread = threads[me.thread];
-    if (thread.running_on != thread.sc)
-        return word(Error::wrong_state); // it would keep its client waiting
-    if (const u32 rule = vendor_take_state(cap.object); rule != 0) {
-        v = {{rule, 0, 0, 0, 0, 0}};
-        return word(Error::guard) | result_values;
+    if (vcpu.core != me.core) [[unlikely]] {
+        if (vcpu.core != no_core)
+            return word(Error::wrong_core);
     }
+    Thread& thread = threads[me.thread];
+    if (thread.running_on != thread.sc) [[unlikely]]
+        return word(Error::wrong_state); // it would keep its client waiting
+    if (const u32 rule = vendor_take_state(f); rule != 0) [[unlikely]]
+        return word(Error::guard) | u64{rule} << result_value_shift;
     vcpu.core = me.core;
     vcpu.thread = me.thread;
-    thread.vcpu = cap.object;
-    return run_guest(me.core);
+    thread.vcpu = f;
+    // The usual run is one round; the loop is for those that the kernel's own exits interrupt.
+    const u64 result = run_round(me.core, me.thread, f);
+    return result != 0 ? result : core_run_guest(me.core);
 }
 
 u64 vcpu_run_entry(u64 rdi, u64 rsi, u64 rdx, u64 r10, u64 r8, u64 r9) {

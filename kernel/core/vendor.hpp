@@ -29,16 +29,13 @@ extern "C" Permission permission_maps[max_frames];
 inline constexpr u32 io_map_frames = 3;
 inline constexpr u32 msr_map_frames = 2;
 
-enum class GuestStep : u8 { again, exit_to_vmm };
-
 // ---- The backends, each with the same functions. kernel/svm:
 void svm_init_vcpu(Frame vcpu);
 void svm_end_vcpu(Frame vcpu);
 void svm_init_msr_map(Frame first);
 bool svm_set_msr(Frame first, u32 msr, u8 access);
-void svm_use_maps(Frame vcpu);
 u32 svm_take_state(Frame vcpu);
-GuestStep svm_enter(u32 core, Frame vcpu);
+ExitReason svm_enter(u32 core, Frame vcpu);
 void svm_store_exit(Frame vcpu, ExitReason reason, u64 info);
 // kernel/vmx:
 void vmx_init_vcpu(Frame vcpu);
@@ -46,7 +43,7 @@ void vmx_end_vcpu(Frame vcpu);
 void vmx_init_msr_map(Frame first);
 bool vmx_set_msr(Frame first, u32 msr, u8 access);
 u32 vmx_take_state(Frame vcpu);
-GuestStep vmx_enter(u32 core, Frame vcpu);
+ExitReason vmx_enter(u32 core, Frame vcpu);
 void vmx_store_exit(Frame vcpu, ExitReason reason, u64 info);
 
 // ---- The seam.
@@ -70,9 +67,10 @@ inline bool vendor_set_msr(Frame first, u32 msr, u8 access) {
 [[gnu::always_inline]] inline u32 vendor_take_state(Frame vcpu) {
     return uses_vmx() ? vmx_take_state(vcpu) : svm_take_state(vcpu);
 }
-// One entry and exit. The lock is released while the guest runs. `again`: the exit was the kernel's
-// own affair. exit_to_vmm: the state page tells the rest.
-[[gnu::always_inline]] inline GuestStep vendor_enter(u32 core, Frame vcpu) {
+// One entry and exit; the lock is released while the guest runs. `none`: the exit was the kernel's
+// own affair. Otherwise the state page tells the rest. A root or permission map of the guest's
+// space that is new since the last entry (Space::flushes) is used from this entry on.
+[[gnu::always_inline]] inline ExitReason vendor_enter(u32 core, Frame vcpu) {
     return uses_vmx() ? vmx_enter(core, vcpu) : svm_enter(core, vcpu);
 }
 // Stores the guest's state where the VMM reads it, with an exit that the kernel made up.

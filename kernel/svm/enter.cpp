@@ -5,17 +5,21 @@
 
 namespace horos::core {
 
-// run.S
-extern "C" void svm_run(u64 vmcb, u64* registers, u64 host_state);
-
-void store_guest_exit(Frame vcpu);
+ExitReason store_guest_exit(const Vcpu& vcpu, svm::Vmcb& b, VcpuState& s);
+ExitReason store_io_exit(const Vcpu& vcpu, svm::Vmcb& b, VcpuState& s);
 
 namespace {
 
 using svm::ExitCode;
 
-// A tag that no entry of this core's TLB has. When they are used up, all are void at once.
-void new_tlb_tag(Core& core, Vcpu& vcpu, svm::ControlArea& control) {
+// The permission maps of the guest's space, and a tag that no entry of this core's TLB has. When
+// the tags are used up, all are void at once.
+[[gnu::noinline]] void renew(Core& core, Vcpu& vcpu, svm::ControlArea& control) {
+    const Space& space = spaces[vcpu.space];
+    const Frame io = space.io_map != 0 ? space.io_map : machine.io_map;
+    const Frame msr = space.msr_map != 0 ? space.msr_map : machine.msr_map;
+    control.iopm_base_pa = u64{io} << frame_bits;
+    control.msrpm_base_pa = u64{msr} << frame_bits;
     control.tlb_control = static_cast<u8>(svm::TlbControl::NOTHING);
     if (core.tlb_next >= machine.tlb_tags) {
         core.tlb_era++;
@@ -24,7 +28,7 @@ void new_tlb_tag(Core& core, Vcpu& vcpu, svm::ControlArea& control) {
     }
     vcpu.tlb_tag = core.tlb_next++;
     vcpu.tlb_era = core.tlb_era;
-    vcpu.flushes_seen = spaces[vcpu.space].flushes;
+    vcpu.flushes_seen = space.flushes;
     control.guest_asid = vcpu.tlb_tag;
 }
 
@@ -34,10 +38,10 @@ void set_xcr0(u64 value) {
 }
 
 u64 get_xcr0() {
-    u32 low;
-    u32 high;
+    u64 low; // XGETBV clears the high halves of both registers
+    u64 high;
     asm volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
-    return u64{high} << 32 | low;
+    return high << 32 | low;
 }
 
 // XSETBV always exits, but not everywhere: QEMU 7.2 lets the guest set the processor's XCR0. What
@@ -84,65 +88,67 @@ void check_host(const HostState& before) {
         shell_stop("host control registers after a guest exit");
 }
 
-void run(u32 core, Vcpu& vcpu, svm::Vmcb& b) {
-    const bool other_xcr0 = vcpu.xcr0 != machine.xcr0 && machine.has_xsave != 0;
-    // VMLOAD after the exit brings this back with the other host state.
-    vmcbs[host_state_frame(core)].save.fs.base = threads[cores[core].thread].regs.fs_base;
-    if (other_xcr0)
+// Guest registers that VMRUN does not switch and that are rarely other than the host's.
+[[gnu::always_inline]] inline void load_rare(const Vcpu& vcpu) {
+    if (vcpu.xcr0 != machine.xcr0 && machine.has_xsave != 0) [[unlikely]]
         set_xcr0(vcpu.xcr0);
-    if (vcpu.dr_live != 0)
+    if (vcpu.dr_live != 0) [[unlikely]]
         load_debug(vcpu);
-    const HostState before = host_state();
-    arch::kernel_unlock();
-    svm_run(u64{vcpu.control} << frame_bits, state_pages[vcpu.state].state.gpr,
-            u64{host_state_frame(core)} << frame_bits);
-    arch::kernel_lock();
-    check_host(before);
-    if (vcpu.dr_live != 0)
+}
+
+[[gnu::always_inline]] inline void store_rare(Vcpu& vcpu, svm::Vmcb& b) {
+    if (vcpu.dr_live != 0) [[unlikely]]
         store_debug(vcpu, b);
     if (machine.has_xsave != 0)
         restore_xcr0(vcpu);
 }
 
-// Exits that are the kernel's own affair. What was being delivered is delivered again.
-GuestStep own_exit(svm::Vmcb& b) {
-    b.control.event_inj = event_to_replay(b.control.exit_int_info);
-    return GuestStep::again;
-}
-
-// The guest touches DR0..DR3: from now on they are its own in the processor.
-GuestStep give_debug(Vcpu& vcpu, svm::Vmcb& b) {
-    vcpu.dr_live = 1;
-    b.control.intercept_dr &= ~address_registers;
-    return own_exit(b);
+// The kernel's own affair: host events and the debug registers. `none`: go round again.
+[[gnu::noinline]] ExitReason own_exit(Vcpu& vcpu, svm::Vmcb& b, VcpuState& s) {
+    const u64 code = b.control.exit_code;
+    if (code == static_cast<u64>(ExitCode::INTR)) {
+        shell_take_interrupt();
+    } else if (code == static_cast<u64>(ExitCode::EXCEPTION_0) + 18) {
+        shell_stop("machine check");
+    } else if (code - static_cast<u64>(ExitCode::DR0_READ) < 0x20 && (code & 0xf) < 4 &&
+               (vcpu.extra_exits & extra_exit::dr_access) == 0) {
+        // The guest touches DR0..DR3: from now on they are its own in the processor.
+        vcpu.dr_live = 1;
+        b.control.intercept_dr &= ~address_registers;
+    } else if (code != static_cast<u64>(ExitCode::NMI) &&
+               code != static_cast<u64>(ExitCode::INIT)) { // they reach the host with the next STGI
+        return store_guest_exit(vcpu, b, s);
+    }
+    b.control.event_inj = event_to_replay(b.control.exit_int_info); // delivered again
+    return ExitReason::none;
 }
 
 } // namespace
 
-[[gnu::always_inline]] GuestStep svm_enter(u32 number, Frame f) {
+[[gnu::always_inline]] ExitReason svm_enter(u32 number, Frame f) {
     Core& core = cores[number];
     Vcpu& vcpu = vcpus[f];
     svm::Vmcb& b = vmcbs[vcpu.control];
+    VcpuState& page = state_pages[vcpu.state].state;
     b.control.tlb_control = static_cast<u8>(svm::TlbControl::NOTHING);
     if (vcpu.tlb_era != core.tlb_era || vcpu.flushes_seen != spaces[vcpu.space].flushes)
-        new_tlb_tag(core, vcpu, b.control);
-    if (core.fpu_owner != f)
+        [[unlikely]]
+        renew(core, vcpu, b.control);
+    if (core.fpu_owner != f) [[unlikely]]
         shell_fpu_switch(f);
-    run(number, vcpu, b);
+    load_rare(vcpu);
+    const HostState before = host_state();
+    arch::kernel_unlock();
+    svm_run(u64{vcpu.control} << frame_bits, page.gpr);
+    arch::kernel_lock();
+    check_host(before);
+    store_rare(vcpu, b);
     const u64 code = b.control.exit_code;
-    if (code == static_cast<u64>(ExitCode::INTR)) {
-        shell_take_interrupt();
-        return own_exit(b);
-    }
-    if (code == static_cast<u64>(ExitCode::NMI) || code == static_cast<u64>(ExitCode::INIT))
-        return own_exit(b); // it reaches the host when the lock is next released
-    if (code == static_cast<u64>(ExitCode::EXCEPTION_0) + 18)
-        shell_stop("machine check");
-    if (code - static_cast<u64>(ExitCode::DR0_READ) < 0x20 && (code & 0xf) < 4 &&
-        (vcpu.extra_exits & extra_exit::dr_access) == 0)
-        return give_debug(vcpu, b);
-    store_guest_exit(f);
-    return GuestStep::exit_to_vmm;
+    if (code == static_cast<u64>(ExitCode::IOIO))
+        return store_io_exit(vcpu, b, page);
+    if (code < static_cast<u64>(ExitCode::VINTR)) [[unlikely]] // all of the kernel's are below
+        return own_exit(vcpu, b, page);
+    return store_guest_exit(vcpu, b, page);
 }
 
 } // namespace horos::core

@@ -88,7 +88,6 @@ void copy_segment(Segment& to, const Segment& from) {
 
 void copy_control(VcpuState& to, const VcpuState& from) {
     copy(to.cr0, from.cr0);
-    copy(to.cr2, from.cr2);
     copy(to.cr3, from.cr3);
     copy(to.cr4, from.cr4);
     copy(to.efer, from.efer);
@@ -133,6 +132,15 @@ void copy_policy(VcpuState& to, const VcpuState& from) {
     copy(to.extra_exits, from.extra_exits);
 }
 
+void copy_events(VcpuState& to, const VcpuState& from) {
+    to.inject = read_once(from.inject) & ~svm::event::RESERVED;
+    copy(to.deadline, from.deadline);
+    copy(to.pending_interrupt, from.pending_interrupt);
+    copy(to.requests, from.requests);
+    copy(to.interrupt_shadow, from.interrupt_shadow);
+    copy(to.tpr, from.tpr);
+}
+
 // The state as it would be with the request: changed groups from it, the others from the VMCB.
 Checked merge(const Request& r, const svm::SaveArea& save) {
     Checked c{save.cr0, save.cr3, save.cr4,   save.efer & ~x86::efer::SVME,
@@ -175,7 +183,6 @@ void put_segment(svm::Segment& to, const Segment& from) {
 void put_control(svm::SaveArea& save, const VcpuState& s) {
     const bool long_mode = (s.cr0 & x86::cr0::PG) != 0 && (s.efer & x86::efer::LME) != 0;
     save.cr0 = s.cr0;
-    save.cr2 = s.cr2;
     save.cr3 = s.cr3;
     save.cr4 = s.cr4;
     save.efer = (s.efer & ~x86::efer::LMA) | x86::efer::SVME | (long_mode ? x86::efer::LMA : 0);
@@ -233,13 +240,17 @@ u32 optional_misc1(u32 extra) {
            ((extra & extra_exit::descriptor_access) != 0 ? tables : 0);
 }
 
+// Exits that the windows of put_interrupts need; they are not policy.
+constexpr u32 window_exits = svm::bit(svm::Misc1::VINTR) | svm::bit(svm::Misc1::IRET);
+
 void put_policy(Vcpu& vcpu, svm::ControlArea& control, const VcpuState& s) {
     control.tsc_offset = s.tsc_offset;
     vcpu.xcr0 = s.xcr0;
     vcpu.exception_exits = s.exception_exits;
     vcpu.extra_exits = s.extra_exits;
     control.intercept_exceptions = s.exception_exits | mandatory::exceptions;
-    control.intercept_misc1 = mandatory::misc1 | optional_misc1(s.extra_exits);
+    control.intercept_misc1 =
+        (control.intercept_misc1 & window_exits) | mandatory::misc1 | optional_misc1(s.extra_exits);
     // Breakpoint registers exit until the guest uses them; on request every access always does.
     constexpr u32 addresses = 0x000f'000f;
     constexpr u32 all_debug = 0x00ff'00ff;
@@ -252,9 +263,12 @@ void put_policy(Vcpu& vcpu, svm::ControlArea& control, const VcpuState& s) {
     control.intercept_misc2 = mandatory::misc2 | (rdtscp ? bit(svm::Misc2::RDTSCP) : 0);
 }
 
-Request read_request(const VcpuState& page, u32 dirty) {
-    Request r{};
+void read_request(Request& r, const VcpuState& page, u32 dirty) {
     r.dirty = dirty;
+    if ((dirty & group::events) != 0)
+        copy_events(r.s, page);
+    if ((dirty & group::fault_address) != 0)
+        copy(r.s.cr2, page.cr2);
     if ((dirty & group::control) != 0)
         copy_control(r.s, page);
     if ((dirty & group::segments) != 0)
@@ -265,48 +279,15 @@ Request read_request(const VcpuState& page, u32 dirty) {
         copy_system(r.s, page);
     if ((dirty & group::policy) != 0)
         copy_policy(r.s, page);
-    return r;
-}
-
-[[gnu::noinline]] u32 take_groups(Vcpu& vcpu, svm::Vmcb& b, const VcpuState& page, u32 dirty) {
-    const Request r = read_request(page, dirty);
-    const Checked merged = merge(r, b.save);
-    if (const RuleId rule = check_registers(merged); rule != RuleId::NONE)
-        return static_cast<u32>(rule);
-    if (const RuleId rule = check_paging(merged); rule != RuleId::NONE)
-        return static_cast<u32>(rule);
-    if (const u32 rule = check_policy(r); rule != 0)
-        return rule;
-    if (would_lose_host(merged.cr0, merged.cr4, merged.efer))
-        return guard_rule::long_mode_without_pae;
-    if ((dirty & group::control) != 0) {
-        put_control(b.save, r.s);
-        vcpu.tlb_era = 0; // other page tables or paging modes: a new tag (§15.16)
-    }
-    if ((dirty & group::segments) != 0)
-        put_segments(b.save, r.s);
-    if ((dirty & group::debug) != 0)
-        put_debug(vcpu, b, r.s);
-    if ((dirty & group::system) != 0)
-        put_system(b.save, r.s);
-    if ((dirty & group::policy) != 0)
-        put_policy(vcpu, b.control, r.s);
-    if ((dirty & (group::control | group::policy)) != 0) {
-        b.control.intercept_cr = optional_cr(vcpu.extra_exits);
-        guard_long_mode(b);
-    }
-    return 0;
 }
 
 // §15.21.4: the virtual interrupt. A window is a virtual interrupt that exits instead of being
 // delivered.
-void put_interrupts(Vcpu& vcpu, svm::ControlArea& control, const VcpuState& page) {
-    const u32 requests = read_once(page.requests);
-    const u64 wanted = read_once(page.pending_interrupt);
-    const bool window = (requests & request::window) != 0;
-    const bool deliver = !window && (wanted & pending::valid) != 0;
-    const u8 vector = static_cast<u8>(wanted);
-    u32 ctl = svm::int_ctl::V_INTR_MASKING | (read_once(page.tpr) & svm::int_ctl::V_TPR_PRIO);
+void put_interrupts(Vcpu& vcpu, svm::ControlArea& control, const VcpuState& s) {
+    const bool window = (s.requests & request::window) != 0;
+    const bool deliver = !window && (s.pending_interrupt & pending::valid) != 0;
+    const u8 vector = static_cast<u8>(s.pending_interrupt);
+    u32 ctl = svm::int_ctl::V_INTR_MASKING | (s.tpr & svm::int_ctl::V_TPR_PRIO);
     if (deliver)
         ctl |= svm::int_ctl::V_IRQ | static_cast<u32>(vector >> 4)
                                          << svm::int_ctl::V_INTR_PRIO_SHIFT;
@@ -314,11 +295,72 @@ void put_interrupts(Vcpu& vcpu, svm::ControlArea& control, const VcpuState& page
         ctl |= svm::int_ctl::V_IRQ | svm::int_ctl::V_IGN_TPR | svm::int_ctl::V_INTR_PRIO;
     control.int_ctl = ctl;
     control.v_intr_vector = deliver ? vector : 0;
-    constexpr u32 windows = bit(svm::Misc1::VINTR) | bit(svm::Misc1::IRET);
-    control.intercept_misc1 = (control.intercept_misc1 & ~windows) |
+    control.intercept_misc1 = (control.intercept_misc1 & ~window_exits) |
                               (window ? bit(svm::Misc1::VINTR) : 0) |
-                              ((requests & request::nmi_window) != 0 ? bit(svm::Misc1::IRET) : 0);
+                              ((s.requests & request::nmi_window) != 0 ? bit(svm::Misc1::IRET) : 0);
     vcpu.delivering = deliver;
+}
+
+void put_events(Vcpu& vcpu, svm::ControlArea& control, const VcpuState& s) {
+    control.event_inj = (s.inject & svm::event::VALID) != 0 ? s.inject : 0;
+    control.int_state = s.interrupt_shadow & svm::int_state::INTERRUPT_SHADOW;
+    put_interrupts(vcpu, control, s);
+    vcpu.deadline = s.deadline;
+}
+
+// The first rule that the request breaks.
+u32 check(const Request& r, const svm::SaveArea& save) {
+    if ((r.dirty & group::events) != 0) {
+        if (const RuleId rule = check_event(r.s.inject); rule != RuleId::NONE)
+            return static_cast<u32>(rule);
+    }
+    if ((r.dirty &
+         (group::control | group::segments | group::debug | group::system | group::policy)) == 0)
+        return 0;
+    const Checked merged = merge(r, save);
+    if (const RuleId rule = check_registers(merged); rule != RuleId::NONE)
+        return static_cast<u32>(rule);
+    if (const RuleId rule = check_paging(merged); rule != RuleId::NONE)
+        return static_cast<u32>(rule);
+    if (const u32 rule = check_policy(r); rule != 0)
+        return rule;
+    return would_lose_host(merged.cr0, merged.cr4, merged.efer) ? guard_rule::long_mode_without_pae
+                                                                : 0;
+}
+
+void put_request(Vcpu& vcpu, svm::Vmcb& b, const Request& r) {
+    if ((r.dirty & group::events) != 0)
+        put_events(vcpu, b.control, r.s);
+    if ((r.dirty & group::fault_address) != 0)
+        b.save.cr2 = r.s.cr2;
+    if ((r.dirty & group::control) != 0) {
+        put_control(b.save, r.s);
+        vcpu.tlb_era = 0; // other page tables or paging modes: a new tag (§15.16)
+    }
+    if ((r.dirty & group::segments) != 0)
+        put_segments(b.save, r.s);
+    if ((r.dirty & group::debug) != 0)
+        put_debug(vcpu, b, r.s);
+    if ((r.dirty & group::system) != 0)
+        put_system(b.save, r.s);
+    if ((r.dirty & group::policy) != 0)
+        put_policy(vcpu, b.control, r.s);
+    if ((r.dirty & (group::control | group::policy)) != 0) {
+        b.control.intercept_cr = optional_cr(vcpu.extra_exits);
+        guard_long_mode(b);
+    }
+}
+
+[[gnu::noinline]] u32 take_groups(Vcpu& vcpu, svm::Vmcb& b, VcpuState& page, u32 dirty) {
+    Request r; // of the groups that are not dirty nothing is used
+    read_request(r, page, dirty);
+    if (const u32 rule = check(r, b.save); rule != 0)
+        return rule;
+    put_request(vcpu, b, r);
+    page.dirty = 0;
+    if ((dirty & group::events) != 0)
+        page.inject = 0;
+    return 0;
 }
 
 } // namespace
@@ -342,38 +384,18 @@ void svm_init_vcpu(Frame f) {
     b.save.rflags = x86::rflags::ONE;
 }
 
-[[gnu::always_inline]] void svm_use_maps(Frame f) {
-    const Space& space = spaces[vcpus[f].space];
-    svm::ControlArea& control = vmcbs[vcpus[f].control].control;
-    const Frame io = space.io_map != 0 ? space.io_map : machine.io_map;
-    const Frame msr = space.msr_map != 0 ? space.msr_map : machine.msr_map;
-    control.iopm_base_pa = u64{io} << frame_bits;
-    control.msrpm_base_pa = u64{msr} << frame_bits;
-}
-
 [[gnu::always_inline]] u32 svm_take_state(Frame f) {
     Vcpu& vcpu = vcpus[f];
     svm::Vmcb& b = vmcbs[vcpu.control];
     VcpuState& page = state_pages[vcpu.state].state;
-    const u64 event = read_once(page.inject) & ~svm::event::RESERVED;
-    if (const RuleId rule = check_event(event); rule != RuleId::NONE)
-        return static_cast<u32>(rule);
-    const u32 dirty = read_once(page.dirty) & group::all;
-    if (dirty != 0) {
+    if (const u32 dirty = read_once(page.dirty) & group::all; dirty != 0) [[unlikely]] {
         if (const u32 rule = take_groups(vcpu, b, page, dirty); rule != 0)
             return rule;
-        page.dirty = 0;
     }
     b.save.rip = read_once(page.rip);
     b.save.rflags = (read_once(page.rflags) & x86::rflags::DEFINED) | x86::rflags::ONE;
     b.save.rax = read_once(page.gpr[0]);
     b.save.rsp = read_once(page.gpr[4]);
-    b.control.event_inj = (event & svm::event::VALID) != 0 ? event : 0;
-    b.control.int_state = read_once(page.interrupt_shadow) & svm::int_state::INTERRUPT_SHADOW;
-    put_interrupts(vcpu, b.control, page);
-    vcpu.deadline = read_once(page.deadline);
-    page.inject = 0;
-    svm_use_maps(f);
     return 0;
 }
 

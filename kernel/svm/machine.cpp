@@ -1,4 +1,5 @@
 // Switching SVM on, and what belongs to the machine rather than to a virtual CPU.
+#include "kernel/arch/cpu.hpp"
 #include "kernel/core/shell.hpp"
 #include "kernel/svm/svm.hpp"
 
@@ -124,7 +125,12 @@ void svm_init() {
 void svm_enable_cpu(u32 core) {
     write_msr(x86::msr::EFER, read_msr(x86::msr::EFER) | x86::efer::SVME);
     write_msr(x86::msr::VM_HSAVE_PA, u64{host_save_frame(core)} << frame_bits);
-    asm volatile("vmsave %%rax" ::"a"(u64{host_state_frame(core)} << frame_bits) : "memory");
+    const Frame state = host_state_frame(core);
+    asm volatile("vmsave %%rax" ::"a"(u64{state} << frame_bits) : "memory");
+    arch::PerCpu& cpu = arch::this_cpu(); // for run.S
+    cpu.host_state = u64{state} << frame_bits;
+    cpu.host_state_area = reinterpret_cast<u64>(&vmcbs[state]);
+    static_assert(offsetof(svm::Vmcb, save.fs.base) == VMCB_FS_BASE);
 }
 
 } // namespace horos::core

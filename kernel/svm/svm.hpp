@@ -30,6 +30,9 @@ void svm_enable_cpu(u32 core);
 inline Frame host_save_frame(u32 core) { return machine.host_frames + 2 * core; }
 inline Frame host_state_frame(u32 core) { return machine.host_frames + 2 * core + 1; }
 
+// run.S: one VMRUN. It keeps no register of its caller's but RBP, so that none is saved twice.
+extern "C" [[clang::preserve_none]] void svm_run(u64 vmcb, u64* registers);
+
 // Intercepts that no VMM can switch off (docs/decisions/0003-mandatory-intercepts.md).
 namespace mandatory {
 using svm::bit;

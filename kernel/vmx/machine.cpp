@@ -12,7 +12,7 @@ void vmx_end_vcpu(Frame) {}
 void vmx_init_msr_map(Frame) {}
 bool vmx_set_msr(Frame, u32, u8) { return false; }
 u32 vmx_take_state(Frame) { return 0; }
-GuestStep vmx_enter(u32, Frame) { shell_stop("VMX"); }
+ExitReason vmx_enter(u32, Frame) { shell_stop("VMX"); }
 void vmx_store_exit(Frame, ExitReason, u64) {}
 
 } // namespace horos::core

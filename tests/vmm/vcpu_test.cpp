@@ -56,17 +56,18 @@ struct VcpuTest : testing::Test {
         });
     }
     void port(u16 number, u64 flags, unsigned bytes) {
-        page.info[0] = number | flags | u64{bytes} << abi::io_flag::size_shift;
-        page.instruction_length = 1;
+        page.info[0] = u64{number} << abi::io_access::port_shift | flags |
+                       u64{bytes} << abi::io_access::bytes_shift;
+        page.next_rip = page.rip + 1;
         enter(ExitReason::io);
-        page.instruction_length = 0;
+        page.next_rip = 0;
     }
     void out(u16 number, u64 value, unsigned bytes = 1) {
         r(Gpr::rax) = value;
         port(number, 0, bytes);
     }
     u64 in(u16 number, unsigned bytes = 1) {
-        port(number, abi::io_flag::in, bytes);
+        port(number, abi::io_access::in, bytes);
         return r(Gpr::rax);
     }
     // Puts the timer of the guest in x2APIC deadline mode, as Linux does.
@@ -89,7 +90,7 @@ TEST_F(VcpuTest, PrefixedInstructionsAreSkippedWhole) {
     code({0x48, 0x0f, 0xa2}); // REX.W CPUID
     enter(ExitReason::cpuid);
     EXPECT_EQ(page.rip, code_at + 3);
-    page.instruction_length = 7; // a processor that tells is believed
+    page.next_rip = page.rip + 7; // a processor that tells is believed
     enter(ExitReason::cpuid);
     EXPECT_EQ(page.rip, code_at + 10);
 }
@@ -97,8 +98,9 @@ TEST_F(VcpuTest, PrefixedInstructionsAreSkippedWhole) {
 TEST_F(VcpuTest, SkippingEndsTheInterruptShadow) {
     code({0x0f, 0xa2});
     page.interrupt_shadow = 1;
-    enter(ExitReason::cpuid);
+    enter(ExitReason::cpuid, [this] { page.dirty = 0; });
     EXPECT_EQ(page.interrupt_shadow, 0u);
+    EXPECT_EQ(page.dirty, abi::group::events);
 }
 
 TEST_F(VcpuTest, UnknownMsrIsGeneralProtection) {

@@ -19,7 +19,7 @@ struct Exits : testing::Test {
         vcpu = w.object(sel::vcpu1);
         journal_begin();
         page().deadline = no_deadline;
-        page().dirty = group::policy;
+        page().dirty = group::policy | group::events;
         page().xcr0 = 1;
         page().extra_exits = extra_exit::known;
         page().wanted = group::all;
@@ -33,7 +33,8 @@ struct Exits : testing::Test {
             b.control.exit_info_1 = info1;
             b.control.exit_info_2 = info2;
             b.control.exit_int_info = interrupted;
-            b.control.next_rip = b.save.rip + 2;
+            b.control.next_rip = machine.has_next_rip != 0 ? b.save.rip + 2 : 0;
+            b.control.instruction_bytes_fetched = 3;
         };
         const Outcome out = w.s.call(0, Call::vcpu_run, {sel::vcpu1});
         EXPECT_TRUE(out.ok());
@@ -121,18 +122,19 @@ TEST_F(Exits, PortsMemoryAndMsrs) {
                        svm::ioio::REP | 3 << 10,
                    rip + 3),
               ExitReason::io);
-    EXPECT_EQ(page().info[0],
-              0x3f8 | io_flag::in | io_flag::string | io_flag::rep | u64{2} << io_flag::size_shift);
-    EXPECT_EQ(page().info[1], 4u);
-    EXPECT_EQ(page().info[2], 3u);
-    EXPECT_EQ(page().instruction_length, 3u);
+    EXPECT_EQ(page().info[0], u64{0x3f8} << io_access::port_shift | io_access::in |
+                                  io_access::string | io_access::rep |
+                                  u64{2} << io_access::bytes_shift |
+                                  u64{2} << io_access::address_shift |
+                                  u64{3} << io_access::segment_shift);
+    EXPECT_EQ(page().next_rip, rip + 3);
     EXPECT_EQ(exit(ExitCode::NPF, svm::npf::RW | svm::npf::ID | svm::npf::P | svm::npf::TABLE,
                    0xfee0'0300),
               ExitReason::memory);
     EXPECT_EQ(page().info[0], 0xfee0'0300u);
     EXPECT_EQ(page().info[1], memory_flag::write | memory_flag::fetch | memory_flag::present |
                                   memory_flag::page_walk);
-    EXPECT_EQ(exit(ExitCode::NPF), ExitReason::memory);
+    EXPECT_EQ(exit(ExitCode::NPF, svm::npf::FINAL | svm::npf::US), ExitReason::memory);
     EXPECT_EQ(page().info[1], 0u);
     EXPECT_EQ(exit(ExitCode::MSR, 0), ExitReason::rdmsr);
     EXPECT_EQ(exit(ExitCode::MSR, 1), ExitReason::wrmsr);
@@ -181,23 +183,29 @@ TEST_F(Exits, DebugRegistersAreGivenOnFirstUse) {
 }
 
 TEST_F(Exits, InstructionIsToldAsFarAsTheProcessorDoes) {
+    page().rip = 0x100;
     exit(ExitCode::CPUID);
-    EXPECT_EQ(page().instruction_length, 2u);
+    EXPECT_EQ(page().next_rip, 0x102u);
+    exit(ExitCode::NPF);
+    EXPECT_EQ(page().instruction_count, 3u);
     build({2, 4, false, false});
     exit(ExitCode::CPUID);
-    EXPECT_EQ(page().instruction_length, 0u);
+    EXPECT_EQ(page().next_rip, 0u);
+    exit(ExitCode::NPF);
     EXPECT_EQ(page().instruction_count, 0u);
 }
 
 TEST_F(Exits, DeadlineAndSignalComeBackWithoutTheGuest) {
     page().deadline = shell.now;
     page().inject = event::valid | 0x20;
+    page().dirty = group::events;
     Outcome out = w.s.call(0, Call::vcpu_run, {sel::vcpu1});
     EXPECT_EQ(out.values.v[0], static_cast<u64>(ExitReason::deadline));
     EXPECT_EQ(page().interrupted_event, event::valid | 0x20); // it was not injected
     w.must(Call::thread_bind, {sel::thread0, sel::note1});
     w.must(Call::signal, {sel::note1, 5});
     page().deadline = no_deadline;
+    page().dirty = group::events;
     out = w.s.call(0, Call::vcpu_run, {sel::vcpu1});
     EXPECT_EQ(out.values.v[0], static_cast<u64>(ExitReason::notified));
     EXPECT_EQ(page().info[0], 5u);

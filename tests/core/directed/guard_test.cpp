@@ -182,9 +182,16 @@ TEST_F(Guard, CleanGroupsAreNotRead) {
     page().cr0 = ~u64{0};
     page().pat = ~u64{0};
     page().xcr0 = 0;
+    page().cr2 = ~u64{0};
+    page().inject = event::valid | 7 << event::type_shift;
+    page().pending_interrupt = pending::valid | 0x40;
+    page().deadline = 0;
     page().dirty = 0;
     EXPECT_TRUE(run().ok());
     EXPECT_EQ(block().save.cr0, x86::cr0::PG | x86::cr0::PE | x86::cr0::ET);
+    EXPECT_EQ(block().save.cr2, 0u);
+    EXPECT_EQ(block().control.int_ctl & svm::int_ctl::V_IRQ, 0u);
+    EXPECT_EQ(vcpus[vcpu].deadline, no_deadline);
 }
 
 TEST_F(Guard, InterruptsAndWindows) {
@@ -216,7 +223,7 @@ TEST_F(Guard, AnyRequestIsRefusedOrSafe) {
         VcpuState random;
         std::memcpy(&random, words.data(), sizeof random);
         VcpuState& s = page();
-        const u32 groups = *rc::gen::inRange<u32>(0, 32);
+        const u32 groups = *rc::gen::inRange<u32>(0, group::all + 1);
         s.dirty = groups;
         if (*rc::gen::inRange(0, 4) == 0)
             std::memcpy(&s, &random, sizeof random);

@@ -88,6 +88,7 @@ struct StoppedGuest : Races {
         const Frame page = vcpus[w.object(sel::vcpu1)].state;
         journal_begin();
         state_pages[page].state.deadline = shell.now + 5'000;
+        state_pages[page].state.dirty |= group::events;
         w.s.guest = [this](u32, svm::Vmcb& b) {
             w.s.guest = nullptr;
             w.must(Call::thread_stop, {sel::thread2});

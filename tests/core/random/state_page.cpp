@@ -25,8 +25,8 @@ void draw_state_page(Draw& d, Frame vcpu) {
     s.requests = d.below(4);
     s.pending_interrupt = d.one_in(2) ? 0x100 | d.below(256) : 0;
     s.tpr = d.below(32);
-    s.wanted = d.below(32);
-    s.dirty = d.one_in(2) ? 0 : d.below(32);
+    s.wanted = d.below(group::all + 1);
+    s.dirty = d.one_in(2) ? 0 : d.below(group::all + 1);
     s.interrupt_shadow = d.below(4);
     draw_control(d, s);
     s.cs.attributes = static_cast<u16>(d.word());

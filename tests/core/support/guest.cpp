@@ -25,9 +25,10 @@ static void check_entry(u32 core, Frame control, Frame vcpu) {
     require(spec::inv_vmcb_paging(vcpu), "nested paging is off or has other tables");
     require(spec::inv_vmcb_host_owned(vcpu), "a feature is on that only the host may use");
     require(spec::inv_vmcb_state(vcpu), "the state breaks a rule that the guard answers for");
-    // A map that the space was given while it ran counts from the next vcpu_run on.
-    require(spec::inv_vmcb_maps(vcpu) && c.iopm_base_pa != 0 && c.msrpm_base_pa != 0,
-            "a permission map is neither the space's nor the default");
+    const Frame io = space.io_map != 0 ? space.io_map : machine.io_map;
+    const Frame msr = space.msr_map != 0 ? space.msr_map : machine.msr_map;
+    require(c.iopm_base_pa == u64{io} << frame_bits && c.msrpm_base_pa == u64{msr} << frame_bits,
+            "a permission map is not that of the space");
     require(c.guest_asid != 0 && c.guest_asid < machine.tlb_tags, "the ASID is out of range");
     require(cores[core].fpu_owner == vcpu, "the FPU holds somebody else's state");
     require(privileged().xcr0 == v.xcr0, "XCR0 is not the guest's");
@@ -40,11 +41,10 @@ static void check_entry(u32 core, Frame control, Frame vcpu) {
 namespace horos::core {
 
 // Of a lock that is free here others make use: `guest` may run steps of other cores.
-extern "C" void svm_run(u64 vmcb, u64*, u64 host_state) {
+extern "C" [[clang::preserve_none]] void svm_run(u64 vmcb, u64*) {
     using namespace horos::test;
     const u32 core = shell.core;
     require(kernel_lock_word == 0, "the kernel lock is held while the guest runs");
-    require(host_state == u64{host_state_frame(core)} << frame_bits, "another core's host state");
     const Frame control = static_cast<Frame>(vmcb >> frame_bits);
     check_entry(core, control, threads[cores[core].thread].vcpu);
     simulation->guest_entries++;
@@ -61,9 +61,9 @@ extern "C" void svm_run(u64 vmcb, u64*, u64 host_state) {
 } // namespace horos::core
 
 // The linker sends the kernel's calls of svm_enter here (--wrap).
-extern "C" horos::core::GuestStep __real__ZN5horos4core9svm_enterEjj(horos::abi::u32,
+extern "C" horos::abi::ExitReason __real__ZN5horos4core9svm_enterEjj(horos::abi::u32,
                                                                      horos::abi::u32);
-extern "C" horos::core::GuestStep __wrap__ZN5horos4core9svm_enterEjj(horos::abi::u32 core,
+extern "C" horos::abi::ExitReason __wrap__ZN5horos4core9svm_enterEjj(horos::abi::u32 core,
                                                                      horos::abi::u32 vcpu) {
     if (horos::test::Prediction::innermost != nullptr)
         horos::test::Prediction::innermost->compare_at_entry();

@@ -153,7 +153,9 @@ Outcome Simulation::call_number(u32 core, u64 number, const Registers6& a) {
         out = answer_of(thread);
         threads[thread].regs.full = 0;
     } else {
-        out = {true, static_cast<Error>(result & result_error), {}};
+        out = {true,
+               static_cast<Error>(result & result_error),
+               {{result >> result_value_shift, 0, 0, 0, 0, 0}}};
         if ((result & result_values) != 0)
             out.values = results[core];
     }
@@ -198,7 +200,9 @@ void Simulation::resume(u32 core) {
         if ((result & result_switch) != 0)
             continue;
         Registers& r = threads[thread].regs;
-        const Values v = (result & result_values) != 0 ? results[core] : Values{};
+        const Values v = (result & result_values) != 0
+                             ? results[core]
+                             : Values{{result >> result_value_shift, 0, 0, 0, 0, 0}};
         r.gpr[0] = result & result_error;
         r.gpr[2] = v.v[0];
         r.gpr[7] = v.v[1];

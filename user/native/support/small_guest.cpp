@@ -61,6 +61,7 @@ void SmallGuest::reset() {
 
 SmallGuest::Exit SmallGuest::run(u64 ms) {
     state_->deadline = rt::now() + rt::ticks_of_ms(ms, rt::start_page().tsc_khz);
+    state_->dirty |= abi::group::events;
     const auto result = user::vcpu_run(vcpu());
     return {result.error, static_cast<abi::ExitReason>(result.exit_reason)};
 }

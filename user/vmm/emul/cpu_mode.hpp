@@ -63,15 +63,22 @@ inline u64 linear_rip(const abi::VcpuState& cpu) {
     return code_64(cpu) ? cpu.rip : (cpu.cs.base + cpu.rip) & 0xffff'ffffull;
 }
 
-// Moves on after an instruction that was handled outside the guest. What a real processor does at
-// an instruction's end happens here too: the interrupt shadow ends and RF is cleared.
+// Moves on to `next` after an instruction that was handled outside the guest. What a real processor
+// does at an instruction's end happens here too: the interrupt shadow ends and RF is cleared.
+inline void continue_at(abi::VcpuState& cpu, u64 next) {
+    cpu.rip = next;
+    cpu.rflags &= ~x86::rflags::RF;
+    if (cpu.interrupt_shadow != 0) {
+        cpu.interrupt_shadow = 0;
+        cpu.dirty |= abi::group::events;
+    }
+}
+
 inline void advance(abi::VcpuState& cpu, u64 length) {
     const u64 next = cpu.rip + length;
-    cpu.rip = code_64(cpu)                                        ? next
-              : (cpu.cs.attributes & segment_attribute::big) != 0 ? next & 0xffff'ffffull
-                                                                  : next & 0xffff;
-    cpu.interrupt_shadow = 0;
-    cpu.rflags &= ~x86::rflags::RF;
+    continue_at(cpu, code_64(cpu)                                        ? next
+                     : (cpu.cs.attributes & segment_attribute::big) != 0 ? next & 0xffff'ffffull
+                                                                         : next & 0xffff);
 }
 
 } // namespace horos::vmm

@@ -43,10 +43,11 @@ void Vcpu::dispatch(ExitReason reason) {
     }
     case ExitReason::window:
         cpu_.requests &= ~abi::request::window;
-        attention_ = true;
+        attention_ = true; // with it, `events` are handed over again
         break;
     case ExitReason::nmi_window:
         cpu_.requests &= ~abi::request::nmi_window;
+        cpu_.dirty |= abi::group::events;
         if (nmi_pending_ && cpu_.inject == 0) {
             nmi_pending_ = false;
             cpu_.inject = abi::event::valid | abi::event::nmi << abi::event::type_shift | 2;
@@ -92,11 +93,11 @@ void Vcpu::dispatch(ExitReason reason) {
         host::heartbeat();
 }
 
-// Moves past the instruction that exited. Its length comes from the processor where that tells;
-// else from the bytes, which usually are the bare opcode.
+// Moves past the instruction that exited: to where the processor says that it ends, else by its
+// bytes, which usually are the bare opcode.
 void Vcpu::skip(Opcode expected) {
-    if (cpu_.instruction_length != 0) {
-        advance(cpu_, cpu_.instruction_length);
+    if (cpu_.next_rip != 0) {
+        continue_at(cpu_, cpu_.next_rip);
         return;
     }
     if (const u8* present = decoder_.peek(cpu_, machine_.memory())) {
@@ -130,9 +131,9 @@ void Vcpu::exit_cpuid() {
 
 void Vcpu::exit_io() {
     const u64 info = cpu_.info[0];
-    const u16 port = static_cast<u16>(info);
-    const unsigned bytes = static_cast<unsigned>(info >> abi::io_flag::size_shift) & 7;
-    if (info & abi::io_flag::string) {
+    const u16 port = static_cast<u16>(info >> abi::io_access::port_shift);
+    const unsigned bytes = static_cast<unsigned>(info >> abi::io_access::bytes_shift) & 7;
+    if (info & abi::io_access::string) {
         Outcome outcome;
         const Instruction* instruction = decoder_.find(cpu_, machine_.memory(), outcome);
         if (instruction == nullptr) {
@@ -144,14 +145,14 @@ void Vcpu::exit_io() {
         return;
     }
     u64& rax = gpr(Gpr::rax);
-    if (info & abi::io_flag::in) {
+    if (info & abi::io_access::in) {
         const u64 value = machine_.port_read(port, bytes, index_);
         const u64 mask = byte_mask(bytes);
         rax = bytes == 4 ? value : (rax & ~mask) | (value & mask);
     } else {
         machine_.port_write(port, bytes, static_cast<u32>(rax & byte_mask(bytes)), index_);
     }
-    skip(opcode::any);
+    continue_at(cpu_, cpu_.next_rip);
 }
 
 void Vcpu::exit_memory() {
@@ -167,6 +168,7 @@ void Vcpu::exit_memory() {
         give_up(abi::ReportKind::guest_error, "an event's delivery touches device memory");
     Outcome outcome;
     const Instruction* instruction = decoder_.find(cpu_, machine_.memory(), outcome);
+    cpu_.instruction_count = 0; // the bytes are those of this exit
     if (instruction == nullptr) {
         finish(outcome, 0);
         return;
@@ -285,8 +287,9 @@ void Vcpu::inject(const Exception& exception) {
     }
     if (chosen.vector == vector::page_fault) {
         cpu_.cr2 = chosen.cr2;
-        cpu_.dirty |= abi::group::control;
+        cpu_.dirty |= abi::group::fault_address;
     }
+    cpu_.dirty |= abi::group::events;
     cpu_.inject = valid | abi::event::exception << type_shift | chosen.vector;
     if (chosen.has_error_code)
         cpu_.inject |= has_error_code | u64{chosen.error_code} << error_code_shift;

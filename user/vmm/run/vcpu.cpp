@@ -15,9 +15,8 @@ Vcpu::Vcpu(u32 index, abi::VcpuState& state, Machine& machine)
     for (const MsrRule& rule : msr_rules())
         if (rule.kind == MsrKind::stored)
             stored_msrs_[storage++] = rule.value;
-    // CR2 must come back unchanged when another register of its group is set.
-    cpu_.wanted = abi::group::control;
     cpu_.deadline = never;
+    cpu_.dirty |= abi::group::events;
 }
 
 void Vcpu::loop() {
@@ -44,6 +43,7 @@ void Vcpu::step() {
 
 void Vcpu::prepare() {
     attention_ = false;
+    cpu_.dirty |= abi::group::events;
     if (!machine_.mailbox(index_).empty())
         collect_mail();
     settle_silent_eoi();
@@ -85,7 +85,6 @@ void Vcpu::collect_mail() {
 
 void Vcpu::start_up(u8 page) {
     set_startup_entry(cpu_, page, machine_.cpuid().guest_xcr0());
-    cpu_.wanted = abi::group::control;
     power_ = Power::running;
     machine_.revived(index_);
 }
@@ -132,8 +131,10 @@ void Vcpu::replay_event() {
     const u64 number = event & abi::event::vector_mask;
     const bool repeats = type == abi::event::software ||
                          (type == abi::event::exception && (number == 3 || number == 4));
-    if (!repeats)
+    if (!repeats) {
         cpu_.inject = event;
+        cpu_.dirty |= abi::group::events;
+    }
     cpu_.interrupted_event = 0;
 }
 

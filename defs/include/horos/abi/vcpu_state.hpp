@@ -7,15 +7,19 @@
 namespace horos::abi {
 
 // Groups of fields. The VMM sets a bit in `dirty` when it changed a field of that group; the kernel
-// takes over the group at the next vcpu_run and clears the bit. A bit in `wanted` makes the kernel
-// store that group at every exit. General registers, rip and rflags are always taken and stored.
+// takes over the group at the next vcpu_run and clears the bit. Until then, and afterwards, what
+// was taken over stays in force. A bit in `wanted` makes the kernel store that group at every exit.
+// General registers, rip and rflags are always taken and stored.
 namespace group {
-inline constexpr u32 control = 1u << 0;  // cr0 cr2 cr3 cr4 efer; cr0, cr3, cr4, efer stored always
+inline constexpr u32 control = 1u << 0;  // cr0 cr3 cr4 efer
 inline constexpr u32 segments = 1u << 1; // es cs ss ds fs gs ldtr tr gdtr idtr
 inline constexpr u32 debug = 1u << 2;    // dr0..dr3 dr6 dr7
 inline constexpr u32 system = 1u << 3;   // star lstar cstar sfmask kernel_gs_base sysenter_* pat
 inline constexpr u32 policy = 1u << 4;   // tsc_offset xcr0 exception_exits extra_exits
-inline constexpr u32 all = 31;
+inline constexpr u32 events = 1u << 5;   // inject deadline pending_interrupt requests tpr
+                                         // interrupt_shadow
+inline constexpr u32 fault_address = 1u << 6; // cr2
+inline constexpr u32 all = 127;
 } // namespace group
 
 enum class ExitReason : u32 {
@@ -24,11 +28,11 @@ enum class ExitReason : u32 {
     deadline = 2, // `deadline` has passed
     window = 3,   // the guest can take an interrupt now (after request::window)
     cpuid = 4,
-    io = 5, // info[0] = port | io_flag bits, info[1] = address size 2, 4 or 8 bytes
+    io = 5, // info[0]: io_access
     rdmsr = 6,
     wrmsr = 7,
     hlt = 8,
-    memory = 9,  // guest-physical address info[0], access info[1] (memory_flag bits)
+    memory = 9,  // guest-physical address info[0], access info[1] (memory_flag bits, others 0)
     vmcall = 10, // VMMCALL or VMCALL
     xsetbv = 11,
     shutdown = 12,  // triple fault
@@ -58,21 +62,28 @@ enum class ExitReason : u32 {
     unknown = 63 // info[0] = vendor's exit code
 };
 
-namespace io_flag {                     // in info[0] of ExitReason::io, above the 16-bit port
-inline constexpr u64 in = u64{1} << 16; // else OUT
-inline constexpr u64 string = u64{1} << 17;
-inline constexpr u64 rep = u64{1} << 18;
-inline constexpr u64 size_shift = 20; // operand size in bytes: 1, 2 or 4 (3 bits)
-} // namespace io_flag
+// info[0] of ExitReason::io. Bit layout of APM vol. 2 §15.10.2 (EXITINFO1 of IOIO); VMX's
+// qualification is brought into it.
+namespace io_access {
+inline constexpr u64 in = 1; // else OUT
+inline constexpr u64 string = 1 << 2;
+inline constexpr u64 rep = 1 << 3;
+inline constexpr u64 bytes_shift = 4;    // operand size: 1, 2 or 4 (3 bits)
+inline constexpr u64 address_shift = 7;  // address size in words: 1, 2 or 4 (3 bits)
+inline constexpr u64 segment_shift = 10; // of a string access (3 bits)
+inline constexpr u64 port_shift = 16;    // 16 bits
+} // namespace io_access
 
-namespace memory_flag { // in info[1] of ExitReason::memory
-inline constexpr u64 write = 1;
-inline constexpr u64 fetch = 2;
-inline constexpr u64 present = 4;   // the nested entry is there but forbids the access
-inline constexpr u64 page_walk = 8; // the guest's own page tables were being read or marked
+// info[1] of ExitReason::memory. Bit layout of APM vol. 2 §15.25.6, which is that of a page fault's
+// error code.
+namespace memory_flag {
+inline constexpr u64 present = 1; // the nested entry is there but forbids the access
+inline constexpr u64 write = 1 << 1;
+inline constexpr u64 fetch = 1 << 4;
+inline constexpr u64 page_walk = u64{1} << 33; // the guest's page tables were being read or marked
 } // namespace memory_flag
 
-namespace request {                  // bits of VcpuState::requests, read at every vcpu_run
+namespace request {                  // bits of VcpuState::requests
 inline constexpr u32 window = 1;     // exit as soon as the guest can take an external interrupt
 inline constexpr u32 nmi_window = 2; // exit as soon as the guest can take an NMI (after IRET)
 } // namespace request
@@ -150,28 +161,30 @@ struct VcpuState {
     u64 gpr[16]; // in the order of Gpr
     u64 rip;
     u64 rflags;
+    // group::events; the last three are stored at every exit.
     u64 inject;   // event to inject at the next entry (event::), 0 = none; cleared when taken
     u64 deadline; // TSC value at which vcpu_run comes back; no_deadline = never
     u64 pending_interrupt; // external interrupt to deliver as soon as the guest can take it, with
-                           // priority vector / 16 against tpr: pending::valid | vector. Read back
-                           // after an exit: 0 when it was delivered.
+                           // priority vector / 16 against tpr: pending::valid | vector. Set to 0
+                           // when it was delivered.
     u32 requests;          // request:: bits
     u32 interrupt_shadow;  // 1: the guest is in an interrupt shadow
     u32 tpr;               // guest task priority, 0..15 (CR8)
     u32 dirty;             // group:: bits the VMM changed
     u32 wanted;            // group:: bits to store at each exit
     // Written at an exit.
-    u32 exit_reason;        // ExitReason
-    u32 instruction_length; // 0: the processor does not tell
-    u32 instruction_count;  // bytes valid in `instruction`; 0: the processor does not tell
-    u32 cpl;                // current privilege level
-    u32 pad;
+    u32 exit_reason;       // ExitReason
+    u64 next_rip;          // of the instruction after the one that exited; 0: not known
+    u32 cpl;               // current privilege level
+    u32 instruction_count; // bytes valid in `instruction`, only after ExitReason::memory; 0: the
+                           // processor does not tell
     u64 info[4];           // meaning: see ExitReason
     u64 interrupted_event; // event whose delivery the exit cut off (event::), 0 = none
     u64 instruction[2];    // up to 15 bytes
-    // group::control
+    // group::fault_address in the middle of group::control. The latter, cpl, cs and ss are stored
+    // at every exit but those of IN and OUT, which come with next_rip and need no decoding.
     u64 cr0, cr2, cr3, cr4, efer;
-    // group::segments. cs and ss are stored at every exit.
+    // group::segments
     Segment es, cs, ss, ds, fs, gs, ldtr, tr, gdtr, idtr;
     // group::debug
     u64 dr[4];
