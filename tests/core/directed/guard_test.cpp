@@ -211,6 +211,9 @@ TEST_F(Guard, InterruptsAndWindows) {
               V_INTR_MASKING | V_IRQ | 5u << V_INTR_PRIO_SHIFT);
     EXPECT_EQ(control([](VcpuState& s) { s.requests = request::window; }),
               V_INTR_MASKING | V_IRQ | V_IGN_TPR | V_INTR_PRIO);
+    // A change of something else leaves the window open.
+    EXPECT_EQ(control([](VcpuState& s) { s.dirty = group::policy; }),
+              V_INTR_MASKING | V_IRQ | V_IGN_TPR | V_INTR_PRIO);
 }
 
 // Whatever is asked for, the result is a refusal without change or a control block that keeps the
