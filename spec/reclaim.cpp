@@ -110,8 +110,9 @@ static Error end_vcpu(Frame f) {
     if (refuse(v.thread != 0 && is_current(v.thread), Error::again) ||
         refuse(v.thread != 0, Error::wrong_state))
         return refuse.reason;
+    if (refuse(!vendor_end_vcpu(f), Error::again)) // another processor holds its control block
+        return refuse.reason;
     forget_fpu(v.core, f);
-    vendor_end_vcpu(f); // no processor holds its control block any more
     unrefer(v.space);
     unrefer(v.control);
     unrefer(v.fpu);

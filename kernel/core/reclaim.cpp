@@ -115,8 +115,9 @@ static Error end_vcpu(Frame f) {
     Vcpu& v = vcpus[f];
     if (v.thread != 0)
         return is_current(v.thread) ? Error::again : Error::wrong_state;
+    if (!vendor_end_vcpu(f))
+        return Error::again;
     forget_fpu(v.core, f);
-    vendor_end_vcpu(f);
     dereference(v.space);
     dereference(v.control);
     dereference(v.fpu);

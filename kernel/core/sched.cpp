@@ -2,6 +2,7 @@
 #include "kernel/core/caps.hpp"
 #include "kernel/core/frames.hpp"
 #include "kernel/core/shell.hpp"
+#include "kernel/core/vendor.hpp"
 #include "kernel/core/threads.hpp"
 
 namespace horos::core {
@@ -174,7 +175,10 @@ void core_timer(u32 core) {
     cores[core].reschedule = 1;
 }
 
-void core_reschedule(u32 core) { cores[core].reschedule = 1; }
+void core_reschedule(u32 core) {
+    cores[core].reschedule = 1;
+    vendor_rescheduled(core);
+}
 
 static Error find_core(const Caller& me, u32 selector, u32& number) {
     CapSlot cap;

@@ -193,11 +193,13 @@ struct VmxState {
     u64 host_fs_base;
     MsrEntry msrs[5];  // guest's, loaded at entry and stored at exit
     u32 host_core;     // whose host state the control block has, plus one
-    u32 proc_controls; // as in the control block
-    u32 proc_controls_2;
+    u32 proc_controls; // wanted, windows apart
+    u32 proc_written;  // as in the control block
     u32 tpr_threshold;
+    u32 requests; // request:: bits
+    u32 timed;    // the preemption timer runs
 };
-static_assert(sizeof(VmxState) == 144);
+static_assert(sizeof(VmxState) == 152);
 
 // A virtual CPU: what the kernel keeps beside the control block.
 struct Vcpu {
@@ -220,7 +222,7 @@ struct Vcpu {
     u8 delivering; // an external interrupt is armed in the control block
     u8 pad[128 - 102];
     VmxState vmx;
-    u8 pad2[4096 - 272];
+    u8 pad2[4096 - 280];
 };
 static_assert(sizeof(Vcpu) == frame_size && offsetof(Vcpu, vmx) == 0x80); // VTPR's place
 
@@ -255,7 +257,8 @@ struct Core {
     u32 tlb_next; // next tag to hand out
     u32 control;  // control block that the processor holds (VMX), 0 = none
     u8 launched;  // it has been entered since
-    u8 pad2[7];
+    u8 release;   // it is to let go of it at the next interrupt from another core
+    u8 pad2[6];
 };
 
 extern "C" {

@@ -31,20 +31,21 @@ inline constexpr u32 msr_map_frames = 2;
 
 // ---- The backends, each with the same functions. kernel/svm:
 void svm_init_vcpu(Frame vcpu);
-void svm_end_vcpu(Frame vcpu);
+bool svm_end_vcpu(Frame vcpu);
 void svm_init_msr_map(Frame first);
 bool svm_set_msr(Frame first, u32 msr, u8 access);
 u32 svm_take_state(Frame vcpu);
 ExitReason svm_enter(u32 core, Frame vcpu);
 void svm_store_exit(Frame vcpu, ExitReason reason, u64 info);
-// kernel/vmx:
-void vmx_init_vcpu(Frame vcpu);
-void vmx_end_vcpu(Frame vcpu);
-void vmx_init_msr_map(Frame first);
-bool vmx_set_msr(Frame first, u32 msr, u8 access);
-u32 vmx_take_state(Frame vcpu);
-ExitReason vmx_enter(u32 core, Frame vcpu);
-void vmx_store_exit(Frame vcpu, ExitReason reason, u64 info);
+// kernel/vmx, not inlined: it has a text section of its own.
+[[gnu::noinline]] void vmx_init_vcpu(Frame vcpu);
+[[gnu::noinline]] bool vmx_end_vcpu(Frame vcpu);
+[[gnu::noinline]] void vmx_rescheduled(u32 core);
+[[gnu::noinline]] void vmx_init_msr_map(Frame first);
+[[gnu::noinline]] bool vmx_set_msr(Frame first, u32 msr, u8 access);
+[[gnu::noinline]] u32 vmx_take_state(Frame vcpu);
+[[gnu::noinline]] ExitReason vmx_enter(u32 core, Frame vcpu);
+[[gnu::noinline]] void vmx_store_exit(Frame vcpu, ExitReason reason, u64 info);
 
 // ---- The seam.
 inline bool uses_vmx() { return machine.vendor == Vendor::vmx; }
@@ -52,7 +53,15 @@ inline bool uses_vmx() { return machine.vendor == Vendor::vmx; }
 // Fills a fresh control block: mandatory controls, nested paging, everything that is the host's.
 inline void vendor_init_vcpu(Frame vcpu) { uses_vmx() ? vmx_init_vcpu(vcpu) : svm_init_vcpu(vcpu); }
 // A virtual CPU that nobody runs is taken apart: no processor may go on holding its control block.
-inline void vendor_end_vcpu(Frame vcpu) { uses_vmx() ? vmx_end_vcpu(vcpu) : svm_end_vcpu(vcpu); }
+// False: another core does and has been told; ask again.
+inline bool vendor_end_vcpu(Frame vcpu) {
+    return uses_vmx() ? vmx_end_vcpu(vcpu) : svm_end_vcpu(vcpu);
+}
+// Another core sent an interrupt to look up.
+inline void vendor_rescheduled(u32 core) {
+    if (uses_vmx())
+        vmx_rescheduled(core);
+}
 // Fills the MSR permission map at `first`: everything exits but the virtual CPU's own MSRs.
 inline void vendor_init_msr_map(Frame first) {
     uses_vmx() ? vmx_init_msr_map(first) : svm_init_msr_map(first);

@@ -88,7 +88,7 @@ void svm_init_msr_map(Frame first) {
         svm_set_msr(first, msr, 3);
 }
 
-void svm_end_vcpu(Frame) {} // the processor writes a VMCB back at each exit
+bool svm_end_vcpu(Frame) { return true; } // the processor writes a VMCB back at each exit
 
 const char* svm_missing() {
     namespace id = x86::cpuid;

@@ -8,13 +8,141 @@
 
 namespace horos::core {
 
+// A VMCS, as far as software may look at it (§24.2). Its fields are reached by VMREAD and VMWRITE.
+struct Vmcs {
+    u32 revision;
+    u32 abort;
+    u8 data[frame_size - 8];
+};
+extern "C" Vmcs vmcss[max_frames];
+
+struct MsrList { // §24.7.2
+    MsrEntry entries[frame_size / sizeof(MsrEntry)];
+};
+extern "C" MsrList msr_lists[max_frames];
+
+// The controls that a VMCS has before its VMM asks for anything.
+struct VmxControls {
+    u32 pin, proc, proc2, exit, entry;
+};
+
+// What this processor is like, and what its guests may set. Found at boot.
+struct VmxLimits {
+    u64 cr4; // bits that a guest may set to one
+    u64 efer;
+    u64 physical_mask;
+    u64 cr0_fixed; // bits that are one in a guest, but for those that unrestricted guests may
+                   // choose
+    VmxControls controls;
+    u32 revision;
+    u8 timer_shift; // the preemption timer counts in units of this power of two of the TSC
+    u8 any_length;  // events of software may be injected with an instruction length of 0
+    u8 pad[2];
+};
+extern VmxLimits vmx_limits;
+
 // What a processor with VMX lacks of what Horos needs; null: nothing.
 const char* vmx_missing();
 // Once at boot: limits, default permission maps.
 void vmx_init();
 // On each core as it comes up: VMXON.
 void vmx_enable_cpu(u32 core);
-// VMXOFF.
-void vmx_disable_cpu();
+void vmx_disable_cpu(); // VMXOFF
+
+// The privileged steps (vmcs.S).
+extern "C" {
+u32 vmx_on(u64 region);
+u32 vmx_off();
+u32 vmx_clear(u64 vmcs);
+u32 vmx_load(u64 vmcs);
+u32 vmx_invept(u64 type, u64 eptp);
+u32 vmx_invvpid(u64 type, u64 vpid);
+u64 vmx_read(u32 field);
+void vmx_write(u32 field, u64 value);
+u32 vmx_run(u64* registers, u32 launched);
+[[noreturn]] void vmx_access_failed();
+extern const u8 vmx_exit_point[];
+}
+using VmcsField = vmx::Field;
+[[gnu::always_inline]] inline u64 read_field(VmcsField f) { return vmx_read(vmx::encoding(f)); }
+[[gnu::always_inline]] inline u32 read_field32(VmcsField f) {
+    return static_cast<u32>(vmx_read(vmx::encoding(f)));
+}
+[[gnu::always_inline]] inline void write_field(VmcsField f, u64 value) {
+    vmx_write(vmx::encoding(f), value);
+}
+
+// The frames that machine.host_frames holds for a core: VMXON's region, and the MSRs that every
+// exit loads.
+inline Frame vmxon_frame(u32 core) { return machine.host_frames + 2 * core; }
+inline Frame host_msrs_frame(u32 core) { return machine.host_frames + 2 * core + 1; }
+
+// The guest's own MSRs that are in no field of the VMCS. The host has values of its own for each.
+inline constexpr u32 switched_msrs[] = {x86::msr::STAR, x86::msr::LSTAR, x86::msr::CSTAR,
+                                        x86::msr::SFMASK, x86::msr::KERNEL_GS_BASE};
+inline constexpr u32 switched_count = 5;
+enum SwitchedMsr : u32 { star, lstar, cstar, sfmask, kernel_gs_base };
+
+// Controls that no VMM can switch off (docs/decisions/0003-mandatory-intercepts.md). All are
+// allowed on every processor that vmx_missing() lets pass.
+namespace mandatory_vmx {
+using namespace vmx;
+inline constexpr u32 exceptions = 1u << 1 | 1u << 17 | 1u << 18; // #DB, #AC, #MC
+inline constexpr u32 pin_controls =
+    pin::EXTERNAL_INTERRUPT_EXITING | pin::NMI_EXITING | pin::VIRTUAL_NMIS;
+inline constexpr u32 proc_controls =
+    proc::USE_TSC_OFFSETTING | proc::HLT_EXITING | proc::MWAIT_EXITING | proc::RDPMC_EXITING |
+    proc::USE_TPR_SHADOW | proc::USE_IO_BITMAPS | proc::USE_MSR_BITMAPS | proc::MONITOR_EXITING |
+    proc::ACTIVATE_SECONDARY;
+inline constexpr u32 proc_controls_2 =
+    proc2::ENABLE_EPT | proc2::ENABLE_VPID | proc2::WBINVD_EXITING | proc2::UNRESTRICTED_GUEST;
+inline constexpr u32 exit_controls = exit_ctl::SAVE_DEBUG_CONTROLS | exit_ctl::HOST_64BIT |
+                                     exit_ctl::SAVE_PAT | exit_ctl::LOAD_PAT | exit_ctl::SAVE_EFER |
+                                     exit_ctl::LOAD_EFER;
+inline constexpr u32 entry_controls =
+    entry_ctl::LOAD_DEBUG_CONTROLS | entry_ctl::LOAD_PAT | entry_ctl::LOAD_EFER;
+// Instructions that a guest may use where the processor has them; nothing of the host's is in them.
+inline constexpr u32 optional_proc_2 = proc2::ENABLE_INVPCID;
+} // namespace mandatory_vmx
+
+// CR0 bits that the guest reads from the shadow and that exit when it changes them: an entry does
+// not load CD and NW, and NE is one in VMX operation (§§23.8, 26.3.2.1).
+inline constexpr u64 shadowed_cr0 = ~(x86::cr0::PE | x86::cr0::MP | x86::cr0::EM | x86::cr0::TS |
+                                      x86::cr0::WP | x86::cr0::AM | x86::cr0::PG);
+
+[[gnu::always_inline]] inline u64 merge_shadow(u64 value, u64 shadow, u64 mask) {
+    return (value & ~mask) | (shadow & mask);
+}
+[[gnu::always_inline]] inline u64 guest_cr0() {
+    return merge_shadow(read_field(VmcsField::GUEST_CR0), read_field(VmcsField::CR0_SHADOW),
+                        read_field(VmcsField::CR0_MASK));
+}
+[[gnu::always_inline]] inline u64 guest_cr4() {
+    return merge_shadow(read_field(VmcsField::GUEST_CR4), read_field(VmcsField::CR4_SHADOW),
+                        read_field(VmcsField::CR4_MASK));
+}
+
+// Makes a virtual CPU's VMCS the current one of this core. The one before it is cleared, so that a
+// core holds at most one.
+void select_vmcs(u32 core, Frame control);
+
+// Lets go of the VMCS of a virtual CPU that has not run yet: it may do so on another core.
+void release_unbound(u32 core, const Vcpu& vcpu);
+
+// A group of the state page, from the current VMCS.
+void read_control(VcpuState& s);
+void read_segments(VcpuState& s);
+void read_code_and_stack(VcpuState& s); // of the segments: what every exit stores
+void read_debug(VcpuState& s, const Vcpu& vcpu);
+void read_system(VcpuState& s, const Vcpu& vcpu);
+
+// The first rule of a VM entry that this state breaks (all groups of it filled in).
+vmx::RuleId check_entry(const VcpuState& s);
+// The same of the current VMCS: why the processor refused it, NONE if the guard does not know.
+vmx::RuleId diagnose_entry(const Vcpu& vcpu);
+
+ExitReason store_vmx_exit(Vcpu& vcpu, u32 reason);
+ExitReason store_vmx_failure(Vcpu& vcpu);
+void vmx_rescheduled(u32 core); // another core sent an interrupt to look up
 
 } // namespace horos::core

@@ -100,6 +100,7 @@ inline constexpr u32 extra_exits = 0x8002; // an unknown bit in extra_exits
 // EFER.LME without CR0.PG and CR4.PAE, where an emulator would lose the host
 // (kernel/svm/quirks.hpp)
 inline constexpr u32 long_mode_without_pae = 0x8003;
+inline constexpr u32 msrs = 0x8004; // lstar, cstar, sfmask or kernel_gs_base: WRMSR would fault
 } // namespace guard_rule
 
 // Optional exits that a VMM may ask for in `extra_exits`. What is mandatory is not listed.
