@@ -22,6 +22,9 @@ constexpr std::string_view NAMES[] = {
     "stack-canonical-gp",
     "reserved-without-p",
     "pae-pdpe-lax",
+    "table-limits-32",
+    "canonical-per-page",
+    "ss-l-stack",
     "table-bases-64",
     "pml4-global-free",
     "idt-error-times-16",
@@ -33,6 +36,7 @@ constexpr std::string_view NAMES[] = {
     "exitintinfo-type",
     "int3-is-swint",
     "error-by-vector",
+    "error-code-sign-extended",
     "exitintinfo-raw",
     "exit-error-by-vector",
     "virq-cleared-late",
@@ -54,6 +58,11 @@ constexpr std::string_view NAMES[] = {
     "xsetbv-no-intercept",
     "invd-is-wbinvd",
     "rdtscp-is-rdtsc",
+    "trap-lost",
+    "iret-keeps-vif",
+    "iret-vm-unchecked",
+    "iret-rip-unchecked",
+    "map-base-unmasked",
     "svm-in-v86",
     "msrpm-wide-rcx",
     "ltr-takes-null",
@@ -61,7 +70,6 @@ constexpr std::string_view NAMES[] = {
     "io-busy-tss",
     "task-switch-not-intercepted",
     "umip-cpl-1",
-    "intn-intercept-order",
 };
 static_assert(std::size(NAMES) == DEVIATION_COUNT);
 

@@ -54,6 +54,9 @@ uint64_t Cpu::nested_translate(uint64_t address, Access access, uint64_t stage) 
     if (!nested_paging()) {
         return address;
     }
+    if (tables_written) {
+        throw Open{"the guest changed page tables that it uses: stale translations are allowed"};
+    }
     const HostState& host = machine.host;
     Tables tables;
     tables.mode = paging_mode(host.cr0, host.cr4, host.efer);
@@ -109,6 +112,9 @@ uint64_t Cpu::translate(uint64_t linear, Access access, bool user, bool implicit
     if (tables.mode == PagingMode::NONE) {
         // callers have masked it, or deviate
         return nested_translate(linear, access, npf::FINAL);
+    }
+    if (long_mode() && !canonical(linear)) { // CANONICAL_PER_PAGE
+        gp0();
     }
     if (tables_written) {
         throw Open{"the guest changed page tables that it uses: stale translations are allowed"};
@@ -198,7 +204,9 @@ uint64_t Cpu::linear(SegReg r, uint64_t offset, unsigned bytes, Access access) {
             throw Open{"a segment base that parts sign-extend from different bits"};
         }
         const uint64_t address = base + offset;
-        if (!canonical(address) || !canonical(address + bytes - 1)) {
+        // Under the deviation the first page's own faults come before the second's address.
+        if (!canonical(address) ||
+            (!canonical(address + bytes - 1) && !deviates(Deviation::CANONICAL_PER_PAGE))) {
             segment_fault(r == SegReg::SS && deviates(Deviation::STACK_CANONICAL_GP) ? SegReg::DS
                                                                                      : r);
         }

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstddef>
+#include <optional>
 #include <vector>
 
 namespace horos::model::svm::guest {
@@ -16,7 +17,17 @@ public:
         return taken_[next_++].value;
     }
     bool flip() { return pick(2) == 1; }
-    void restart() { next_ = 0; }
+    // A property of the part: the same answer whenever it is asked on one path.
+    bool pdpe_global_reserved() {
+        if (!pdpe_global_) {
+            pdpe_global_ = flip();
+        }
+        return *pdpe_global_;
+    }
+    void restart() {
+        next_ = 0;
+        pdpe_global_.reset();
+    }
     // Moves on to the next combination; false when all have been seen.
     bool advance() {
         taken_.resize(next_);
@@ -37,6 +48,7 @@ private:
     };
     std::vector<Taken> taken_;
     size_t next_ = 0;
+    std::optional<bool> pdpe_global_;
 };
 
 } // namespace horos::model::svm::guest

@@ -93,6 +93,7 @@ public:
     std::optional<Event> delivering;       // what EXITINTINFO reports
     std::optional<Event> first_delivering; // of several that came of one another
     bool virq_in_delivery = false;
+    bool stack_base_high = false; // the VMCB's SS base has more than 32 bits
     bool intercept_skipped = false;
     bool entered_handler = false; // the instruction was a software interrupt that was delivered
     uint64_t insn_next_rip = 0;   // nRIP of the instruction that executes
@@ -116,6 +117,20 @@ public:
     Segment& sreg(SegReg r) { return seg[static_cast<size_t>(r)]; }
     const Segment& sreg(SegReg r) const { return seg[static_cast<size_t>(r)]; }
     unsigned linear_bits() const { return (cr4 & x86::cr4::LA57) != 0 ? 57 : 48; }
+    // Deviation::TABLE_BASES_64, SS_L_STACK: stack accesses of IRET and of event delivery outside
+    // long mode, which some parts make in another way than pushes and pops.
+    void uses_stack_base() const {
+        if (long_mode()) {
+            return;
+        }
+        if (stack_base_high && deviates(Deviation::TABLE_BASES_64)) {
+            throw Open{"a stack base with more than 32 bits"};
+        }
+        if (protected_mode() && (sreg(SegReg::SS).attributes & x86::seg::L) != 0 &&
+            deviates(Deviation::SS_L_STACK)) {
+            throw Open{"a stack pointer that is masked to nothing"};
+        }
+    }
     // Linear addresses have 32 bits outside long mode.
     uint64_t table_linear(uint64_t address) const {
         const bool wide =
@@ -201,6 +216,7 @@ private:
     void save_instruction_bytes(Outcome& out, const Exit& exit);
     Outcome common_outcome() const;
     uint64_t table_base_known(uint64_t base) const;
+    uint64_t error_on_stack(const Event& event) const;
     uint64_t pushed_flags_known(const Event& event) const;
     void deliver_real(const Event& event);
     void deliver_protected(const Event& event);

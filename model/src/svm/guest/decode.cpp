@@ -88,8 +88,8 @@ Insn Cpu::fetch() {
     const uint64_t limit = code64() ? ~0ull : unlimited ? 0xffffffffull : cs.limit;
     if (!code64() && rip > cs.limit) {
         deviates(Deviation::NO_CODE_LIMIT);
-        if (unlimited && rip > 0xffffffffull - MAX_LENGTH) {
-            throw Open{"code that wraps at 4 GiB"};
+        if (unlimited) {
+            throw Open{"executes whatever lies beyond the limit of CS"};
         }
     }
     for (;;) {
@@ -100,6 +100,9 @@ Insn Cpu::fetch() {
         const uint64_t at = code64() ? offset : (cs.base + offset) & 0xffffffffull;
         if (code64() && !canonical(at)) {
             gp0();
+        }
+        if (!code64() && offset > cs.limit) {
+            deviates(Deviation::NO_CODE_LIMIT);
         }
         uint64_t chunk = std::min<uint64_t>(MAX_LENGTH - have, 0x1000 - (at & 0xfff));
         chunk = std::min(chunk, limit - offset + (limit == ~0ull ? 0 : 1));

@@ -1,6 +1,6 @@
 // Exceptions and interrupts: intercept checks, double faults, delivery through the IDT, and
 // EXITINTINFO (APM vol. 2 rev. 3.42 §15.7.2, §15.7.3, §15.12, §15.20; §8.2, §8.7 to §8.9).
-#include "guest/cpu.hpp"
+#include "guest/descriptor.hpp"
 
 namespace horos::model::svm::guest {
 
@@ -252,6 +252,7 @@ void Cpu::deliver_real(const Event& event) {
         throw fault(Vector::GP, 0);
     }
     const uint64_t target = read_linear(table_linear(idtr.base + entry), 4);
+    uses_stack_base();
     const std::array<Masked, 16> saved = gpr;
     try {
         push({flags_value(), pushed_flags_known(event)}, 2);
@@ -272,28 +273,6 @@ void Cpu::deliver_real(const Event& event) {
 
 namespace {
 
-struct Descriptor {
-    uint64_t low = 0;
-    uint16_t attributes() const {
-        return static_cast<uint16_t>(((low >> 40) & 0xff) | ((low >> 44) & 0xf00));
-    }
-    unsigned dpl() const { return (attributes() & seg_bits::DPL_MASK) >> seg_bits::DPL_SHIFT; }
-    bool present() const { return (attributes() & seg_bits::P) != 0; }
-    bool code() const {
-        return (attributes() & (seg_bits::S | seg_bits::CODE)) == (seg_bits::S | seg_bits::CODE);
-    }
-    bool conforming() const { return (attributes() & seg_bits::CONFORMING) != 0; }
-    Segment expand(uint16_t selector) const {
-        Segment s{};
-        s.selector = selector;
-        s.attributes = attributes();
-        s.base = ((low >> 16) & 0xffffff) | ((low >> 32) & 0xff000000);
-        const uint32_t limit = static_cast<uint32_t>((low & 0xffff) | ((low >> 32) & 0xf0000));
-        s.limit = (s.attributes & seg_bits::G) != 0 ? (limit << 12) | 0xfff : limit;
-        return s;
-    }
-};
-
 // Error code of a fault during delivery: the selector, with EXT unless an instruction asked.
 uint32_t selector_error(const Cpu& cpu, const Event& event, uint16_t selector) {
     const bool ext = !event.checks_dpl && event.type != EventType::SOFTWARE_INTERRUPT &&
@@ -304,19 +283,6 @@ uint32_t gate_error(const Cpu& cpu, const Event& event) {
     const bool doubled =
         cpu.long_mode() && event.vector != 0 && cpu.deviates(Deviation::IDT_ERROR_TIMES_16);
     return event.vector * (doubled ? 16u : 8u) + 2u + (selector_error(cpu, event, 0) & 1);
-}
-
-Descriptor read_descriptor(Cpu& cpu, uint16_t selector, Vector on_error, uint32_t error) {
-    const Segment& table = (selector & 4) != 0 ? cpu.ldtr : cpu.gdtr;
-    if (cpu.long_mode() && !cpu.canonical(table.base)) {
-        throw Open{"a descriptor from a table whose base is not canonical"};
-    }
-    const bool usable = (selector & 4) == 0 || (cpu.ldtr.attributes & seg_bits::P) != 0;
-    if (!usable || (selector | 7u) > table.limit) {
-        throw fault(on_error, error);
-    }
-    const uint64_t at = table.base + (selector & 0xfff8u);
-    return {cpu.read_linear(cpu.table_linear(at), 8, true)};
 }
 
 // The handler's code segment (§8.9.3, §8.7.3).
@@ -355,6 +321,12 @@ void at_cpl(Cpu& cpu, uint8_t level, Body body) {
 } // namespace
 
 // ---- long mode (§8.9) ----
+
+// An error code has 32 bits, and the upper half of its stack slot is zero.
+uint64_t Cpu::error_on_stack(const Event& event) const {
+    const bool extends = (event.error >> 31) != 0 && deviates(Deviation::ERROR_CODE_SIGN_EXTENDED);
+    return event.error | (extends ? 0xffffffff00000000ull : 0);
+}
 
 void Cpu::deliver_long(const Event& event) {
     const uint64_t entry = event.vector * 16ull;
@@ -412,7 +384,7 @@ void Cpu::deliver_long(const Event& event) {
         for (size_t i = 0; i < count; ++i) {
             const uint64_t at = rsp - 8 * (i + 1);
             if (!canonical(at)) {
-                throw fault(Vector::SS, 0);
+                throw fault(deviates(Deviation::STACK_CANONICAL_GP) ? Vector::GP : Vector::SS, 0);
             }
             write_linear(at, frame[i].value, 8, frame[i].known);
         }
@@ -533,7 +505,9 @@ void Cpu::deliver_protected(const Event& event) {
     const uint8_t new_cpl = code.conforming() ? cpl : static_cast<uint8_t>(code.dpl());
     StackFrame frame;
     std::optional<InnerStack> inner;
-    if (new_cpl != cpl) {
+    if (new_cpl == cpl) {
+        uses_stack_base();
+    } else {
         inner = inner_stack(*this, event, new_cpl);
         frame.add(sreg(SegReg::SS).selector);
         frame.add(gpr_value(Gpr::RSP));

@@ -1,5 +1,6 @@
 // Instructions that raise events or return from them, the flag instructions, RSM, task switches.
 #include "guest/basic.hpp"
+#include "guest/iret.hpp"
 #include "guest/sensitive.hpp"
 
 namespace horos::model::svm::guest {
@@ -152,24 +153,7 @@ void iret_task_return(Cpu& cpu) {
     task_switch(cpu, link, Cause::IRET);
 }
 
-unsigned iret_bytes(const Insn& insn) {
-    return insn.zydis.mnemonic == ZYDIS_MNEMONIC_IRETQ   ? 8
-           : insn.zydis.mnemonic == ZYDIS_MNEMONIC_IRETD ? 4
-                                                         : 2;
-}
-
-void restore_iret_flags(Cpu& cpu, uint64_t value, unsigned bytes) {
-    uint64_t changeable = f::CF | f::PF | f::AF | f::ZF | f::SF | f::TF | f::DF | f::OF | f::NT;
-    changeable |= bytes >= 4 ? f::AC | f::ID | f::RF : 0;
-    changeable |= cpu.cpl <= cpu.iopl() || cpu.real() ? f::IF : 0;
-    changeable |= cpu.cpl == 0 ? f::IOPL : 0;
-    changeable |= cpu.cpl == 0 && bytes >= 4 ? f::VIF | f::VIP : 0;
-    cpu.rflags = (cpu.rflags & ~changeable) | (value & changeable);
-    cpu.rflags_known |= changeable;
-}
-
 void execute_iret(Cpu& cpu, const Insn& insn) {
-    const unsigned bytes = iret_bytes(insn);
     if (cpu.v86()) {
         throw Open{"IRET in virtual-8086 mode is not modelled"};
     }
@@ -179,39 +163,7 @@ void execute_iret(Cpu& cpu, const Insn& insn) {
         }
         iret_task_return(cpu);
     }
-    const uint64_t rip = cpu.known_value(cpu.pop(bytes));
-    const auto cs = static_cast<uint16_t>(cpu.known_value(cpu.pop(bytes)));
-    const uint64_t flags = cpu.known_value(cpu.pop(bytes));
-    if (cpu.real()) {
-        if (cpu.beyond_code(rip)) {
-            gp0();
-        }
-        cpu.sreg(SegReg::CS).selector = cs;
-        cpu.sreg(SegReg::CS).base = static_cast<uint64_t>(cs) << 4;
-        cpu.rip = rip;
-        restore_iret_flags(cpu, flags, bytes);
-        cpu.nmi_blocked = false;
-        return;
-    }
-    // Followed only where it goes back to the same code segment at the same level.
-    if (cs != cpu.sreg(SegReg::CS).selector || (bytes >= 4 && (flags & f::VM) != 0)) {
-        throw Open{"IRET to another segment or level is not modelled"};
-    }
-    if (cpu.code64()) {
-        const uint64_t rsp = cpu.known_value(cpu.pop(bytes));
-        const auto ss = static_cast<uint16_t>(cpu.known_value(cpu.pop(bytes)));
-        if (ss != cpu.sreg(SegReg::SS).selector) {
-            throw Open{"IRET that loads another stack segment is not modelled"};
-        }
-        if (!cpu.canonical(rip)) {
-            gp0();
-        }
-        cpu.gpr[static_cast<size_t>(Gpr::RSP)] = {rsp, ~0ull};
-    } else if (cpu.beyond_code(rip)) {
-        gp0();
-    }
-    cpu.rip = rip;
-    restore_iret_flags(cpu, flags, bytes);
+    cpu.real() ? iret_real(cpu, insn) : iret_protected(cpu, insn);
     cpu.nmi_blocked = false;
 }
 

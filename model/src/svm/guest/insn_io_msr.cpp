@@ -83,8 +83,14 @@ void port_checks(Cpu& cpu, const Insn& insn) {
     }
 }
 
+// The low 12 bits are ignored (§15.10.1, §15.11).
+uint64_t map_base(const Cpu& cpu, uint64_t base) {
+    return (base & 0xfff) != 0 && cpu.deviates(Deviation::MAP_BASE_UNMASKED) ? base
+                                                                             : base & ~0xfffull;
+}
+
 bool iopm_intercepts(Cpu& cpu, const PortAccess& a) {
-    const uint64_t base = cpu.control.iopm_base_pa & ~0xfffull;
+    const uint64_t base = map_base(cpu, cpu.control.iopm_base_pa);
     for (unsigned i = 0; i < a.bytes; ++i) {
         const uint32_t bit = a.port + i; // runs past FFFFh into the three extra bits
         if ((cpu.memory.read_number(base + bit / 8, 1) >> (bit % 8) & 1) != 0) {
@@ -137,7 +143,7 @@ bool msrpm_intercepts(Cpu& cpu, uint32_t msr, bool write) {
         cpu.deviates(Deviation::MSRPM_WIDE_RCX)) {
         return cpu.choices.flip(); // from an address where the harness has no memory
     }
-    const uint64_t base = cpu.control.msrpm_base_pa & ~0xfffull;
+    const uint64_t base = map_base(cpu, cpu.control.msrpm_base_pa);
     const unsigned number = bit + (write ? 1 : 0);
     return (cpu.memory.read_number(base + number / 8, 1) >> (number % 8) & 1) != 0;
 }

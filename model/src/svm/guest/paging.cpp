@@ -73,7 +73,8 @@ uint64_t reserved_bits(const Tables& t, const Level& level, bool large, uint64_t
         if ((entry & pte::G) == 0 || !t.deviates(Deviation::PML4_GLOBAL_FREE)) {
             reserved |= pte::G;
         }
-    } else if (level.shift == 30 && !large && (entry & pte::G) != 0 && choices.flip()) {
+    } else if (level.shift == 30 && !large && (entry & pte::G) != 0 &&
+               choices.pdpe_global_reserved()) {
         reserved |= pte::G; // bit 8 of a PDPE that names a table: MBZ or ignored by figure
     }
     if (large) {

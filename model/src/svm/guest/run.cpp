@@ -89,6 +89,13 @@ void breakpoints(Cpu& cpu) {
     }
 }
 
+// Instructions after which the single-step trap does not come.
+bool loses_trap(const Cpu& cpu, const Insn& insn) {
+    const ZydisMnemonic m = insn.zydis.mnemonic;
+    return (m == ZYDIS_MNEMONIC_STI || m == ZYDIS_MNEMONIC_PAUSE || m == ZYDIS_MNEMONIC_MWAIT) &&
+           cpu.deviates(Deviation::TRAP_LOST);
+}
+
 } // namespace
 
 void Cpu::roll_back() {
@@ -129,7 +136,7 @@ void Cpu::step() {
         rflags &= ~x86::rflags::RF;
         shadow = next_shadow;
         // INTn, INT3 and INTO clear TF on the way into their handler (vol. 3), so no trap follows.
-        if (single_step && !entered_handler) {
+        if (single_step && !entered_handler && !loses_trap(*this, insn)) {
             dr6 |= x86::dr6::BS;
             raised = Exception{x86::Vector::DB};
             raised->kind = Exception::Kind::TRAP;

@@ -78,8 +78,11 @@ void Cpu::load() {
     seg = {save.es, save.cs, save.ss, save.ds, context.fs, context.gs};
     gdtr = save.gdtr;
     idtr = save.idtr;
-    gdtr.limit &= 0xffff;
-    idtr.limit &= 0xffff;
+    for (Segment* table : {&gdtr, &idtr}) {
+        if (table->limit > 0xffff && !deviates(Deviation::TABLE_LIMITS_32)) {
+            table->limit &= 0xffff;
+        }
+    }
     ldtr = context.ldtr;
     tr = context.tr;
     cr0 = save.cr0 | x86::cr0::ET;
@@ -94,6 +97,7 @@ void Cpu::load() {
     rflags_known = x86::rflags::DEFINED | ~save.rflags;
     rip = save.rip;
     g_pat = save.g_pat;
+    stack_base_high = (save.ss.base >> 32) != 0;
     for (SegReg r : {SegReg::ES, SegReg::CS, SegReg::SS, SegReg::DS}) {
         sreg(r).base &= 0xffffffffull;
     }

@@ -30,24 +30,28 @@ enum class Deviation : uint8_t {
     STACK_CANONICAL_GP, // a non-canonical stack address is #GP(0) instead of #SS(0)
     RESERVED_WITHOUT_P, // page faults for reserved bits have RSV, but not P
     PAE_PDPE_LAX,       // legacy PDPEs: few reserved bits checked, at the walk; A is set
+    TABLE_LIMITS_32,    // GDTR and IDTR limits keep 32 bits
+    CANONICAL_PER_PAGE, // an access across the canonical boundary: the first page faults first
+    SS_L_STACK,         // L in the attributes of SS masks the stack pointer to nothing
     TABLE_BASES_64,     // bases of system tables keep 64 bits outside long mode
     PML4_GLOBAL_FREE,   // bit 8 of PML4 and PML5 entries is not reserved
     // exceptions and their delivery
-    IDT_ERROR_TIMES_16,     // error codes for the long-mode IDT hold the vector times 16
-    NO_EXT,                 // EXT is clear in error codes of faults during delivery
-    DF_NOT_INTERCEPTED,     // #DF intercept ignored where two faults combine
-    INJECTED_NOT_IN_FLIGHT, // a fault while an injected exception is delivered does not combine
-    SHUTDOWN_ALWAYS_EXITS,  // a shutdown exits whether or not it is intercepted
-    EXITINTINFO_FIRST,      // EXITINTINFO keeps the first of several nested events
-    EXITINTINFO_TYPE,       // INTR and NMI appear as exceptions, INT3 and INTO as INTn
-    INT3_IS_SWINT,          // INT3 and INTO check INTn's intercept, not those of #BP and #OF
-    ERROR_BY_VECTOR,        // an injected exception pushes an error code by its vector, not by EV
-    EXITINTINFO_RAW,        // of an injected event: EVENTINJ as it was
-    EXIT_ERROR_BY_VECTOR,   // EXITINTINFO.EV by the vector, for INTn as well
-    VIRQ_CLEARED_LATE,      // V_IRQ stays set if the delivery of the interrupt ends otherwise
-    VIRQ_AT_EQUAL_PRIORITY, // a virtual interrupt of the TPR's own priority is taken
-    STI_ALWAYS_SHADOWS,     // also where IF was set before
-    SS_NOT_PRESENT_TS,      // an inner stack segment that is not present is #TS instead of #SS
+    IDT_ERROR_TIMES_16,       // error codes for the long-mode IDT hold the vector times 16
+    NO_EXT,                   // EXT is clear in error codes of faults during delivery
+    DF_NOT_INTERCEPTED,       // #DF intercept ignored where two faults combine
+    INJECTED_NOT_IN_FLIGHT,   // a fault while an injected exception is delivered does not combine
+    SHUTDOWN_ALWAYS_EXITS,    // a shutdown exits whether or not it is intercepted
+    EXITINTINFO_FIRST,        // EXITINTINFO keeps the first of several nested events
+    EXITINTINFO_TYPE,         // INTR and NMI appear as exceptions, INT3 and INTO as INTn
+    INT3_IS_SWINT,            // INT3 and INTO check INTn's intercept, not those of #BP and #OF
+    ERROR_BY_VECTOR,          // an injected exception pushes an error code by its vector, not by EV
+    ERROR_CODE_SIGN_EXTENDED, // on a 64-bit stack
+    EXITINTINFO_RAW,          // of an injected event: EVENTINJ as it was
+    EXIT_ERROR_BY_VECTOR,     // EXITINTINFO.EV by the vector, for INTn as well
+    VIRQ_CLEARED_LATE,        // V_IRQ stays set if the delivery of the interrupt ends otherwise
+    VIRQ_AT_EQUAL_PRIORITY,   // a virtual interrupt of the TPR's own priority is taken
+    STI_ALWAYS_SHADOWS,       // also where IF was set before
+    SS_NOT_PRESENT_TS,        // an inner stack segment that is not present is #TS instead of #SS
     // instructions
     CR_UNCHECKED,         // MOV to CR: the intercept first, then few checks of the value
     MOV_64,               // MOV to CR and DR takes 64 bits outside 64-bit mode
@@ -64,14 +68,18 @@ enum class Deviation : uint8_t {
     XSETBV_NO_INTERCEPT,  // and #GP for the CPL before #UD
     INVD_IS_WBINVD,       // INVD checks WBINVD's intercept
     RDTSCP_IS_RDTSC,      // RDTSCP checks RDTSC's intercept
-    SVM_IN_V86,           // SVM instructions do not look at RFLAGS.VM: #GP instead of #UD
-    MSRPM_WIDE_RCX,       // the MSR map is read at an offset that bits 33:32 of RCX change
-    LTR_TAKES_NULL,       // LTR of a null selector loads it
-    MONITOR_NO_ACCESS,    // MONITOR touches no memory
-    IO_BUSY_TSS,          // the I/O bitmap of a busy TSS is not used: #GP
+    TRAP_LOST,            // no single-step trap after STI, PAUSE and MWAIT
+    IRET_KEEPS_VIF,       // IRET changes neither VIF nor VIP
+    IRET_VM_UNCHECKED,  // IRETD with VM in the popped flags enters virtual-8086 mode from anywhere
+    IRET_RIP_UNCHECKED, // IRET to a 64-bit segment takes a RIP that is not canonical
+    MAP_BASE_UNMASKED,  // the low 12 bits of the map addresses count
+    SVM_IN_V86,         // SVM instructions do not look at RFLAGS.VM: #GP instead of #UD
+    MSRPM_WIDE_RCX,     // the MSR map is read at an offset that bits 33:32 of RCX change
+    LTR_TAKES_NULL,     // LTR of a null selector loads it
+    MONITOR_NO_ACCESS,  // MONITOR touches no memory
+    IO_BUSY_TSS,        // the I/O bitmap of a busy TSS is not used: #GP
     TASK_SWITCH_NOT_INTERCEPTED,
-    UMIP_CPL_1,           // UMIP refuses at CPL 1 and 2 as well
-    INTN_INTERCEPT_ORDER, // PUSHF, POPF, IRET, INTn: order of intercept and IOPL check
+    UMIP_CPL_1, // UMIP refuses at CPL 1 and 2 as well
     COUNT,
 };
 

@@ -1,0 +1,50 @@
+// Segment descriptors in the GDT and LDT (APM vol. 2 rev. 3.42 §4.7, §4.8).
+#pragma once
+
+#include "guest/cpu.hpp"
+
+namespace horos::model::svm::guest {
+
+struct Descriptor {
+    uint64_t low = 0;
+    uint16_t attributes() const {
+        return static_cast<uint16_t>(((low >> 40) & 0xff) | ((low >> 44) & 0xf00));
+    }
+    unsigned dpl() const { return (attributes() & x86::seg::DPL_MASK) >> x86::seg::DPL_SHIFT; }
+    bool present() const { return (attributes() & x86::seg::P) != 0; }
+    bool code() const {
+        return (attributes() & (x86::seg::S | x86::seg::CODE)) == (x86::seg::S | x86::seg::CODE);
+    }
+    bool writable_data() const {
+        constexpr uint16_t MASK = x86::seg::S | x86::seg::CODE | x86::seg::WRITABLE;
+        return (attributes() & MASK) == (x86::seg::S | x86::seg::WRITABLE);
+    }
+    bool accessed() const { return (attributes() & 1) != 0; }
+    bool conforming() const { return (attributes() & x86::seg::CONFORMING) != 0; }
+    Segment expand(uint16_t selector) const {
+        Segment s{};
+        s.selector = selector;
+        s.attributes = attributes();
+        s.base = ((low >> 16) & 0xffffff) | ((low >> 32) & 0xff000000);
+        const uint32_t limit = static_cast<uint32_t>((low & 0xffff) | ((low >> 32) & 0xf0000));
+        s.limit = (s.attributes & x86::seg::G) != 0 ? (limit << 12) | 0xfff : limit;
+        return s;
+    }
+};
+
+// The descriptor that `selector` names; a selector beyond the table faults with `on_error`.
+inline Descriptor read_descriptor(Cpu& cpu, uint16_t selector, x86::Vector on_error,
+                                  uint32_t error) {
+    const Segment& table = (selector & 4) != 0 ? cpu.ldtr : cpu.gdtr;
+    if (cpu.long_mode() && !cpu.canonical(table.base)) {
+        throw Open{"a descriptor from a table whose base is not canonical"};
+    }
+    const bool usable = (selector & 4) == 0 || (cpu.ldtr.attributes & x86::seg::P) != 0;
+    if (!usable || (selector | 7u) > table.limit) {
+        throw fault(on_error, error);
+    }
+    const uint64_t at = table.base + (selector & 0xfff8u);
+    return {cpu.read_linear(cpu.table_linear(at), 8, true)};
+}
+
+} // namespace horos::model::svm::guest

@@ -1,0 +1,184 @@
+// Regressions that the fuzzer found: software interrupts, IRET, EXITINTINFO, shadows of bases; and
+// that predicting with a named defect changes just what it names.
+#include "guest_builder.hpp"
+
+#include <gtest/gtest.h>
+
+namespace horos::model::svm::test {
+namespace {
+
+using horos::svm::EventType;
+using horos::svm::Misc1;
+namespace ev = horos::svm::event;
+
+Outcome single(GuestBuilder& g) {
+    const Prediction p = predict(g.machine);
+    EXPECT_EQ(p.allowed.size(), 1u);
+    return p.allowed.front();
+}
+uint64_t handler(unsigned vector) { return GuestBuilder::HANDLERS + 4ull * vector; }
+
+// INTn clears TF on the way into its handler: no #DB follows (vol. 3 INT).
+TEST(Events, SoftwareInterruptsTakeNoSingleStepTrap) {
+    GuestBuilder g;
+    g.code({0xcd, 0x30});
+    g.save().rflags |= x86::rflags::TF;
+    g.control().intercept_exceptions = 1u << 1;
+    const Outcome out = single(g);
+    EXPECT_EQ(exit_code_name(out.exit_code), "VMEXIT_VMMCALL");
+    EXPECT_EQ(saved(out, HOROS_SAVE(rip)), handler(0x30));
+}
+TEST(Events, OtherInstructionsDoTakeIt) {
+    GuestBuilder g;
+    g.code({0x90});
+    g.save().rflags |= x86::rflags::TF;
+    g.control().intercept_exceptions = 1u << 1;
+    EXPECT_EQ(exit_code_name(single(g).exit_code), "VMEXIT_EXCP1");
+}
+
+// What IRET reads: RIP, CS, RFLAGS, RSP, SS.
+void frame(GuestBuilder& g, uint64_t rip, uint64_t cs, uint64_t flags, uint64_t rsp, uint64_t ss) {
+    const uint64_t at = GuestBuilder::STACK - 40;
+    const uint64_t words[] = {rip, cs, flags, rsp, ss};
+    for (unsigned i = 0; i < 5; ++i) {
+        g.put(at + 8 * i, words[i]);
+    }
+    g.save().rsp = at;
+}
+constexpr uint64_t TARGET = GuestBuilder::CODE + 0x40;
+
+GuestBuilder iretq() {
+    GuestBuilder g;
+    g.code({0x48, 0xcf});
+    const uint8_t vmmcall[] = {0x0f, 0x01, 0xd9};
+    std::memcpy(&g.ram[TARGET], vmmcall, 3);
+    return g;
+}
+
+TEST(Iret, ToTheSameLevel) {
+    GuestBuilder g = iretq();
+    frame(g, TARGET, 0x08, 0x246, GuestBuilder::STACK - 0x100, 0x10);
+    const Outcome out = single(g);
+    EXPECT_EQ(exit_code_name(out.exit_code), "VMEXIT_VMMCALL");
+    EXPECT_EQ(saved(out, HOROS_SAVE(rip)), TARGET);
+    EXPECT_EQ(saved(out, HOROS_SAVE(rsp)), GuestBuilder::STACK - 0x100);
+    EXPECT_EQ(saved(out, HOROS_SAVE(rflags)) & 0x246, 0x246u);
+    EXPECT_EQ(saved(out, HOROS_SAVE(cpl), 1), 0u);
+}
+TEST(Iret, ToAnOuterLevel) {
+    GuestBuilder g = iretq();
+    for (Segment* s : {&g.save().ds, &g.save().es, &g.machine.guest.fs, &g.machine.guest.gs}) {
+        s->attributes |= x86::seg::DPL_MASK;
+    }
+    frame(g, TARGET, 0x1b, 0x202, GuestBuilder::STACK - 0x200, 0x23);
+    const Outcome out = single(g);
+    EXPECT_EQ(saved(out, HOROS_SAVE(rip)), TARGET);
+    EXPECT_EQ(saved(out, HOROS_SAVE(cpl), 1), 3u);
+    EXPECT_EQ(saved(out, HOROS_SAVE(cs), 2), 0x1bu);
+    EXPECT_EQ(saved(out, HOROS_SAVE(ss), 2), 0x23u);
+}
+TEST(Iret, NullCodeSegmentFaults) {
+    GuestBuilder g = iretq();
+    g.control().intercept_exceptions = 1u << 13;
+    g.save().cs.selector = 0; // the same as on the stack: the descriptor counts, not the register
+    frame(g, TARGET, 0, 0x202, GuestBuilder::STACK, 0x10);
+    const Outcome out = single(g);
+    EXPECT_EQ(exit_code_name(out.exit_code), "VMEXIT_EXCP13");
+    EXPECT_EQ(saved(out, HOROS_CONTROL(exit_info_1)), 0u);
+}
+TEST(Iret, SelectorsThatDoNotFitFaultWithTheirNumber) {
+    const struct {
+        uint16_t cs, ss;
+        uint64_t error;
+    } rows[] = {{0x10, 0x10, 0x10}, // data
+                {0x78, 0x10, 0x78}, // beyond the table
+                {0x1b, 0x10, 0x10}, // stack of another level
+                {0x08, 0x23, 0x20}};
+    for (const auto& row : rows) {
+        GuestBuilder g = iretq();
+        g.control().intercept_exceptions = 1u << 13;
+        frame(g, TARGET, row.cs, 0x202, GuestBuilder::STACK, row.ss);
+        const Outcome out = single(g);
+        EXPECT_EQ(exit_code_name(out.exit_code), "VMEXIT_EXCP13") << row.cs;
+        EXPECT_EQ(saved(out, HOROS_CONTROL(exit_info_1)), row.error) << row.cs;
+        EXPECT_EQ(saved(out, HOROS_SAVE(rip)), GuestBuilder::CODE); // nothing was loaded
+    }
+}
+TEST(Iret, RipThatIsNotCanonicalFaults) {
+    GuestBuilder g = iretq();
+    g.control().intercept_exceptions = 1u << 13;
+    frame(g, 1ull << 50, 0x08, 0x202, GuestBuilder::STACK, 0x10);
+    EXPECT_EQ(exit_code_name(single(g).exit_code), "VMEXIT_EXCP13");
+}
+
+// §15.7.2: bits 30:12 of EXITINTINFO are reserved; in real mode nothing has an error code.
+TEST(ExitIntInfo, ReservedBitsAreFree) {
+    GuestBuilder g;
+    g.nested_paging();
+    g.put(GuestBuilder::NESTED + 0x3000 + 8 * (GuestBuilder::IDT >> 12), 0); // NPF in delivery
+    g.code({0xcd, 0x30});
+    const Outcome out = single(g);
+    ASSERT_EQ(exit_code_name(out.exit_code), "VMEXIT_NPF");
+    EXPECT_EQ(saved(out, HOROS_CONTROL(exit_int_info), 4),
+              horos::svm::make_event(EventType::SOFTWARE_INTERRUPT, 0x30));
+    EXPECT_EQ(saved_known(out, HOROS_CONTROL(exit_int_info)),
+              ev::VALID | ev::TYPE | ev::VECTOR | ev::ERROR_CODE_VALID);
+}
+TEST(ExitInfo, RealModeExceptionsHaveNoErrorCode) {
+    GuestBuilder g;
+    g.code({0x0f, 0x01, 0x10}).real_mode(); // LGDT [bx+si]
+    g.save().ds.limit = 0;
+    g.machine.guest.gpr[static_cast<size_t>(Gpr::RBX)] = 0x1000;
+    g.control().intercept_exceptions = 1u << 13;
+    const Outcome out = single(g);
+    ASSERT_EQ(exit_code_name(out.exit_code), "VMEXIT_EXCP13");
+    EXPECT_EQ(saved_known(out, HOROS_CONTROL(exit_info_1)), 0u);
+}
+
+// §5.3: whether a part checks bit 8 of a PDPE is one property of the part, however many walks.
+TEST(Paging, OpenBitIsDecidedOnceAPath) {
+    GuestBuilder g;
+    g.code({0x90, 0x90, 0x90, 0x90, 0x90});
+    g.put(GuestBuilder::TABLES + 0x1000,
+          (GuestBuilder::TABLES + 0x2000) | x86::pte::P | x86::pte::RW | x86::pte::G);
+    g.control().intercept_exceptions = 1u << 14;
+    EXPECT_EQ(predict(g.machine).allowed.size(), 2u); // runs through, or the first fetch faults
+}
+
+// ---- defects ----
+
+TEST(Deviations, NamesAreUniqueAndFound) {
+    for (size_t i = 0; i < DEVIATION_COUNT; ++i) {
+        const auto d = static_cast<Deviation>(i);
+        EXPECT_EQ(find_deviation(deviation_name(d)), d);
+    }
+    EXPECT_FALSE(find_deviation("no-such-defect"));
+    EXPECT_FALSE(find_deviation(""));
+}
+TEST(Deviations, OneDefectChangesWhatItNamesAndIsNoted) {
+    GuestBuilder g;
+    g.code({0xcc});
+    g.control().intercept_exceptions = 1u << 3;
+    EXPECT_EQ(exit_code_name(single(g).exit_code), "VMEXIT_EXCP3");
+    g.machine.deviations.set(Deviation::INT3_IS_SWINT);
+    g.machine.deviations.set(Deviation::CPL_FROM_SS); // makes no difference here
+    const Prediction p = predict(g.machine);
+    ASSERT_EQ(p.allowed.size(), 1u);
+    EXPECT_EQ(exit_code_name(p.allowed[0].exit_code), "VMEXIT_VMMCALL");
+    EXPECT_EQ(saved(p.allowed[0], HOROS_SAVE(rip)), handler(3));
+    EXPECT_TRUE(p.deviated.test(Deviation::INT3_IS_SWINT));
+    EXPECT_EQ(p.deviated.behaviours.count(), 1u);
+}
+TEST(Deviations, AnUncheckedRuleLetsTheGuestIn) {
+    GuestBuilder g;
+    g.code({}).nested_paging();
+    g.save().g_pat = 2; // not a memory type
+    EXPECT_EQ(predict(g.machine).allowed.front().kind, OutcomeKind::INVALID);
+    g.machine.deviations.unchecked.set(static_cast<size_t>(RuleId::CTL_NP_GPAT));
+    const Prediction p = predict(g.machine);
+    EXPECT_EQ(p.allowed.front().kind, OutcomeKind::EXIT);
+    EXPECT_TRUE(p.deviated.unchecked.test(static_cast<size_t>(RuleId::CTL_NP_GPAT)));
+}
+
+} // namespace
+} // namespace horos::model::svm::test
