@@ -1,6 +1,5 @@
-#include "kernel/core/caps.hpp"
-#include "kernel/core/frames.hpp"
-#include "kernel/core/page_tables.hpp"
+#include "spec/page_entry.hpp"
+#include "spec/state.hpp"
 #include "step.hpp"
 
 namespace horos::test {
@@ -14,6 +13,7 @@ u64 Draw::word() { // splitmix64
 
 namespace {
 
+constexpr u64 nothing = ~u64{0};
 constexpr u32 slots_used = 112; // selectors that sequences use, so that they meet again
 
 class Arguments {
@@ -42,9 +42,9 @@ private:
     u64 empty_slot(Frame domain);
     u64 empty_slot() { return empty_slot(domain_); }
     u64 frame(Error wanted, Error (*check)(Frame, Frame));
-    u64 retypable() { return frame(Error::ok, check_retype); }
+    u64 retypable() { return frame(Error::ok, spec::raw_memory_of); }
     u64 row(u32 count);
-    u64 ram() { return frame(Error::ok, check_ram); }
+    u64 ram() { return frame(Error::ok, spec::memory_of); }
     u64 owned_object(Frame owner);
     u64 block();
     u64 rights() { return draw_.one_in(4) ? draw_.below(32) : right::all; }
@@ -83,17 +83,17 @@ template <class Suits>
 u64 Arguments::selector(ObjectType type, u8 needed, Suits suits) {
     const u32 from = draw_.below(slots_used);
     const bool choosy = !draw_.one_in(6);
-    u64 second = no_slot;
+    u64 second = nothing;
     for (u32 i = 0; i < slots_used; ++i) {
         const u32 candidate = (from + i) % slots_used;
-        CapSlot cap;
-        if (lookup(domain_, candidate, type, needed, cap) != Error::ok)
+        spec::Cap cap;
+        if (spec::find(domain_, candidate, type, needed, cap) != Error::ok)
             continue;
         if (!choosy || suits(cap.object))
             return candidate;
         second = candidate;
     }
-    return second != no_slot ? second : any_selector();
+    return second != nothing ? second : any_selector();
 }
 
 // One of this core.
@@ -106,8 +106,8 @@ u64 Arguments::endpoint(u8 needed) {
 u64 Arguments::any_selector() {
     const u32 from = draw_.below(slots_used);
     for (u32 i = 0; i < slots_used; ++i) {
-        CapSlot cap;
-        if (lookup_any(domain_, (from + i) % slots_used, cap) == Error::ok)
+        spec::Cap cap;
+        if (spec::find(domain_, (from + i) % slots_used, cap) == Error::ok)
             return (from + i) % slots_used;
     }
     return from;
@@ -121,7 +121,7 @@ u64 Arguments::memory_selector() {
 u64 Arguments::empty_slot(Frame domain) {
     const u32 from = draw_.one_in(8) ? slots_per_table + draw_.below(16) : draw_.below(slots_used);
     for (u32 i = 0; i < slots_used; ++i) {
-        if (check_empty(domain, from + i) == Error::ok)
+        if (spec::vacant(domain, from + i) == Error::ok)
             return from + i;
     }
     return from;
@@ -147,7 +147,7 @@ u64 Arguments::row(u32 count) {
         const Frame f = static_cast<Frame>(retypable());
         bool all = true;
         for (u32 i = 0; i < count; ++i)
-            all = all && check_retype(domain_, f + i) == Error::ok;
+            all = all && spec::raw_memory_of(domain_, f + i) == Error::ok;
         if (all)
             return f;
     }
@@ -160,7 +160,7 @@ u64 Arguments::owned_object(Frame owner) {
     const u32 from = draw_.below(count);
     for (u32 i = 0; i < count; ++i) {
         const Frame f = first + (from + i) % count;
-        if (frame_owner(f) == owner && frames[f].references == 0 &&
+        if (spec::owner_of(f) == owner && frames[f].references == 0 &&
             (frames[f].type != ObjectType::ram || draw_.one_in(16)))
             return f;
     }
@@ -177,9 +177,9 @@ u64 Arguments::map_rights() {
 }
 
 Frame Arguments::object(u64 selected) {
-    CapSlot cap{};
+    spec::Cap cap{};
     return selected < max_selector &&
-                   lookup_any(domain_, static_cast<u32>(selected), cap) == Error::ok
+                   spec::find(domain_, static_cast<u32>(selected), cap) == Error::ok
                ? cap.object
                : 0;
 }
@@ -190,14 +190,14 @@ u64 Arguments::address(Frame space, u32 level, Error wanted, bool present) {
     for (u32 tries = 0; tries < 24; ++tries) {
         a = u64{draw_.one_in(5)} << 39 | u64{draw_.one_in(4)} << 30 |
             u64{draw_.one_in(2) ? 0 : draw_.below(4)} << 21 | u64{draw_.below(8)} << 12;
-        a &= ~(entry_span(level) - 1);
+        a &= ~(spec::bit(spec::covered_bits(level)) - 1);
         Frame table = 0;
         if (space == 0 || frames[space].type != ObjectType::space)
             return a;
-        if (find_table(spaces[space], a, level, table) != wanted)
+        if (spec::walk(space, a, level, table) != wanted)
             continue;
-        const u64 entry = page_tables[table].entries[entry_index(a, level)];
-        if (Format::is_present(entry) == present)
+        const u64 entry = page_tables[table].entries[spec::index_in(a, level)];
+        if (spec::is_present(entry) == present)
             return a;
     }
     return a;
@@ -212,9 +212,11 @@ Registers6 Arguments::reclaim() {
 Registers6 Arguments::of_memory(Call call) {
     switch (call) {
     case Call::frame_info:
-        return {draw_.one_in(2) ? ram() : owned_object(domain_)};
+        return {draw_.one_in(4)   ? draw_.below(machine_frames)
+                : draw_.one_in(2) ? ram()
+                                  : owned_object(domain_)};
     case Call::frame_give: {
-        const u64 count = draw_.one_in(2) ? 1 : 1 + draw_.below(4);
+        const u64 count = draw_.one_in(2) ? 1 : 1 + draw_.below(16);
         return {selector(ObjectType::domain, right::write), row(static_cast<u32>(count)), count};
     }
     case Call::block_give:
@@ -245,7 +247,7 @@ Registers6 Arguments::of_capabilities(Call call) {
     case Call::cap_give: {
         const u64 to = selector(ObjectType::domain, right::write);
         const Frame domain = object(to);
-        const bool is_domain = frame_exists(domain) && frames[domain].type == ObjectType::domain;
+        const bool is_domain = spec::exists(domain) && frames[domain].type == ObjectType::domain;
         return {to, any_selector(), empty_slot(is_domain ? domain : domain_), rights(), badge};
     }
     case Call::cap_take:
@@ -276,8 +278,8 @@ Registers6 Arguments::of_spaces(Call call) {
         return {s, address(space, 2, Error::ok, false), block(), map_rights()};
     case Call::map_shared: {
         const u64 memory = memory_selector();
-        CapSlot cap{};
-        lookup_any(domain_, static_cast<u32>(memory), cap);
+        spec::Cap cap{};
+        spec::find(domain_, static_cast<u32>(memory), cap);
         const u32 at = cap.type == ObjectType::block ? 2 : 1;
         return {s, address(space, at, Error::ok, false), memory, map_rights() & cap.rights};
     }
