@@ -18,8 +18,10 @@ Error lookup(Frame domain, u32 selector, ObjectType type, u8 rights, CapSlot& ou
         return Error::no_table;
     const CapSlot& slot = cap_tables[table].slots[selector % slots_per_table];
     if (slot.type != type || (slot.rights & rights) != rights ||
-        slot.generation != frames[slot.object].generation)
-        return lookup(domain, selector, type, rights, out); // which error it is
+        slot.generation != frames[slot.object].generation) [[unlikely]] {
+        CapSlot none; // so that `out` need not be in memory
+        return lookup(domain, selector, type, rights, none); // which error it is
+    }
     out.object = slot.object;
     out.badge = slot.badge;
     return Error::ok;

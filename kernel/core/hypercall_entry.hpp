@@ -15,7 +15,7 @@ namespace horos::core {
 Caller caller();
 // Another core has stopped the thread, the interrupt that says so has not arrived yet: its call is
 // not made. Should it be resumed, it finds `again`.
-u64 refuse_halted(const Caller& me);
+u64 refuse_halted(Frame thread);
 inline bool is_running(const Caller& me) {
     return threads[me.thread].state == ThreadState::runnable;
 }
@@ -49,7 +49,7 @@ u64 entry(u64 rdi, u64 rsi, u64 rdx, u64 r10, u64 r8, u64 r9) {
     if (const Error e = decode(raw, args); e != Error::ok)
         return word(e);
     const Caller me = caller();
-    return is_running(me) ? run(handler, me, args) : refuse_halted(me);
+    return is_running(me) ? run(handler, me, args) : refuse_halted(me.thread);
 }
 
 // For the calls that are measured: everything inline, in the handler's own file.
@@ -61,7 +61,7 @@ template <class Args, auto handler>
         return word(e);
     const Caller me = fast_caller();
     if (!is_running(me)) [[unlikely]]
-        return refuse_halted(me);
+        return refuse_halted(me.thread);
     return run(handler, me, args);
 }
 

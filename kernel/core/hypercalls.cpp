@@ -18,8 +18,8 @@ namespace horos::core {
 
 Caller caller() { return fast_caller(); }
 
-u64 refuse_halted(const Caller& me) {
-    set_values(me.thread, Error::again, {});
+u64 refuse_halted(Frame thread) {
+    set_values(thread, Error::again, {});
     return result_switch;
 }
 

@@ -119,16 +119,8 @@ static_assert(sizeof(Segment) == sizeof(svm::Segment));
                                     u32 wanted) {
     if ((wanted & group::fault_address) != 0)
         s.cr2 = save.cr2;
-    if ((wanted & group::segments) != 0) {
-        store_segment(s.es, save.es);
-        store_segment(s.ds, save.ds);
-        store_segment(s.fs, save.fs);
-        store_segment(s.gs, save.gs);
-        store_segment(s.ldtr, save.ldtr);
-        store_segment(s.tr, save.tr);
-        store_segment(s.gdtr, save.gdtr);
-        store_segment(s.idtr, save.idtr);
-    }
+    if ((wanted & group::segments) != 0)
+        for_segments(s, save, store_segment);
     if ((wanted & group::debug) != 0) {
         for (u32 i = 0; i < 4; ++i)
             s.dr[i] = vcpu.dr[i];
@@ -136,14 +128,7 @@ static_assert(sizeof(Segment) == sizeof(svm::Segment));
         s.dr7 = save.dr7;
     }
     if ((wanted & group::system) != 0) {
-        s.star = save.star;
-        s.lstar = save.lstar;
-        s.cstar = save.cstar;
-        s.sfmask = save.sfmask;
-        s.kernel_gs_base = save.kernel_gs_base;
-        s.sysenter_cs = save.sysenter_cs;
-        s.sysenter_esp = save.sysenter_esp;
-        s.sysenter_eip = save.sysenter_eip;
+        for_system(s, save, assign);
         s.pat = save.g_pat;
     }
 }

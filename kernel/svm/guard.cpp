@@ -93,19 +93,6 @@ void copy_control(VcpuState& to, const VcpuState& from) {
     copy(to.efer, from.efer);
 }
 
-void copy_segments(VcpuState& to, const VcpuState& from) {
-    copy_segment(to.es, from.es);
-    copy_segment(to.cs, from.cs);
-    copy_segment(to.ss, from.ss);
-    copy_segment(to.ds, from.ds);
-    copy_segment(to.fs, from.fs);
-    copy_segment(to.gs, from.gs);
-    copy_segment(to.ldtr, from.ldtr);
-    copy_segment(to.tr, from.tr);
-    copy_segment(to.gdtr, from.gdtr);
-    copy_segment(to.idtr, from.idtr);
-}
-
 void copy_debug(VcpuState& to, const VcpuState& from) {
     for (u32 i = 0; i < 4; ++i)
         copy(to.dr[i], from.dr[i]);
@@ -114,14 +101,7 @@ void copy_debug(VcpuState& to, const VcpuState& from) {
 }
 
 void copy_system(VcpuState& to, const VcpuState& from) {
-    copy(to.star, from.star);
-    copy(to.lstar, from.lstar);
-    copy(to.cstar, from.cstar);
-    copy(to.sfmask, from.sfmask);
-    copy(to.kernel_gs_base, from.kernel_gs_base);
-    copy(to.sysenter_cs, from.sysenter_cs);
-    copy(to.sysenter_esp, from.sysenter_esp);
-    copy(to.sysenter_eip, from.sysenter_eip);
+    for_system(to, from, [](auto& t, const auto& f) { copy(t, f); });
     copy(to.pat, from.pat);
 }
 
@@ -189,16 +169,7 @@ void put_control(svm::SaveArea& save, const VcpuState& s) {
 }
 
 void put_segments(svm::SaveArea& save, const VcpuState& s) {
-    put_segment(save.es, s.es);
-    put_segment(save.cs, s.cs);
-    put_segment(save.ss, s.ss);
-    put_segment(save.ds, s.ds);
-    put_segment(save.fs, s.fs);
-    put_segment(save.gs, s.gs);
-    put_segment(save.ldtr, s.ldtr);
-    put_segment(save.tr, s.tr);
-    put_segment(save.gdtr, s.gdtr);
-    put_segment(save.idtr, s.idtr);
+    for_segments(save, s, put_segment);
     save.cpl = static_cast<u8>((s.ss.attributes & x86::seg::DPL_MASK) >> x86::seg::DPL_SHIFT);
 }
 
@@ -210,14 +181,7 @@ void put_debug(Vcpu& vcpu, svm::Vmcb& b, const VcpuState& s) {
 }
 
 void put_system(svm::SaveArea& save, const VcpuState& s) {
-    save.star = s.star;
-    save.lstar = s.lstar;
-    save.cstar = s.cstar;
-    save.sfmask = s.sfmask;
-    save.kernel_gs_base = s.kernel_gs_base;
-    save.sysenter_cs = s.sysenter_cs;
-    save.sysenter_esp = s.sysenter_esp;
-    save.sysenter_eip = s.sysenter_eip;
+    for_system(save, s, assign);
     save.g_pat = s.pat;
 }
 
@@ -272,7 +236,7 @@ void read_request(Request& r, const VcpuState& page, u32 dirty) {
     if ((dirty & group::control) != 0)
         copy_control(r.s, page);
     if ((dirty & group::segments) != 0)
-        copy_segments(r.s, page);
+        for_segments(r.s, page, copy_segment);
     if ((dirty & group::debug) != 0)
         copy_debug(r.s, page);
     if ((dirty & group::system) != 0)

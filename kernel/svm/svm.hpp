@@ -52,6 +52,33 @@ inline constexpr u32 misc3 = bit(svm::Misc3::INVLPGB) | bit(svm::Misc3::INVLPGB_
                              bit(svm::Misc3::MCOMMIT) | bit(svm::Misc3::TLBSYNC);
 } // namespace mandatory
 
+// Registers that the state page, a request and the VMCB have under the same names.
+template <class To, class From, class Move>
+[[gnu::always_inline]] inline void for_segments(To& to, From& from, Move move) {
+    move(to.es, from.es);
+    move(to.cs, from.cs);
+    move(to.ss, from.ss);
+    move(to.ds, from.ds);
+    move(to.fs, from.fs);
+    move(to.gs, from.gs);
+    move(to.ldtr, from.ldtr);
+    move(to.tr, from.tr);
+    move(to.gdtr, from.gdtr);
+    move(to.idtr, from.idtr);
+}
+template <class To, class From, class Move>
+[[gnu::always_inline]] inline void for_system(To& to, From& from, Move move) {
+    move(to.star, from.star);
+    move(to.lstar, from.lstar);
+    move(to.cstar, from.cstar);
+    move(to.sfmask, from.sfmask);
+    move(to.kernel_gs_base, from.kernel_gs_base);
+    move(to.sysenter_cs, from.sysenter_cs);
+    move(to.sysenter_esp, from.sysenter_esp);
+    move(to.sysenter_eip, from.sysenter_eip);
+}
+inline constexpr auto assign = [](auto& to, const auto& from) { to = from; };
+
 // An interrupted event that must be delivered again, as EVENTINJ; 0 for one whose instruction
 // starts over (§15.7.2: INTn, INT3 and INTO leave RIP at the instruction).
 u64 event_to_replay(u64 exit_int_info);

@@ -64,34 +64,21 @@ Outcome fetch(const abi::VcpuState& cpu, const GuestMemory& memory, InstructionB
     return Outcome::done();
 }
 
-const u8* CodeWindow::find(const abi::VcpuState& cpu, const GuestMemory& memory) {
-    const u64 linear = cpu.rip;
-    const u64 in_page = linear & (page_bytes - 1);
-    if (!code_64(cpu) || in_page > page_bytes - max_instruction_bytes)
-        return nullptr;
-    Page& page = pages_[(linear >> 12) % pages];
-    const bool known = page.linear == linear - in_page && page.cr3 == cpu.cr3 &&
-                       page.cr0 == cpu.cr0 && page.cr4 == cpu.cr4 && page.efer == cpu.efer &&
-                       page.cpl == cpu.cpl && page.trace.unchanged();
-    const u8* bytes = known ? page.bytes : walk(page, cpu, memory);
-    return bytes == nullptr ? nullptr : bytes + in_page;
-}
-
-const u8* CodeWindow::walk(Page& page, const abi::VcpuState& cpu, const GuestMemory& memory) {
+const u8* CodeWindow::walk(const abi::VcpuState& cpu, const GuestMemory& memory) {
     const u64 begin = cpu.rip & ~(page_bytes - 1);
-    page = {.linear = begin,
-            .cr0 = cpu.cr0,
-            .cr3 = cpu.cr3,
-            .cr4 = cpu.cr4,
-            .efer = cpu.efer,
-            .cpl = cpu.cpl};
+    if (!code_64(cpu) || cpu.rip - begin > page_bytes - max_instruction_bytes)
+        return nullptr;
+    Page& page = pages_[(cpu.rip >> 12) % pages];
+    page = {.cr3 = cpu.cr3, .cr4 = cpu.cr4, .efer = cpu.efer};
     const Translation found =
         translate(memory, paging_state(cpu), begin, Access::fetch, false, &page.trace);
-    page.bytes =
-        found.status == Translation::Status::ok ? memory.at(found.address, page_bytes) : nullptr;
+    if (found.status != Translation::Status::ok || !page.trace.complete())
+        return nullptr;
+    page.bytes = memory.at(found.address, page_bytes);
     if (page.bytes == nullptr)
-        page.linear = 1;
-    return page.bytes;
+        return nullptr;
+    page.linear = begin;
+    return page.bytes + (cpu.rip - begin);
 }
 
 const Instruction* DecodeCache::find(const abi::VcpuState& cpu, const GuestMemory& memory,

@@ -19,22 +19,37 @@ struct InstructionBytes {
 Outcome fetch(const abi::VcpuState& cpu, const GuestMemory& memory, InstructionBytes& result);
 
 // The guest's code page, without walking to it each time: the walk is remembered with every entry
-// it read, and holds as long as those entries and the registers that steer it are the same.
+// it read, and holds as long as those entries and the registers that steer it are the same. Rights
+// are not asked again: the processor has just fetched the instruction there.
 class CodeWindow {
 public:
-    // At least max_instruction_bytes bytes at RIP, or null: then fetch() has to look.
-    const u8* find(const abi::VcpuState& cpu, const GuestMemory& memory);
+    // At least max_instruction_bytes bytes at RIP in 64-bit mode, if the walk is remembered.
+    const u8* known(const abi::VcpuState& cpu) const {
+        const Page& page = pages_[(cpu.rip >> 12) % pages];
+        const u64 offset = cpu.rip - page.linear;
+        if (offset > page_bytes - max_instruction_bytes || page.cr3 != cpu.cr3 ||
+            page.cr4 != cpu.cr4 || page.efer != cpu.efer ||
+            !(cpu.cs.attributes & segment_attribute::long_code) || !page.trace.unchanged())
+            return nullptr;
+        return page.bytes + offset;
+    }
+    // The same, with a walk if need be. Null: fetch() has to look.
+    const u8* find(const abi::VcpuState& cpu, const GuestMemory& memory) {
+        const u8* bytes = known(cpu);
+        return bytes != nullptr ? bytes : walk(cpu, memory);
+    }
 
 private:
     static constexpr u32 pages = 16;
+    static constexpr u64 page_bytes = 4096;
     struct Page {
-        u64 linear = 1; // no page begins there
-        u64 cr0 = 0, cr3 = 0, cr4 = 0, efer = 0;
-        u32 cpl = 0;
+        u64 linear = nowhere;
+        u64 cr3 = 0, cr4 = 0, efer = 0; // EFER.LMA is set in all that are remembered
         const u8* bytes = nullptr;
         WalkTrace trace{};
     };
-    const u8* walk(Page& page, const abi::VcpuState& cpu, const GuestMemory& memory);
+    static constexpr u64 nowhere = u64{1} << 63; // not canonical: no instruction lies there
+    const u8* walk(const abi::VcpuState& cpu, const GuestMemory& memory);
     std::array<Page, pages> pages_{};
 };
 
@@ -48,6 +63,7 @@ public:
     const u8* peek(const abi::VcpuState& cpu, const GuestMemory& memory) {
         return cpu.instruction_count == 0 ? window_.find(cpu, memory) : nullptr;
     }
+    const u8* known_bytes(const abi::VcpuState& cpu) const { return window_.known(cpu); }
     u64 misses() const { return misses_; }
 
 private:

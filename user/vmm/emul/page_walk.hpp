@@ -29,27 +29,25 @@ struct Translation {
 
 // The entries that a walk in long mode read, so that it can be repeated by comparing them.
 struct WalkTrace {
-    static constexpr unsigned max_levels = 5;
+    static constexpr unsigned max_levels = 4; // a walk of five levels is not remembered
+    static constexpr u64 no_entry = 0;
     struct Step {
-        const u64* place;
-        u64 entry;
+        const u64* place = &no_entry;
+        u64 entry = no_entry;
     };
     Step steps[max_levels] = {};
-    unsigned count = 0;
+    unsigned count = 0; // of entries read, kept or not
     void add(const u8* place, u64 entry) {
         if (count < max_levels)
-            steps[count++] = {reinterpret_cast<const u64*>(place), entry};
+            steps[count] = {reinterpret_cast<const u64*>(place), entry};
+        ++count;
     }
+    bool complete() const { return count <= max_levels; }
     bool unchanged() const {
         const auto same = [](const Step& step) {
             return __atomic_load_n(step.place, __ATOMIC_RELAXED) == step.entry;
         };
-        if (count == 4) // the usual depth, without a loop
-            return same(steps[0]) && same(steps[1]) && same(steps[2]) && same(steps[3]);
-        for (unsigned i = 0; i < count; ++i)
-            if (!same(steps[i]))
-                return false;
-        return true;
+        return same(steps[0]) && same(steps[1]) && same(steps[2]) && same(steps[3]);
     }
 };
 

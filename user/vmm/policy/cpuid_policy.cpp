@@ -78,6 +78,9 @@ constexpr CpuidValue combine(const CpuidValue& host, const CpuidValue& keep,
             (host.ecx & keep.ecx) | set.ecx, (host.edx & keep.edx) | set.edx};
 }
 
+// Leaves to which answer() adds something of the virtual CPU that asks.
+constexpr bool depends_on_caller(u32 leaf) { return leaf == 0x01 || leaf == 0x0b || leaf == 0x0d; }
+
 constexpr u64 xcr0_avx = 4, xcr0_avx512 = 0xe0;
 constexpr u64 xcr0_known = 3 | xcr0_avx | xcr0_avx512;
 
@@ -138,6 +141,18 @@ void CpuidPolicy::build(const CpuidInputs& inputs) {
     add_topology(inputs.vcpus);
     add_xsave(inputs);
     apply(inputs.rules);
+    collect_plain();
+}
+
+void CpuidPolicy::collect_plain() {
+    plain_leaves_ = 0;
+    for (u32 leaf = 0; leaf < max_basic; ++leaf) {
+        if (depends_on_caller(leaf) || basic_[leaf] == no_entry ||
+            entries_[basic_[leaf]].subleaf != no_subleaf)
+            continue;
+        plain_[leaf] = entries_[basic_[leaf]].value;
+        plain_leaves_ |= bit32(leaf);
+    }
 }
 
 // Leaf 0Bh: one thread per core, all cores in one package.

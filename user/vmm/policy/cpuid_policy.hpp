@@ -43,6 +43,11 @@ class CpuidPolicy {
 public:
     void build(const CpuidInputs& inputs);
     CpuidValue answer(u32 leaf, u32 subleaf, const CpuidCaller& caller) const;
+    // The answer where it is the same for every subleaf and every caller, of the leaves that are
+    // asked most; null elsewhere.
+    const CpuidValue* plain(u32 leaf) const {
+        return leaf < max_basic && (plain_leaves_ >> leaf & 1) != 0 ? &plain_[leaf] : nullptr;
+    }
     u64 guest_xcr0() const { return guest_xcr0_; }
     // CR4 and EFER bits that follow from the features shown.
     bool has_nx() const;
@@ -59,6 +64,7 @@ private:
     void add_topology(u32 vcpus);
     void add_xsave(const CpuidInputs& inputs);
     void apply(std::span<const abi::CpuidRule> rules);
+    void collect_plain();
     u32 xsave_bytes(u64 xcr0) const;
 
     std::array<Entry, max_entries> entries_{};
@@ -68,6 +74,8 @@ private:
     std::array<u8, max_extended> extended_{};
     std::array<u8, 2> hypervisor_{};
     u64 guest_xcr0_ = 1;
+    u32 plain_leaves_ = 0; // a bit each
+    std::array<CpuidValue, max_basic> plain_{};
 };
 
 } // namespace horos::vmm

@@ -13,13 +13,19 @@ constexpr u64 hypercall_version = 1;
 } // namespace
 
 void Vcpu::dispatch(ExitReason reason) {
-    switch (reason) {
-    case ExitReason::cpuid:
-        exit_cpuid();
-        break;
-    case ExitReason::io:
+    if (reason == ExitReason::io) {
         exit_io();
-        break;
+    } else if (reason == ExitReason::cpuid) {
+        exit_cpuid();
+    } else {
+        dispatch_others(reason);
+        return;
+    }
+    host::heartbeat();
+}
+
+void Vcpu::dispatch_others(ExitReason reason) {
+    switch (reason) {
     case ExitReason::wrmsr:
         exit_wrmsr();
         break;
@@ -93,20 +99,11 @@ void Vcpu::dispatch(ExitReason reason) {
         host::heartbeat();
 }
 
-// Moves past the instruction that exited: to where the processor says that it ends, else by its
-// bytes, which usually are the bare opcode.
-void Vcpu::skip(Opcode expected) {
+// The same without a usual form, or where that is not found.
+void Vcpu::skip_decoded() {
     if (cpu_.next_rip != 0) {
         continue_at(cpu_, cpu_.next_rip);
         return;
-    }
-    if (const u8* present = decoder_.peek(cpu_, machine_.memory())) {
-        u32 word;
-        __builtin_memcpy(&word, present, sizeof word);
-        if (expected.length != 0 && ((word ^ expected.bytes) & expected.mask) == 0) {
-            advance(cpu_, expected.length);
-            return;
-        }
     }
     Outcome outcome;
     const Instruction* instruction = decoder_.find(cpu_, machine_.memory(), outcome);
@@ -118,14 +115,15 @@ void Vcpu::skip(Opcode expected) {
 }
 
 void Vcpu::exit_cpuid() {
+    const u32 leaf = static_cast<u32>(gpr(Gpr::rax));
+    if (const CpuidValue* value = machine_.cpuid().plain(leaf)) {
+        set_cpuid(*value);
+        skip(opcode::cpuid);
+        return;
+    }
     const CpuidCaller caller{
         .apic_id = apic_.id(), .osxsave = (cpu_.cr4 & x86::cr4::OSXSAVE) != 0, .xcr0 = cpu_.xcr0};
-    const CpuidValue value = machine_.cpuid().answer(static_cast<u32>(gpr(Gpr::rax)),
-                                                     static_cast<u32>(gpr(Gpr::rcx)), caller);
-    gpr(Gpr::rax) = value.eax;
-    gpr(Gpr::rbx) = value.ebx;
-    gpr(Gpr::rcx) = value.ecx;
-    gpr(Gpr::rdx) = value.edx;
+    set_cpuid(machine_.cpuid().answer(leaf, static_cast<u32>(gpr(Gpr::rcx)), caller));
     skip(opcode::cpuid);
 }
 
@@ -134,14 +132,7 @@ void Vcpu::exit_io() {
     const u16 port = static_cast<u16>(info >> abi::io_access::port_shift);
     const unsigned bytes = static_cast<unsigned>(info >> abi::io_access::bytes_shift) & 7;
     if (info & abi::io_access::string) {
-        Outcome outcome;
-        const Instruction* instruction = decoder_.find(cpu_, machine_.memory(), outcome);
-        if (instruction == nullptr) {
-            finish(outcome, 0);
-            return;
-        }
-        Emulator emulator(cpu_, machine_.memory(), *this, *this);
-        finish(emulator.string_io(*instruction), instruction->length);
+        exit_string_io();
         return;
     }
     u64& rax = gpr(Gpr::rax);
@@ -153,6 +144,17 @@ void Vcpu::exit_io() {
         machine_.port_write(port, bytes, static_cast<u32>(rax & byte_mask(bytes)), index_);
     }
     continue_at(cpu_, cpu_.next_rip);
+}
+
+void Vcpu::exit_string_io() {
+    Outcome outcome;
+    const Instruction* instruction = decoder_.find(cpu_, machine_.memory(), outcome);
+    if (instruction == nullptr) {
+        finish(outcome, 0);
+        return;
+    }
+    Emulator emulator(cpu_, machine_.memory(), *this, *this);
+    finish(emulator.string_io(*instruction), instruction->length);
 }
 
 void Vcpu::exit_memory() {

@@ -21,10 +21,12 @@ Vcpu::Vcpu(u32 index, abi::VcpuState& state, Machine& machine)
 
 void Vcpu::loop() {
     for (;;)
-        step();
+        round();
 }
 
-void Vcpu::step() {
+void Vcpu::step() { round(); }
+
+[[gnu::always_inline]] inline void Vcpu::round() {
     if (attention_ || !machine_.mailbox(index_).empty())
         prepare();
     if (power_ != Power::running) {

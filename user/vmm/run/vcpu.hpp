@@ -39,20 +39,24 @@ private:
     enum class Offer : u8 { none, apic, external };
 
     // vcpu.cpp: the way into the guest
-    void prepare();
+    void round();
+    [[gnu::noinline]] void prepare();
     void collect_mail();
     void offer_interrupt();
-    void interrupt_taken();
-    void replay_event();
-    void sleep();
+    [[gnu::noinline]] void interrupt_taken();
+    [[gnu::noinline]] void replay_event();
+    [[gnu::noinline]] void sleep();
     void set_deadline();
     void start_up(u8 page);
 
-    // exits.cpp: the way out
+    // exits.cpp: the way out. The short ones become part of the loop, the others must not make it
+    // keep more registers.
     void dispatch(abi::ExitReason reason);
+    [[gnu::noinline]] void dispatch_others(abi::ExitReason reason);
     void exit_cpuid();
     void exit_io();
-    void exit_memory();
+    [[gnu::noinline]] void exit_string_io();
+    [[gnu::noinline]] void exit_memory();
     void exit_halt();
     void exit_hypercall();
     void exit_xsetbv();
@@ -63,7 +67,22 @@ private:
     void inject(u8 vector, u32 error_code) {
         inject(Exception{.vector = vector, .has_error_code = true, .error_code = error_code});
     }
-    void skip(Opcode expected);
+    // Moves past the instruction that exited: to where the processor says that it ends, else by its
+    // bytes, which usually are the bare opcode.
+    void skip(Opcode expected) {
+        if (cpu_.next_rip == 0 && expected.length != 0) {
+            if (const u8* present = decoder_.known_bytes(cpu_)) {
+                u32 word;
+                __builtin_memcpy(&word, present, sizeof word);
+                if (((word ^ expected.bytes) & expected.mask) == 0) {
+                    continue_at(cpu_, cpu_.rip + expected.length);
+                    return;
+                }
+            }
+        }
+        skip_decoded();
+    }
+    void skip_decoded();
     [[noreturn]] void give_up(abi::ReportKind kind, const char* why);
 
     // control_registers.cpp
@@ -72,8 +91,8 @@ private:
     bool write_cr4(u64 value);
 
     // msrs.cpp
-    void exit_rdmsr();
-    void exit_wrmsr();
+    [[gnu::noinline]] void exit_rdmsr();
+    [[gnu::noinline]] void exit_wrmsr();
     bool read_msr(u32 number, u64& value);
     bool write_msr(u32 number, u64 value);
     bool write_efer(u64 value);
@@ -97,6 +116,12 @@ private:
     }
 
     u64& gpr(Gpr number) { return cpu_.gpr[static_cast<u32>(number)]; }
+    void set_cpuid(const CpuidValue& value) {
+        gpr(Gpr::rax) = value.eax;
+        gpr(Gpr::rbx) = value.ebx;
+        gpr(Gpr::rcx) = value.ecx;
+        gpr(Gpr::rdx) = value.edx;
+    }
     u64 pair_value() const; // EDX:EAX
     void set_pair(u64 value);
 
