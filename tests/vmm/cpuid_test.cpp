@@ -33,6 +33,18 @@ CpuidPolicy built(const CpuidInputs& inputs) {
     return policy;
 }
 
+RC_GTEST_PROP(CpuidPolicy, ThePlainAnswerIsThatOfEveryCaller, (u32 leaf, u32 subleaf, u32 id)) {
+    const abi::CpuidRule rule{.leaf = 0x12, .subleaf = 1, .keep = {}, .set = {1, 2, 3, 4}};
+    const auto policy = built({.host = noise, .vcpus = 2, .xcr0 = 7, .rules = {&rule, 1}});
+    leaf %= 0x40;
+    subleaf %= 4;
+    if (const CpuidValue* value = policy.plain(leaf)) {
+        RC_ASSERT(policy.answer(leaf, subleaf, {.apic_id = id, .osxsave = true}) == *value);
+        RC_ASSERT(leaf != 1u && leaf != 0xbu && leaf != 0xdu && leaf != 4u && leaf != 0x12u);
+    }
+    RC_ASSERT(policy.plain(0) != nullptr);
+}
+
 TEST(CpuidPolicy, HidesVirtualisationAndShowsTheHypervisor) {
     const auto policy = built({.host = all_ones, .xcr0 = 7});
     EXPECT_EQ(policy.answer(0x8000'0001, 0, {}).ecx & svm, 0u);

@@ -380,6 +380,42 @@ TEST(DecodeCache, SeesThatCodeWasRewritten) {
     EXPECT_EQ(cache.misses(), 3u);
 }
 
+TEST(DecodeCache, SeesThatThePageWasMoved) {
+    std::vector<u8> ram(1 << 20);
+    const GuestMemory memory(ram.data(), ram.size());
+    abi::VcpuState cpu;
+    set_64_bit(cpu);
+    cpu.cr0 |= x86::cr0::PG;
+    cpu.cr3 = 0x1000;
+    for (u64 table = 0x1000; table < 0x4000; table += 0x1000)
+        memory.store<u64>(table, (table + 0x1000) | 3);
+    const auto map = [&](u64 place) { memory.store<u64>(0x4000 + 5 * 8, place | 3); };
+    ram[0x8000] = 0x0f; // CPUID
+    ram[0x8001] = 0xa2;
+    ram[0x9000] = 0x66; // with a prefix
+    ram[0x9001] = 0x0f;
+    ram[0x9002] = 0xa2;
+    cpu.rip = 0x5000;
+    DecodeCache cache;
+    Outcome outcome;
+    map(0x8000);
+    EXPECT_EQ(cache.known_bytes(cpu), nullptr) << "nobody has walked there";
+    EXPECT_EQ(cache.find(cpu, memory, outcome)->length, 2u);
+    EXPECT_EQ(cache.known_bytes(cpu), &ram[0x8000]);
+    map(0x9000);
+    EXPECT_EQ(cache.known_bytes(cpu), nullptr);
+    EXPECT_EQ(cache.find(cpu, memory, outcome)->length, 3u);
+    EXPECT_EQ(cache.known_bytes(cpu), &ram[0x9000]);
+    cpu.cs.attributes &= static_cast<u16>(~segment_attribute::long_code);
+    EXPECT_EQ(cache.known_bytes(cpu), nullptr) << "not 64-bit code";
+    cpu.cs.attributes |= segment_attribute::long_code;
+    cpu.cr3 = 0x2000;
+    EXPECT_EQ(cache.known_bytes(cpu), nullptr) << "other page tables";
+    cpu.cr3 = 0x1000;
+    cpu.rip = 0x5ff2; // too near the end of the page
+    EXPECT_EQ(cache.known_bytes(cpu), nullptr);
+}
+
 TEST(DecodeCache, InstructionAcrossPagesAndUnreachableOnes) {
     std::vector<u8> ram(1 << 16);
     const GuestMemory memory(ram.data(), ram.size());
