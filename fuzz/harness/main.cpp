@@ -400,5 +400,6 @@ extern "C" void harness_main() {
     at<uint64_t>(wire::BASE_STATE_PA)[1] = wire::BASE_STATE_PA;
     asm volatile("" ::: "memory");
     box.magic = wire::MAGIC;
+    print(wire::READY);
     serve();
 }

@@ -136,6 +136,12 @@ ClusterKey keyOf(const Divergence& d) {
     const bool refused = d.expected == "VMEXIT_INVALID" || d.expected.starts_with("fault");
     if (refused) // otherwise the rules have nothing to do with it
         key.rules = fmt::format("{}", fmt::join(d.rules, "+"));
+    // What a dying target says names the cause better than the instruction that it died at.
+    if (d.observed.starts_with("died")) {
+        key.instruction.clear();
+        key.fields.clear();
+        return key;
+    }
     // A guest that should not run may do anything: one row for a check that is not made.
     if (refused && d.observed != "VMEXIT_INVALID" && !d.observed.starts_with("fault")) {
         key.observed = "entered";
@@ -169,6 +175,36 @@ bool matches(const std::string& pattern, const std::string& text) {
     return p == pattern.size();
 }
 
+namespace {
+
+void checkWords(const Triaged& t) {
+    if (t.verdict != "target" && t.verdict != "unspecified" && t.verdict != "model")
+        throw std::runtime_error(
+            fmt::format("{}: verdict '{}' is not target, unspecified or model", t.id, t.verdict));
+    if (t.section.empty() || t.evidence.empty())
+        throw std::runtime_error(fmt::format("{}: section and evidence are wanted", t.id));
+}
+
+// "deviation": a name of the model's; "unchecked": a rule of VMRUN.
+void readDefect(const nlohmann::json& entry, Triaged& t) {
+    checkWords(t);
+    if (entry.contains("deviation")) {
+        const auto name = entry.at("deviation").get<std::string>();
+        t.deviation = svm_model::find_deviation(name);
+        if (!t.deviation)
+            throw std::runtime_error(
+                fmt::format("{}: the model knows no deviation '{}'", t.id, name));
+        return;
+    }
+    const auto name = entry.at("unchecked").get<std::string>();
+    const svm_model::RuleInfo* rule = svm_model::find_rule(name);
+    if (!rule)
+        throw std::runtime_error(fmt::format("{}: there is no rule '{}'", t.id, name));
+    t.unchecked = rule->id;
+}
+
+} // namespace
+
 Triage Triage::load(const std::string& path) {
     Triage triage;
     nlohmann::json json;
@@ -181,26 +217,37 @@ Triage Triage::load(const std::string& path) {
             t.section = entry.at("section").get<std::string>();
             t.evidence = entry.at("evidence").get<std::string>();
             t.isField = entry.contains("field");
-            const auto& match = entry.at(t.isField ? "field" : "match");
+            t.isFatal = entry.contains("fatal");
+            if (entry.contains("deviation") || entry.contains("unchecked")) {
+                readDefect(entry, t);
+                if (t.deviation)
+                    triage.deviations_.set(*t.deviation);
+                else
+                    triage.deviations_.unchecked.set(size_t(*t.unchecked));
+                triage.entries_.push_back(std::move(t));
+                continue;
+            }
+            const auto& match = entry.at(t.isField ? "field" : t.isFatal ? "fatal" : "match");
             if (t.isField && match.contains("ignore"))
                 t.ignore = std::stoull(match.at("ignore").get<std::string>(), nullptr, 0);
+            if (t.isField && match.contains("value"))
+                t.value = std::stoull(match.at("value").get<std::string>(), nullptr, 0);
             for (const auto& [name, value] : match.items())
                 if (name != "rules" && name != "expected" && name != "observed" &&
                     name != "instruction" && name != "tag" &&
-                    name != (t.isField ? "name" : "fields") && !(t.isField && name == "ignore"))
+                    name != (t.isField ? "name" : "fields") &&
+                    !(t.isField && (name == "ignore" || name == "value")))
                     throw std::runtime_error(fmt::format("{}: match has no part '{}'", t.id, name));
             t.match = {match.value("rules", ""), match.value("expected", ""),
                        match.value("observed", ""), match.value("instruction", ""),
                        match.value(t.isField ? "name" : "fields", "")};
             t.tag = match.value("tag", "");
+            if (t.isFatal && t.match.observed.empty())
+                t.match.observed = "died*";
             if (t.match == ClusterKey{} && t.tag.empty())
                 throw std::runtime_error(
                     fmt::format("{}: an empty match would hide everything", t.id));
-            if (t.verdict != "target" && t.verdict != "unspecified" && t.verdict != "model")
-                throw std::runtime_error(fmt::format(
-                    "{}: verdict '{}' is not target, unspecified or model", t.id, t.verdict));
-            if (t.section.empty() || t.evidence.empty())
-                throw std::runtime_error(fmt::format("{}: section and evidence are wanted", t.id));
+            checkWords(t);
             triage.entries_.push_back(std::move(t));
         }
     } catch (const nlohmann::json::exception& error) {
@@ -209,6 +256,15 @@ Triage Triage::load(const std::string& path) {
         throw std::runtime_error(fmt::format("triage file {}: {}", path, error.what()));
     }
     return triage;
+}
+
+std::vector<const Triaged*> Triage::entriesOf(const svm_model::Deviations& some) const {
+    std::vector<const Triaged*> found;
+    for (const Triaged& t : entries_)
+        if ((t.deviation && some.test(*t.deviation)) ||
+            (t.unchecked && some.unchecked.test(size_t(*t.unchecked))))
+            found.push_back(&t);
+    return found;
 }
 
 const Triaged* Triage::find(const ClusterKey& key, const Case& c) const {
@@ -222,11 +278,40 @@ const Triaged* Triage::find(const ClusterKey& key, const Case& c) const {
     }
     const auto tags = tagsOf(c);
     for (const Triaged& t : entries_)
-        if (!t.isField && matches(t.match.rules, key.rules) &&
+        if (t.isPattern() &&
+            matches(t.isFatal && !t.match.rules.empty() ? "*" + t.match.rules + "*" : t.match.rules,
+                    key.rules) &&
             matches(t.match.expected, key.expected) && matches(t.match.observed, key.observed) &&
-            matches(t.match.fields, key.fields) && matches(t.match.instruction, key.instruction) &&
+            matches(t.match.fields, key.fields) &&
+            // the key of a death has no instruction: then the case says it
+            matches(t.match.instruction, t.isFatal ? instructionOf(c) : key.instruction) &&
             (t.tag.empty() || std::find(tags.begin(), tags.end(), t.tag) != tags.end()))
             return &t;
+    return nullptr;
+}
+
+const Triaged* Triage::fatal(const svm_model::Prediction& p, const Case& c) const {
+    const auto broken = p.broken & p.applicable;
+    auto breaks = [&](const std::string& pattern) {
+        if (pattern.empty())
+            return true;
+        for (size_t i = 0; i < broken.size(); ++i)
+            if (broken.test(i) &&
+                matches(pattern, std::string(svm_model::rule_info(svm_model::RuleId(i)).name)))
+                return true;
+        return false;
+    };
+    for (const Triaged& t : entries_) {
+        if (!t.isFatal || !breaks(t.match.rules) ||
+            !matches(t.match.expected, describe(p.allowed.front())) ||
+            (!t.match.instruction.empty() && !matches(t.match.instruction, instructionOf(c))))
+            continue;
+        if (t.tag.empty())
+            return &t;
+        const auto tags = tagsOf(c);
+        if (std::find(tags.begin(), tags.end(), t.tag) != tags.end())
+            return &t;
+    }
     return nullptr;
 }
 
@@ -247,7 +332,8 @@ std::vector<const Triaged*> Triage::explain(Divergence& d) const {
                 !matches(t.match.expected, d.expected) ||
                 !matches(t.match.instruction, instruction) ||
                 !matches(t.match.observed, d.observed) ||
-                ((finding.expected ^ finding.observed) & finding.known & ~t.ignore) != 0)
+                ((finding.expected ^ finding.observed) & finding.known & ~t.ignore) != 0 ||
+                (t.value && (finding.observed & finding.known & t.ignore) != *t.value))
                 continue;
             if (std::find(used.begin(), used.end(), &t) == used.end())
                 used.push_back(&t);
@@ -284,6 +370,12 @@ size_t Clusters::unknown() const {
                                 [](const auto& entry) { return entry.second.known == nullptr; }));
 }
 
+size_t Clusters::confirmedUnknown() const {
+    return size_t(std::count_if(clusters_.begin(), clusters_.end(), [](const auto& entry) {
+        return entry.second.known == nullptr && entry.second.confirmed;
+    }));
+}
+
 void Clusters::rekey() {
     std::map<ClusterKey, Cluster> sorted;
     for (auto& [oldKey, cluster] : clusters_) {
@@ -297,6 +389,7 @@ void Clusters::rekey() {
                 target.example = cluster.example;
         }
         target.minimised |= cluster.minimised;
+        target.confirmed |= cluster.confirmed;
         target.key = key;
         target.known = triage_.find(key, cluster.example.input);
     }

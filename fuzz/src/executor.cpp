@@ -9,16 +9,26 @@ namespace {
 constexpr unsigned FLIGHT = wire::SLOTS - 32; // in flight at most
 constexpr unsigned PUBLISH = 16;              // cases made visible at a time
 constexpr size_t BATCH = 1024;                // cases between two checks of the arena
-constexpr std::chrono::milliseconds HANG_LIMIT{500}, CONFIRM_LIMIT{2000};
+constexpr size_t GROUP = 64;                  // cases rerun together to find a stray write
+// Of the target's own processor time. A case takes some ten microseconds.
+constexpr std::chrono::milliseconds HANG_LIMIT{100}, HANG_LIMIT_ALONE{400};
 constexpr unsigned CODE_BYTES = 8 * wire::CODE_QWORDS;
 } // namespace
 
 Executor::Executor(Target& target, Oracle& oracle, Handler handler)
     : target_(target), oracle_(oracle), handler_(std::move(handler)) {
     target_.setHangLimit(HANG_LIMIT);
+    target_.interrupted = [this] { return over(); };
+}
+
+bool Executor::over() {
+    if (!stopped_ && expired && expired())
+        stopped_ = true;
+    return stopped_;
 }
 
 void Executor::start() {
+    PhaseScope phase(timing_, Phase::Restart);
     bringUp(target_);
     uint64_t baseline[wire::H_COUNT];
     target_.memory().read(wire::MAILBOX_PA + offsetof(wire::Mailbox, baseline), baseline,
@@ -31,10 +41,23 @@ void Executor::start() {
 
 void Executor::restart() {
     ++restarts_;
-    start();
+    try {
+        start();
+    } catch (const Interrupted&) {
+        giveUp();
+    }
+}
+
+// The ring and our idea of it have parted: nothing more can be run on this target.
+void Executor::giveUp() {
+    stopped_ = true;
+    dropped_ += flying_.size();
+    flying_.clear();
+    batch_.clear();
 }
 
 void Executor::send(Run& run) {
+    PhaseScope phase(timing_, Phase::Send);
     wire::CaseSlot slot = run.input.slot;
     slot.id = target_.submitted();
     // What is in place may be longer than this program: pad with HLT, as the model sees it.
@@ -58,8 +81,16 @@ void Executor::send(Run& run) {
 }
 
 void Executor::submit(Case c, svm_model::Prediction p) {
+    if (stopped_) {
+        ++dropped_;
+        return;
+    }
     while (flying_.size() >= FLIGHT)
         collect(collected_ + flying_.size() - FLIGHT + 1 + FLIGHT / 4);
+    if (stopped_) {
+        ++dropped_;
+        return;
+    }
     flying_.push_back({std::move(c), std::move(p), TargetState::Running, {}, {}, {}});
     send(flying_.back());
     if (++unpublished_ >= PUBLISH) {
@@ -75,17 +106,26 @@ void Executor::collect(uint64_t until) {
     until = std::min(until, collected_ + flying_.size());
     target_.publish();
     unpublished_ = 0;
-    TargetState state = target_.waitFor(until);
+    TargetState state;
+    {
+        PhaseScope phase(timing_, Phase::Wait);
+        state = target_.waitFor(until);
+    }
     uint64_t done = std::min(target_.finished(), collected_ + flying_.size());
-    for (; collected_ < done; ++collected_) {
+    for (; collected_ < done && !flying_.empty(); ++collected_) {
         Run run = std::move(flying_.front());
         flying_.pop_front();
-        target_.fetch(collected_, run.result);
+        {
+            PhaseScope phase(timing_, Phase::Send);
+            target_.fetch(collected_, run.result);
+        }
         ++executed_;
         batch_.push_back(run.input);
         handler_(run);
     }
-    if (state != TargetState::Running)
+    if (state == TargetState::Interrupted)
+        giveUp();
+    else if (state != TargetState::Running)
         lost(state);
 }
 
@@ -94,31 +134,37 @@ void Executor::finish() {
         collect(collected_ + flying_.size());
 }
 
-// The oldest unfinished case is the one that hung or killed the target.
+// The harness takes cases in order, so the oldest unfinished one hung or killed the target; where
+// death takes the counter with it, the suspects are run one at a time until one of them kills.
 void Executor::lost(TargetState state) {
     std::string log = target_.log();
     std::deque<Run> waiting = std::move(flying_);
     flying_.clear();
-    if (waiting.empty()) {
-        restart();
+    batch_.clear();
+    if (state == TargetState::Died && !target_.memoryOutlivesIt() && waiting.size() > 1) {
+        if (!restartUnlessOver(waiting))
+            return;
+        state = runSingly(waiting, log);
+        if (state == TargetState::Running) {
+            ++unexplainedDeaths_;
+            return;
+        }
+    }
+    if (state == TargetState::Interrupted) {
+        dropped_ += waiting.size();
+        giveUp();
         return;
     }
-    Run culprit = std::move(waiting.front());
-    waiting.pop_front();
-    culprit.state = state;
-    culprit.log = std::move(log);
-    ++executed_;
-    restart();
-    batch_.clear();
-    if (state == TargetState::Hung) {
-        // A busy machine can make a healthy target look hung: give it time, alone.
-        target_.setHangLimit(CONFIRM_LIMIT);
-        Run again = runAlone(culprit.input);
-        target_.setHangLimit(HANG_LIMIT);
-        if (again.state != TargetState::Hung)
-            culprit = std::move(again);
+    if (!waiting.empty()) {
+        Run culprit = std::move(waiting.front());
+        waiting.pop_front();
+        culprit.state = state;
+        culprit.log = std::move(log);
+        ++executed_;
+        handler_(culprit);
     }
-    handler_(culprit);
+    if (!restartUnlessOver(waiting))
+        return;
     for (Run& run : waiting) {
         if (leaveOut && leaveOut(run))
             continue;
@@ -128,19 +174,67 @@ void Executor::lost(TargetState state) {
     target_.publish();
 }
 
+bool Executor::restartUnlessOver(std::deque<Run>& waiting) {
+    if (!over())
+        restart();
+    if (stopped_) {
+        dropped_ += waiting.size();
+        giveUp();
+    }
+    return !stopped_;
+}
+
+// Runs from the front, one in flight at a time; stops with the one that kills or hangs in front.
+TargetState Executor::runSingly(std::deque<Run>& waiting, std::string& log) {
+    while (!waiting.empty()) {
+        if (over())
+            return TargetState::Interrupted;
+        Run& run = waiting.front();
+        if (leaveOut && leaveOut(run)) {
+            waiting.pop_front();
+            continue;
+        }
+        send(run);
+        target_.publish();
+        ++collected_;
+        TargetState state = target_.waitFor(target_.submitted());
+        if (state == TargetState::Running && !target_.alive())
+            state = TargetState::Died;
+        if (state != TargetState::Running) {
+            log = target_.log();
+            return state;
+        }
+        target_.fetch(target_.submitted() - 1, run.result);
+        ++executed_;
+        batch_.push_back(run.input);
+        Run done = std::move(run);
+        waiting.pop_front();
+        handler_(done);
+    }
+    return TargetState::Running;
+}
+
 Run Executor::runAlone(const Case& c) {
     finish();
     Run run;
     run.input = c;
+    run.state = TargetState::Interrupted;
+    if (over())
+        return run;
     run.prediction = oracle_.predict(c);
-    run.input.slot.windows = changedWindows(c.slot);
     oracle_.fit(run.input, run.prediction);
     send(run);
     ++collected_;
     target_.publish();
     unpublished_ = 0;
+    target_.setHangLimit(HANG_LIMIT_ALONE);
     run.state = target_.waitFor(target_.submitted());
-    ++executed_;
+    target_.setHangLimit(HANG_LIMIT);
+    if (run.state == TargetState::Interrupted) {
+        giveUp();
+        return run;
+    }
+    ++reruns_;
     if (run.state != TargetState::Running) {
         run.log = target_.log();
         restart();
@@ -159,16 +253,59 @@ void Executor::checkArena() {
     finish();
     std::vector<Case> cases = std::move(batch_);
     batch_.clear();
+    if (stopped_)
+        return;
+    PinnedScope phase(timing_, Phase::Recheck);
     if (strayWords(target_, CODE_ADDRESS, CODE_BYTES).empty())
         return;
     restoreArena(target_);
     installedQwords_ = 0;
-    for (const Case& c : cases) {
-        Run run = runAlone(c);
-        if (run.state != TargetState::Running || !run.stray.empty())
-            handler_(run);
-    }
+    for (size_t first = 0; first < cases.size() && !over(); first += GROUP)
+        recheck(std::span(cases).subspan(first, std::min(GROUP, cases.size() - first)));
     batch_.clear();
+}
+
+// Some of these wrote where none may: halves the group until single cases are left.
+void Executor::recheck(std::span<const Case> cases) {
+    if (cases.size() > 1) {
+        if (!runQuietly(cases) || over())
+            return;
+        recheck(cases.first(cases.size() / 2));
+        recheck(cases.subspan(cases.size() / 2));
+        return;
+    }
+    Run run = runAlone(cases.front());
+    if (run.state == TargetState::Interrupted)
+        return;
+    if (run.state != TargetState::Running || !run.stray.empty())
+        handler_(run);
+}
+
+// Runs them for their side effects only. True: the arena is not as it was, or the target is lost.
+bool Executor::runQuietly(std::span<const Case> cases) {
+    for (const Case& c : cases) {
+        Run run;
+        run.input = c;
+        send(run);
+        ++collected_;
+    }
+    target_.publish();
+    unpublished_ = 0;
+    TargetState state = target_.waitFor(target_.submitted());
+    reruns_ += cases.size();
+    if (state == TargetState::Interrupted) {
+        giveUp();
+        return false;
+    }
+    if (state != TargetState::Running) {
+        restart();
+        return true;
+    }
+    if (strayWords(target_, CODE_ADDRESS, CODE_BYTES).empty())
+        return false;
+    restoreArena(target_);
+    installedQwords_ = 0;
+    return true;
 }
 
 } // namespace horos::fuzz

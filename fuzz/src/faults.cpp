@@ -237,7 +237,7 @@ std::vector<Kill> killTable(const CampaignOptions& options, double limit,
         run.fault = fault.apply;
         run.stopAtNew = true;
         run.minimise = false;
-        run.solve = false; // the stored witnesses are enough
+        run.solver.clear(); // the stored witnesses are enough
         run.seconds = limit;
         run.jobs = 1;
         CampaignResult result = runCampaign(run);

@@ -28,12 +28,6 @@ Generator::Generator(Oracle& oracle, uint64_t seed) : oracle_(oracle), random_(s
     rules_.unreachable = rules_.applicable; // until a witness shows otherwise
 }
 
-Generator::~Generator() {
-    stop_ = true;
-    if (solver_.joinable())
-        solver_.join();
-}
-
 namespace {
 std::optional<Case> makeWitness(const RuleState& base, const RuleState& state, Mode mode,
                                 bool nested, const std::string& name) {
@@ -58,23 +52,14 @@ void Generator::solve(bool pairs, const std::function<void(const Case&)>& found)
                 if (auto witness = makeWitness(base, w.state, mode, nested, w.name))
                     found(*witness);
         };
-        if (stop_)
-            return;
         give(rule_witnesses(own.profile(), base));
         // pairs once, in 64-bit mode with nested paging, where most rules apply
-        if (pairs && mode == Mode::Long64 && nested && !stop_)
+        if (pairs && mode == Mode::Long64 && nested)
             give(pair_witnesses(own.profile(), base));
     }
 }
 
-void Generator::startSolving(bool pairs) {
-    solver_ = std::thread([this, pairs] { solve(pairs, [this](const Case& c) { addFirst(c); }); });
-}
-
-void Generator::addFirst(const Case& c) {
-    std::lock_guard lock(queueMutex_);
-    queue_.push_back(c);
-}
+void Generator::addFirst(Case c) { queue_.push_back(std::move(c)); }
 
 // The tour: every snippet in every mode, with and without nested paging; then at random.
 Case Generator::fresh() {
@@ -92,14 +77,11 @@ Case Generator::fresh() {
 }
 
 Case Generator::next() {
-    {
-        std::lock_guard lock(queueMutex_);
-        if (!queue_.empty()) {
-            Case c = std::move(queue_.front());
-            queue_.pop_front();
-            rules_.unreachable &= ~broken_rules(oracle_.ruleState(c), Params(oracle_.profile()));
-            return c;
-        }
+    if (!queue_.empty()) {
+        Case c = std::move(queue_.front());
+        queue_.pop_front();
+        rules_.unreachable &= ~broken_rules(oracle_.ruleState(c), Params(oracle_.profile()));
+        return c;
     }
     const bool touring = tour_ < snippets().size() * MODES * 2;
     Case c;

@@ -1,5 +1,7 @@
 #include "horos/fuzz/campaign.hpp"
 
+#include "explain.hpp"
+
 #include <fmt/format.h>
 
 namespace horos::fuzz {
@@ -12,44 +14,6 @@ std::string vectorName(unsigned vector) {
     static constexpr const char* NAMES[] = {"#DE", "#DB", "#2",  "#BP", "#OF", "#BR", "#UD", "#NM",
                                             "#DF", "#9",  "#TS", "#NP", "#SS", "#GP", "#PF"};
     return vector < std::size(NAMES) ? NAMES[vector] : fmt::format("#{}", vector);
-}
-
-std::string describe(const Outcome& outcome) {
-    switch (outcome.kind) {
-    case OutcomeKind::FAULT:
-        return "fault " + vectorName(unsigned(outcome.fault.vector));
-    case OutcomeKind::INVALID:
-        return "VMEXIT_INVALID";
-    case OutcomeKind::EXIT:
-        return exit_code_name(outcome.exit_code);
-    default:
-        return std::string(kind_name(outcome.kind));
-    }
-}
-
-std::string describe(const wire::ResultSlot& r) {
-    if (r.status == wire::Status::Exception)
-        return "fault " + vectorName(r.vector);
-    if (observedKind(r) == OutcomeKind::INVALID)
-        return "VMEXIT_INVALID";
-    return exit_code_name(ExitCode(r.control[offsetof(horos::svm::ControlArea, exit_code) / 8]));
-}
-
-// Of several allowed outcomes the one that the target seems to have taken.
-const Outcome& nearest(const Run& run) {
-    const auto& allowed = run.prediction.allowed;
-    if (run.state != TargetState::Running)
-        return allowed.front();
-    const OutcomeKind kind = observedKind(run.result);
-    const ExitCode code =
-        ExitCode(run.result.control[offsetof(horos::svm::ControlArea, exit_code) / 8]);
-    for (const Outcome& outcome : allowed)
-        if (outcome.kind == kind && (kind != OutcomeKind::EXIT || outcome.exit_code == code))
-            return outcome;
-    for (const Outcome& outcome : allowed)
-        if (outcome.kind == kind)
-            return outcome;
-    return allowed.front();
 }
 
 // The line of a dead target's output that says why.
@@ -66,13 +30,53 @@ std::string reasonIn(const std::string& log) {
 
 } // namespace
 
+// Of several allowed outcomes the one that the target seems to have taken.
+const Outcome& nearest(const Run& run, const Prediction& prediction) {
+    const auto& allowed = prediction.allowed;
+    if (run.state != TargetState::Running)
+        return allowed.front();
+    const OutcomeKind kind = observedKind(run.result);
+    const ExitCode code =
+        ExitCode(run.result.control[offsetof(horos::svm::ControlArea, exit_code) / 8]);
+    for (const Outcome& outcome : allowed)
+        if (outcome.kind == kind && (kind != OutcomeKind::EXIT || outcome.exit_code == code))
+            return outcome;
+    for (const Outcome& outcome : allowed)
+        if (outcome.kind == kind)
+            return outcome;
+    return allowed.front();
+}
+
+std::string describe(const wire::ResultSlot& r) {
+    if (r.status == wire::Status::Exception)
+        return "fault " + vectorName(r.vector);
+    if (observedKind(r) == OutcomeKind::INVALID)
+        return "VMEXIT_INVALID";
+    return exit_code_name(ExitCode(r.control[offsetof(horos::svm::ControlArea, exit_code) / 8]));
+}
+
+std::string describe(const Outcome& outcome) {
+    switch (outcome.kind) {
+    case OutcomeKind::FAULT:
+        return "fault " + vectorName(unsigned(outcome.fault.vector));
+    case OutcomeKind::INVALID:
+        return "VMEXIT_INVALID";
+    case OutcomeKind::EXIT:
+        return exit_code_name(outcome.exit_code);
+    default:
+        return std::string(kind_name(outcome.kind));
+    }
+}
+
 Judgement judge(Oracle& oracle, const Run& run, const Triage& triage) {
     Judgement j;
     Divergence d;
     d.input = run.input;
     if (run.state == TargetState::Running) {
         d.findings = oracle.compare(run.input, run.prediction, run.result);
-        for (const StrayWord& word : run.stray)
+        // After a shutdown what memory holds is not said.
+        const bool memoryKnown = nearest(run, run.prediction).memory_known;
+        for (const StrayWord& word : memoryKnown ? run.stray : std::vector<StrayWord>{})
             d.findings.push_back({fmt::format("stray[{:x}]", word.address), word.expected, ~0ull,
                                   word.found, "APM vol. 2 rev. 3.42 §15.5"});
         if (d.findings.empty())
@@ -82,7 +86,7 @@ Judgement judge(Oracle& oracle, const Run& run, const Triage& triage) {
         d.observed = run.state == TargetState::Hung ? "hang" : "died: " + reasonIn(run.log);
         d.log = run.log;
     }
-    d.expected = describe(nearest(run));
+    d.expected = describe(nearest(run, run.prediction));
     for (size_t i = 0; i < run.prediction.broken.size(); ++i)
         if (run.prediction.broken.test(i) && run.prediction.applicable.test(i) &&
             rule_info(RuleId(i)).strength == Strength::MUST) // others may be checked or not
@@ -92,6 +96,11 @@ Judgement judge(Oracle& oracle, const Run& run, const Triage& triage) {
         j.explained = triage.explain(d);
         if (d.findings.empty())
             return j;
+    }
+    if (auto known = explainByDefects(oracle, run, triage, j.leaves); !known.empty()) {
+        j.whole = std::move(d);
+        j.explained = std::move(known);
+        return j;
     }
     j.divergence = std::move(d);
     return j;

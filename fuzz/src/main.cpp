@@ -5,11 +5,13 @@
 #include "horos/fuzz/report.hpp"
 #include "process.hpp"
 
+#include "explain.hpp"
 #include <CLI/CLI.hpp>
 #include <atomic>
 #include <csignal>
 #include <filesystem>
 #include <fmt/format.h>
+
 #include <nlohmann/json.hpp>
 #include <unistd.h>
 
@@ -64,10 +66,11 @@ struct Common {
 struct CampaignArguments {
     Common common;
     double seconds = 60;
+    uint64_t cases = 0;
     uint64_t seed = 1;
     unsigned jobs = 1;
     std::string corpus, json, html, markdown, triage, reproducers;
-    bool noPairs = false, noMinimise = false, quiet = false;
+    bool solve = false, noPairs = false, noMinimise = false, quiet = false;
 };
 
 void showProgress(const std::string& line) {
@@ -90,13 +93,20 @@ void printSummary(const CampaignResult& r) {
         if (row.reachable && !(row.broken && row.held))
             fmt::print("  rule {} not reached {}{}\n", row.name, row.broken ? "" : "broken ",
                        row.held ? "" : "held");
-    fmt::print("{} divergences in {} clusters, {} of them new; {} restarts of the target\n",
-               r.divergences, r.clusters.size(), r.unknown(), r.restarts);
+    fmt::print("{} divergences in {} clusters, {} of them new; {} restarts of the target; {} cases "
+               "rerun, {} dropped at the end\n",
+               r.divergences, r.clusters.size(), r.unknown(), r.restarts, r.reruns, r.dropped);
+    fmt::print("time:");
+    for (unsigned i = 0; i < PHASES; ++i)
+        fmt::print(" {} {:.1f} s{}", phaseName(Phase(i)), r.phases[i], i + 1 < PHASES ? "," : "\n");
     for (const Cluster& c : r.clusters)
         fmt::print("  {:<12} {:>7}  {}\n", c.known ? "known" : "NEW", c.count,
                    c.known ? c.known->id + ": " + c.key.text() : c.key.text());
     for (const auto& [id, deviation] : r.deviations)
         fmt::print("  {:<12} {:>7}  {}\n", "known field", deviation.count, id);
+    for (const auto& [id, count] : r.fatal)
+        fmt::print("  {:<12} {:>7}  {}: {} died, {} survived\n", "left out", count.leftOut, id,
+                   count.died, count.survived);
 }
 
 int runFuzz(const CampaignArguments& a) {
@@ -104,11 +114,19 @@ int runFuzz(const CampaignArguments& a) {
     options.target = a.common.options();
     options.profile = a.common.profile;
     options.seconds = a.seconds;
+    options.cases = a.cases;
     options.seed = a.seed;
     options.jobs = a.jobs;
     options.corpus = a.corpus;
     options.triage = a.triage;
-    options.pairs = !a.noPairs;
+    if (a.solve) {
+        options.solver = {"/proc/self/exe", "witnesses", "--target", a.common.target};
+        if (!a.common.profile.empty())
+            options.solver.insert(options.solver.end(), {"--profile", a.common.profile});
+        if (a.noPairs)
+            options.solver.push_back("--no-pairs");
+        options.solver.push_back("--out");
+    }
     options.minimise = !a.noMinimise;
     options.stop = [] { return interrupted.load(); };
     if (!a.quiet)
@@ -176,6 +194,8 @@ int replay(const Common& common, const std::string& file, bool dump) {
     for (const Finding& f : divergence.findings)
         fmt::print("  {:<28} allowed {:#x} (known {:#x}) observed {:#x}  {}\n", f.field, f.expected,
                    f.known, f.observed, f.section);
+    if (triage.deviations().any())
+        fmt::print("{}\n", defectsSay(oracle, run, triage));
     if (!divergence.log.empty())
         fmt::print("{}\n", divergence.log);
     if (const Triaged* known = triage.find(keyOf(divergence), divergence.input)) {
@@ -265,7 +285,7 @@ int runKillTable(const CampaignArguments& a) {
     return killed == all ? GOOD : NEW_DIVERGENCES;
 }
 
-int writeWitnesses(const Common& common, std::string folder) {
+int writeWitnesses(const Common& common, std::string folder, bool pairs) {
     auto profile = find_profile(common.profile.empty() ? defaultProfile(parseTarget(common.target))
                                                        : common.profile);
     if (folder.empty())
@@ -275,7 +295,7 @@ int writeWitnesses(const Common& common, std::string folder) {
     Oracle oracle(profile);
     Generator generator(oracle, 1);
     size_t count = 0;
-    generator.solve(true, [&](const Case& c) {
+    generator.solve(pairs, [&](const Case& c) {
         corpus.add(c);
         ++count;
     });
@@ -304,10 +324,12 @@ int main(int argc, char** argv) {
     app.add_option("--jobs", fuzz.jobs, "targets at a time")
         ->capture_default_str()
         ->check(CLI::Range(1, 256));
+    app.add_option("--cases", fuzz.cases, "end after so many cases (and at --time)");
     app.add_option("--html", fuzz.html, "write the report as one HTML page");
     app.add_option("--markdown", fuzz.markdown, "write the report for docs/campaigns");
     app.add_option("--reproducers", fuzz.reproducers, "folder for one reproducer a cluster");
-    app.add_flag("--no-pairs", fuzz.noPairs, "without the witnesses for pairs of rules");
+    app.add_flag("--solve", fuzz.solve, "ask Z3 for more witnesses beside the campaign");
+    app.add_flag("--no-pairs", fuzz.noPairs, "with --solve: not for pairs of rules");
     app.add_flag("--no-minimise", fuzz.noMinimise, "leave the examples as they were found");
     app.add_flag("--quiet", fuzz.quiet, "no progress line");
 
@@ -333,10 +355,12 @@ int main(int argc, char** argv) {
         ->default_str("-");
     Common solved;
     std::string outFolder;
+    bool singles = false;
     auto* witnessCommand = app.add_subcommand(
         "witnesses", "ask Z3 for witnesses of the rules and write them as seeds");
     solved.addTo(*witnessCommand);
     witnessCommand->add_option("--out", outFolder, "folder (default: the seeds of the profile)");
+    witnessCommand->add_flag("--no-pairs", singles, "not for pairs of rules");
     auto* killCommand = app.add_subcommand("kill-table", "find faults seeded into the model");
     addCampaignOptions(*killCommand, kills);
     app.require_subcommand(0, 1);
@@ -352,7 +376,7 @@ int main(int argc, char** argv) {
         if (*benchCommand)
             return runBench(measured, rounds, cases, json);
         if (*witnessCommand)
-            return writeWitnesses(solved, outFolder);
+            return writeWitnesses(solved, outFolder, !singles);
         if (*killCommand)
             return runKillTable(kills);
         return runFuzz(fuzz);

@@ -191,18 +191,18 @@ Machine Oracle::machine(const Case& c) {
     for (unsigned i = 0; i < 4; ++i)
         m.guest.dr[i] = s.flags & wire::DEBUG_REGS ? s.dr[i] : 0;
     m.guest.vmload(s.flags & wire::VMLOAD ? *m.vmcb : baseState());
-    // The harness's VMLOAD sign-extends segment bases (§15.5.1); the model takes them as they are.
-    for (horos::svm::Segment* s : {&m.guest.fs, &m.guest.gs, &m.guest.ldtr, &m.guest.tr})
-        s->base = uint64_t(int64_t(s->base << 16) >> 16);
     m.pending.nmi = s.flags & wire::PEND_NMI;
     if (s.flags & wire::PEND_INTR)
         m.pending.intr = wire::INTR_VECTOR;
     return m;
 }
 
-Prediction Oracle::predict(const Case& c) {
+Prediction Oracle::predict(const Case& c, const Deviations& deviations) {
     place(c);
     Machine m = machine(c);
+    m.deviations = deviations;
+    if (deviations.any())
+        m.max_instructions = 1500; // faults may follow one another until the stack is used up
     Prediction p = svm_model::predict(m);
     if (fault)
         fault(m, p);
@@ -217,8 +217,20 @@ RuleState Oracle::ruleState(const Case& c) {
     return state;
 }
 
+namespace {
+// With legacy PAE paging a target may touch the PDPEs, which no walk of the model writes: the
+// window is handled always, so that this shows as a difference and not as a stray write.
+bool usesPdpes(const Case& c) {
+    const horos::svm::Vmcb v = c.vmcb();
+    return (v.save.cr4 & x86::cr4::PAE) && (v.save.cr0 & x86::cr0::PG) &&
+           !(v.save.efer & x86::efer::LME);
+}
+} // namespace
+
 Unfit Oracle::fit(Case& c, const Prediction& prediction) const {
     c.slot.windows = changedWindows(c.slot);
+    if (usesPdpes(c))
+        c.slot.windows |= 1u << unsigned(WindowId::Tables);
     for (const Outcome& outcome : prediction.allowed) {
         switch (outcome.kind) {
         case OutcomeKind::UNSPECIFIED:
@@ -246,7 +258,7 @@ Unfit Oracle::fit(Case& c, const Prediction& prediction) const {
 }
 
 std::vector<Finding> Oracle::compare(const Case& c, const Prediction& prediction,
-                                     const wire::ResultSlot& r) {
+                                     const wire::ResultSlot& r, const Deviations& deviations) {
     Observation seen;
     seen.kind = observedKind(r);
     Vmcb after = vmcbAfter(c, r);
@@ -300,14 +312,26 @@ std::vector<Finding> Oracle::compare(const Case& c, const Prediction& prediction
     for (const Difference& d : svm_model::compare(prediction, m, seen))
         findings.push_back({placeName(d.field, r), d.expected, d.known, d.observed, d.section});
     unplace(c);
-    compareHost(c, r, seen.kind != OutcomeKind::FAULT, findings);
+    compareHost(c, r, seen.kind != OutcomeKind::FAULT, deviations, findings);
     compareEvents(c, prediction, r, findings);
     return findings;
 }
 
+namespace {
+// Deviation::HOST_CR0_LOST: where the guest ends with EFER.LME but neither PG nor PAE, CR0 stays.
+std::optional<uint64_t> lostCr0(const wire::ResultSlot& r) {
+    const auto word = [&](size_t offset) { return r.save[offset / 8]; };
+    const uint64_t cr0 = word(offsetof(horos::svm::SaveArea, cr0));
+    const bool kept = !(cr0 & x86::cr0::PG) &&
+                      !(word(offsetof(horos::svm::SaveArea, cr4)) & x86::cr4::PAE) &&
+                      (word(offsetof(horos::svm::SaveArea, efer)) & x86::efer::LME);
+    return kept ? std::optional(cr0 | x86::cr0::ET) : std::nullopt;
+}
+} // namespace
+
 // What #VMEXIT must have restored (APM vol. 2 §15.6). DR6, DR0-DR3 and CR2 are not switched.
 void Oracle::compareHost(const Case& c, const wire::ResultSlot& r, bool exited,
-                         std::vector<Finding>& findings) const {
+                         const Deviations& deviations, std::vector<Finding>& findings) const {
     struct Check {
         wire::HostReg reg;
         const char* name;
@@ -334,6 +358,8 @@ void Oracle::compareHost(const Case& c, const wire::ResultSlot& r, bool exited,
         if (check.reg == wire::H_CR8 && !(c.slot.control[0x60 / 8] & 1 << 24))
             continue;
         uint64_t expected = baseline_[check.reg];
+        if (check.reg == wire::H_CR0 && deviations.test(Deviation::HOST_CR0_LOST))
+            expected = lostCr0(r).value_or(expected);
         if ((r.host[check.reg] ^ expected) & check.mask)
             findings.push_back({check.name, expected, check.mask, r.host[check.reg],
                                 "APM vol. 2 rev. 3.42 §15.6"});

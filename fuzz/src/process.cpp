@@ -4,6 +4,7 @@
 #include <csignal>
 #include <cstdlib>
 #include <cstring>
+#include <ctime>
 #include <fcntl.h>
 #include <filesystem>
 #include <fmt/format.h>
@@ -22,6 +23,7 @@ void Process::spawn(const std::vector<std::string>& arguments, const std::string
     for (const auto& argument : arguments)
         argv.push_back(const_cast<char*>(argument.c_str()));
     argv.push_back(nullptr);
+    writeFile(outputFile, ""); // there from the start, for whoever looks into it
     pid_t parent = getpid();
     pid_ = fork();
     if (pid_ < 0)
@@ -68,6 +70,28 @@ bool Process::alive() {
         return false;
     }
     return true;
+}
+
+std::chrono::nanoseconds processorTime(pid_t pid) {
+    clockid_t clock;
+    timespec time{};
+    if (pid < 0 || clock_getcpuclockid(pid, &clock) != 0 || clock_gettime(clock, &time) != 0)
+        return {};
+    return std::chrono::seconds(time.tv_sec) + std::chrono::nanoseconds(time.tv_nsec);
+}
+
+bool anyThreadRuns(pid_t pid) {
+    std::error_code error;
+    for (const auto& task :
+         std::filesystem::directory_iterator(fmt::format("/proc/{}/task", pid), error)) {
+        std::ifstream in(task.path() / "stat");
+        std::string text((std::istreambuf_iterator<char>(in)), {});
+        auto name = text.rfind(')'); // the state follows the name
+        if (name != std::string::npos && name + 2 < text.size() &&
+            (text[name + 2] == 'R' || text[name + 2] == 'D'))
+            return true;
+    }
+    return false;
 }
 
 ScratchDirectory::ScratchDirectory(const std::string& prefix) {

@@ -1,6 +1,7 @@
 // A child process that dies with us, its output in a file.
 #pragma once
 
+#include <chrono>
 #include <string>
 #include <sys/types.h>
 #include <vector>
@@ -26,6 +27,11 @@ private:
     pid_t pid_ = -1;
     std::string ending_;
 };
+
+// The processor time that a process has used; 0 when it is gone.
+std::chrono::nanoseconds processorTime(pid_t pid);
+// Whether one of its threads runs or waits for a processor.
+bool anyThreadRuns(pid_t pid);
 
 // A directory of our own under /dev/shm or /tmp, removed at the end.
 class ScratchDirectory {

@@ -8,6 +8,7 @@
 #include <fmt/format.h>
 #include <stdexcept>
 #include <thread>
+#include <utility>
 
 namespace horos::fuzz {
 
@@ -85,23 +86,59 @@ void Target::fetch(uint64_t index, wire::ResultSlot& result) {
                   sizeof result);
 }
 
+namespace {
+
+// Sees whether a process is stuck: it used more processor time than allowed without finishing a
+// case, or all of it has slept for long while a case is outstanding.
+class StuckWatch {
+public:
+    StuckWatch(pid_t pid, std::chrono::milliseconds limit) : pid_(pid), limit_(limit) {}
+    void progress() { fresh_ = true; }
+    // To be asked about every ten milliseconds.
+    bool stuck() {
+        const auto used = processorTime(pid_);
+        if (std::exchange(fresh_, false)) {
+            begun_ = used;
+            asleep_ = 0;
+        }
+        if (used - begun_ > limit_)
+            return true;
+        asleep_ = anyThreadRuns(pid_) ? 0 : asleep_ + 1;
+        return asleep_ >= SLEEPS;
+    }
+
+private:
+    static constexpr unsigned SLEEPS = 50;
+    pid_t pid_;
+    std::chrono::nanoseconds limit_, begun_{};
+    bool fresh_ = true;
+    unsigned asleep_ = 0;
+};
+
+} // namespace
+
 TargetState Target::waitFor(uint64_t index) {
-    using clock = std::chrono::steady_clock;
     uint64_t last = finished();
-    auto since = clock::now();
-    for (unsigned spins = 0; last < index; ++spins) {
-        if (spins > 50)
-            std::this_thread::sleep_for(std::chrono::microseconds(spins > 500 ? 500 : 20));
+    StuckWatch watch(pid(), hangLimit_);
+    for (unsigned spins = 0, sleeps = 0; last < index; ++spins) {
         uint64_t now = finished();
         if (now != last) {
             last = now;
-            since = clock::now();
+            watch.progress();
+            spins = sleeps = 0;
             continue;
         }
+        if (spins < 50)
+            continue;
+        std::this_thread::sleep_for(std::chrono::microseconds(spins > 500 ? 500 : 20));
         if (spins % 16 == 0 && !alive())
             return TargetState::Died;
-        if (clock::now() - since > hangLimit_)
-            return TargetState::Hung;
+        if (spins <= 500 || ++sleeps % 20 != 0)
+            continue;
+        if (interrupted && interrupted())
+            return TargetState::Interrupted;
+        if (watch.stuck())
+            return alive() ? TargetState::Hung : TargetState::Died;
     }
     return TargetState::Running;
 }
@@ -125,6 +162,8 @@ TargetState Target::command(wire::Command command, uint64_t argument,
             return TargetState::Running;
         if (!alive())
             return TargetState::Died;
+        if (interrupted && interrupted())
+            return TargetState::Interrupted;
         if (clock::now() - begun > limit)
             return TargetState::Hung;
         std::this_thread::sleep_for(std::chrono::microseconds(200));

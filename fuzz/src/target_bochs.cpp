@@ -136,45 +136,55 @@ std::string bochsConfiguration(const std::string& rom, const std::string& log) {
                        rom, log);
 }
 
-BochsTarget::BochsTarget(std::string rom) : rom_(std::move(rom)), scratch_("horos-fuzz-bochs-") {}
-
-void BochsTarget::start() {
-    stop();
-    writeFile(scratch_.path() + "/rc", bochsConfiguration(rom_, scratch_.path() + "/bochs.log"));
-    writeFile(scratch_.path() + "/debugger", "c\n");
-    process_.spawn(
-        {"bochs", "-q", "-f", scratch_.path() + "/rc", "-rc", scratch_.path() + "/debugger"},
-        scratch_.path() + "/log");
-    auto limit = std::chrono::steady_clock::now() + std::chrono::seconds(30);
-    while (!memory_.find(process_.pid())) {
-        if (!process_.alive())
-            throw std::runtime_error(fmt::format("bochs {} before the harness was ready:\n{}",
-                                                 process_.ending(), log()));
-        if (std::chrono::steady_clock::now() > limit)
-            throw std::runtime_error("bochs: the harness did not become ready in 30 s:\n" + log());
-        std::this_thread::sleep_for(std::chrono::milliseconds(20));
-    }
-    resetRing();
+BochsInstance::BochsInstance(const std::string& rom) {
+    writeFile(scratch.path() + "/rc", bochsConfiguration(rom, scratch.path() + "/bochs.log"));
+    writeFile(scratch.path() + "/debugger", "c\n");
+    process.spawn(
+        {"bochs", "-q", "-f", scratch.path() + "/rc", "-rc", scratch.path() + "/debugger"},
+        scratch.path() + "/log");
 }
 
-void BochsTarget::stop() {
-    process_.kill();
-    memory_.forget();
+bool BochsInstance::ready() {
+    return readFile(scratch.path() + "/log").find(wire::READY) != std::string::npos &&
+           memory.find(process.pid());
 }
 
-std::string BochsTarget::log() const {
-    std::string text = readFile(scratch_.path() + "/log");
+std::string BochsInstance::log() const {
+    std::string text = readFile(scratch.path() + "/log");
     try {
-        text += readFile(scratch_.path() + "/bochs.log");
+        text += readFile(scratch.path() + "/bochs.log");
     } catch (const std::runtime_error&) {
         // it did not get as far as to open its log
     }
     return text;
 }
 
+void BochsTarget::start() {
+    stop();
+    current_ = std::make_unique<BochsInstance>(rom_);
+    auto limit = std::chrono::steady_clock::now() + START_LIMIT;
+    while (!current_->ready()) {
+        if (!current_->process.alive())
+            throw std::runtime_error(fmt::format("bochs {} before the harness was ready:\n{}",
+                                                 current_->process.ending(), log()));
+        if (std::chrono::steady_clock::now() > limit)
+            throw std::runtime_error("bochs: the harness did not become ready in time:\n" + log());
+        checkInterrupt();
+        std::this_thread::sleep_for(std::chrono::milliseconds(5));
+    }
+    resetRing();
+}
+
+void BochsTarget::stop() {
+    if (current_) {
+        current_->process.kill();
+        current_->memory.forget();
+    }
+}
+
 std::unique_ptr<Target> makeTarget(const TargetOptions& options) {
     if (options.kind == TargetKind::QemuSvm)
-        return std::make_unique<QemuTarget>(options.harnessElf);
+        return std::make_unique<QemuTarget>(options.harnessRom);
     return std::make_unique<BochsTarget>(options.harnessRom);
 }
 

@@ -4,9 +4,13 @@
 #include "horos/fuzz/target.hpp"
 #include "process.hpp"
 
+#include <memory>
 #include <unordered_map>
 
 namespace horos::fuzz {
+
+// A loaded machine may take long over it.
+inline constexpr std::chrono::seconds START_LIMIT{60};
 
 class MappedMemory final : public Memory {
 public:
@@ -22,24 +26,31 @@ private:
     uint8_t* base_ = nullptr;
 };
 
+// One QEMU process with its memory.
+struct QemuInstance {
+    ScratchDirectory scratch{"horos-fuzz-qemu-"};
+    MappedMemory memory{wire::MEMORY_SIZE};
+    Process process;
+    explicit QemuInstance(const std::string& rom);
+    bool ready();
+    std::string log() const { return readFile(scratch.path() + "/log"); }
+};
+
 class QemuTarget final : public Target {
 public:
-    explicit QemuTarget(std::string harness);
+    explicit QemuTarget(std::string rom) : rom_(std::move(rom)) {}
     TargetKind kind() const override { return TargetKind::QemuSvm; }
     void start() override;
     void stop() override;
-    Memory& memory() override { return memory_; }
-    pid_t pid() const override { return process_.pid(); }
-    std::string log() const override;
-
-protected:
-    bool alive() override { return process_.alive(); }
+    Memory& memory() override { return current_->memory; }
+    pid_t pid() const override { return current_ ? current_->process.pid() : -1; }
+    std::string log() const override { return current_ ? current_->log() : ""; }
+    bool alive() override { return current_ && current_->process.alive(); }
+    bool memoryOutlivesIt() const override { return true; }
 
 private:
-    std::string harness_;
-    ScratchDirectory scratch_;
-    MappedMemory memory_;
-    Process process_;
+    std::string rom_;
+    std::unique_ptr<QemuInstance> current_, spare_;
 };
 
 // Another process's memory, by process_vm_readv/writev, with guest pages found by their marks.
@@ -58,24 +69,32 @@ private:
     std::unordered_map<uint64_t, uint64_t> pages_; // guest page -> host address
 };
 
+// One Bochs process; its memory can be had once the harness has marked its pages.
+struct BochsInstance {
+    ScratchDirectory scratch{"horos-fuzz-bochs-"};
+    ForeignMemory memory;
+    Process process;
+    explicit BochsInstance(const std::string& rom);
+    bool ready();
+    std::string log() const;
+};
+
 class BochsTarget final : public Target {
 public:
-    explicit BochsTarget(std::string rom);
+    explicit BochsTarget(std::string rom) : rom_(std::move(rom)) {}
     TargetKind kind() const override { return TargetKind::BochsSvm; }
     void start() override;
     void stop() override;
-    Memory& memory() override { return memory_; }
-    pid_t pid() const override { return process_.pid(); }
-    std::string log() const override;
-
-protected:
-    bool alive() override { return process_.alive(); }
+    Memory& memory() override { return current_->memory; }
+    pid_t pid() const override { return current_ ? current_->process.pid() : -1; }
+    std::string log() const override { return current_ ? current_->log() : ""; }
+    bool alive() override { return current_ && current_->process.alive(); }
+    bool memoryOutlivesIt() const override { return false; }
 
 private:
     std::string rom_;
-    ScratchDirectory scratch_;
-    ForeignMemory memory_;
-    Process process_;
+    // No spare: an idle Bochs takes a whole processor.
+    std::unique_ptr<BochsInstance> current_;
 };
 
 // The configuration that both the driver and a reproducer use.

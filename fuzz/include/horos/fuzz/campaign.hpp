@@ -16,12 +16,14 @@ struct CampaignOptions {
     TargetOptions target;
     std::string profile; // empty: the target's own
     double seconds = 60;
+    uint64_t cases = 0; // made per worker, 0: as time allows; a run that repeats exactly
     uint64_t seed = 1;
     unsigned jobs = 1;
     std::string corpus; // folder, empty: none
     std::string triage; // file, empty: by target and version
-    bool solve = true;  // ask Z3 for more witnesses beside the campaign
-    bool pairs = true;  // of pairs too
+    // A command that writes more witnesses into the folder given as its last argument, run beside
+    // the campaign ("horos-fuzz witnesses --out"); empty: the stored ones are enough.
+    std::vector<std::string> solver;
     bool minimise = true;
     // Asked now and then; true ends the campaign early.
     std::function<bool()> stop;
@@ -30,6 +32,11 @@ struct CampaignOptions {
     // For the kill table: a seeded fault in the prediction, and stop at the first divergence.
     std::function<void(const svm_model::Machine&, svm_model::Prediction&)> fault;
     bool stopAtNew = false;
+};
+
+// What became of the cases that have the shape of one "fatal" triage entry.
+struct FatalCount {
+    uint64_t died = 0, survived = 0, leftOut = 0;
 };
 
 struct RuleRow {
@@ -41,8 +48,13 @@ struct CampaignResult {
     std::string target, version, profile, triageFile;
     uint64_t seed = 0;
     double seconds = 0;
-    uint64_t executed = 0, predicted = 0, avoided = 0;
-    uint64_t unconfirmed = 0; // clusters that did not show again from a clean state
+    uint64_t executed = 0, predicted = 0;
+    uint64_t avoided = 0;                    // like cases that killed the target in this campaign
+    uint64_t reruns = 0;                     // to confirm, to minimise, to find a stray write
+    uint64_t dropped = 0;                    // in flight when time was up
+    std::map<std::string, FatalCount> fatal; // by triage ID
+    PhaseSeconds phases{};                   // of all workers together
+    uint64_t unconfirmed = 0;                // clusters that did not show again from a clean state
     uint64_t unspecified = 0, neverReturns = 0, writesOutside = 0;
     unsigned restarts = 0;
     double casesPerSecond = 0;
@@ -71,6 +83,8 @@ struct Judgement {
     std::optional<Divergence> divergence;
     std::vector<const Triaged*> explained; // single fields that are known to be wrong
     Divergence whole;                      // when anything was explained: all of it
+    // A known defect wrote where the harness does not put things right after each case.
+    bool leaves = false;
 };
 Judgement judge(Oracle& oracle, const Run& run, const Triage& triage);
 // The smallest change of a base case that still falls into the same cluster.

@@ -52,7 +52,16 @@ struct Triaged {
     ClusterKey match;
     bool isField = false; // match.fields is a field name, `ignore` the bits that are wrong
     uint64_t ignore = ~0ull;
+    std::optional<uint64_t> value; // what these bits must be instead; none: anything
+    // Cases of this shape kill the target: once it has been seen to in a campaign, they are left
+    // out (a few excepted) and counted. `match.rules` is then the pattern of one broken rule.
+    bool isFatal = false;
     std::string tag; // the case must have it; empty: any case
+    // A wrong behaviour that the model can predict with, or a rule that VMRUN does not check. Then
+    // a case is known only if the model with these defects ends exactly as the target did.
+    std::optional<svm_model::Deviation> deviation;
+    std::optional<svm_model::RuleId> unchecked;
+    bool isPattern() const { return !isField && !deviation && !unchecked; }
 };
 
 class Triage {
@@ -63,16 +72,23 @@ public:
     const Triaged* find(const ClusterKey& key, const Case& c) const;
     // Takes the findings away that "field" entries explain; returns those entries.
     std::vector<const Triaged*> explain(Divergence& divergence) const;
+    // The "fatal" entry that a case has the shape of, before it is run.
+    const Triaged* fatal(const svm_model::Prediction& p, const Case& c) const;
     const std::vector<Triaged>& entries() const { return entries_; }
+    // All wrong behaviours that entries name, and the entry of each.
+    const svm_model::Deviations& deviations() const { return deviations_; }
+    std::vector<const Triaged*> entriesOf(const svm_model::Deviations& some) const;
 
 private:
     std::vector<Triaged> entries_;
+    svm_model::Deviations deviations_;
 };
 
 struct Cluster {
     ClusterKey key;
     Divergence example; // minimised
     bool minimised = false;
+    bool confirmed = false; // shown again from a clean state
     uint64_t count = 0;
     double firstSeen = 0; // seconds into the campaign
     const Triaged* known = nullptr;
@@ -92,6 +108,7 @@ public:
     };
     const std::map<std::string, Deviation>& deviations() const { return deviations_; }
     size_t unknown() const;
+    size_t confirmedUnknown() const;
     uint64_t divergences() const { return divergences_; }
     // After minimisation keys can change: puts clusters with one key together.
     void rekey();
@@ -103,6 +120,10 @@ private:
     std::map<std::string, Deviation> deviations_; // by triage ID
     uint64_t divergences_ = 0;
 };
+
+// "exit VMEXIT_CPUID", "VMEXIT_INVALID", "fault #GP", ...
+std::string describe(const svm_model::Outcome& outcome);
+std::string describe(const wire::ResultSlot& result);
 
 bool matches(const std::string& pattern, const std::string& text);
 

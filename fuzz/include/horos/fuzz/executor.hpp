@@ -4,9 +4,11 @@
 
 #include "horos/fuzz/oracle.hpp"
 #include "horos/fuzz/session.hpp"
+#include "horos/fuzz/timing.hpp"
 
 #include <deque>
 #include <functional>
+#include <span>
 
 namespace horos::fuzz {
 
@@ -38,27 +40,44 @@ public:
 
     // Asked of the cases that waited behind one that killed the target: true leaves one out.
     std::function<bool(const Run&)> leaveOut;
+    // Time is up: nothing more is started, what is in flight is dropped and counted. Asked while
+    // waiting and before each restart.
+    std::function<bool()> expired;
 
-    uint64_t executed() const { return executed_; }
+    uint64_t executed() const { return executed_; } // by submit()
+    uint64_t reruns() const { return reruns_; }     // alone, or to find a stray write
+    uint64_t dropped() const { return dropped_; }
     unsigned restarts() const { return restarts_; }
+    // Deaths that did not show again when the suspects were run one at a time.
+    unsigned unexplainedDeaths() const { return unexplainedDeaths_; }
+    bool stopped() const { return stopped_; }
+    Timing& timing() { return timing_; }
 
 private:
     void send(Run& run);
     void collect(uint64_t until);
     void lost(TargetState state);
     void restart();
+    bool restartUnlessOver(std::deque<Run>& waiting);
+    TargetState runSingly(std::deque<Run>& waiting, std::string& log);
+    void giveUp();
+    bool over();
+    void recheck(std::span<const Case> cases);
+    bool runQuietly(std::span<const Case> cases);
 
     Target& target_;
     Oracle& oracle_;
     Handler handler_;
+    Timing timing_;
     std::deque<Run> flying_;  // submitted, oldest first
     uint64_t collected_ = 0;  // ring index of flying_.front()
     std::vector<Case> batch_; // since the last check of the arena
     uint64_t installed_[wire::CODE_QWORDS] = {};
     unsigned installedQwords_ = 0; // 0: nothing known to be in place
     unsigned unpublished_ = 0;
-    uint64_t executed_ = 0;
-    unsigned restarts_ = 0;
+    uint64_t executed_ = 0, reruns_ = 0, dropped_ = 0;
+    unsigned restarts_ = 0, unexplainedDeaths_ = 0;
+    bool stopped_ = false;
 };
 
 } // namespace horos::fuzz

@@ -6,12 +6,9 @@
 #include "horos/fuzz/oracle.hpp"
 #include "horos/fuzz/random.hpp"
 
-#include <atomic>
 #include <deque>
 #include <functional>
-#include <mutex>
 #include <set>
-#include <thread>
 
 namespace horos::fuzz {
 
@@ -28,14 +25,11 @@ struct RuleCoverage {
 class Generator {
 public:
     Generator(Oracle& oracle, uint64_t seed);
-    ~Generator();
 
     // Asks Z3 for witnesses: of every rule on both sides from several base cases, then of pairs.
     void solve(bool pairs, const std::function<void(const Case&)>& found);
-    // The same in a thread of its own, while cases already run.
-    void startSolving(bool pairs);
     // A case to run before any that is made up.
-    void addFirst(const Case& c);
+    void addFirst(Case c);
     Case next();
     // The case is going to be run: remember what it covers, keep it if that is new.
     bool learn(const Case& c, const svm_model::Prediction& p, svm_model::RuleSet broken);
@@ -66,9 +60,6 @@ private:
     Oracle& oracle_;
     Random random_;
     std::deque<Case> queue_;
-    std::mutex queueMutex_; // witnesses arrive from their thread
-    std::thread solver_;
-    std::atomic<bool> stop_{false};
     std::vector<Case> corpus_;
     Case parent_;
     unsigned energy_ = 0;

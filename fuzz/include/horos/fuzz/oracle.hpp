@@ -39,11 +39,13 @@ public:
     const svm_model::Profile& profile() const { return profile_; }
     // Fills in what follows from the case: whether VMLOAD is needed.
     static void settle(Case& c);
-    svm_model::Prediction predict(const Case& c);
+    // With `deviations`: how a part with these defects ends the case.
+    svm_model::Prediction predict(const Case& c, const svm_model::Deviations& deviations = {});
     // Also decides which windows the harness has to handle.
     Unfit fit(Case& c, const svm_model::Prediction& prediction) const;
     std::vector<Finding> compare(const Case& c, const svm_model::Prediction& prediction,
-                                 const wire::ResultSlot& result);
+                                 const wire::ResultSlot& result,
+                                 const svm_model::Deviations& deviations = {});
     // The numbers that rules read, of this case.
     svm_model::RuleState ruleState(const Case& c);
 
@@ -57,7 +59,7 @@ private:
     void unplace(const Case& c);
     svm_model::Machine machine(const Case& c);
     void compareHost(const Case& c, const wire::ResultSlot& r, bool exited,
-                     std::vector<Finding>& findings) const;
+                     const svm_model::Deviations& deviations, std::vector<Finding>& findings) const;
     void compareEvents(const Case& c, const svm_model::Prediction& p, const wire::ResultSlot& r,
                        std::vector<Finding>& findings) const;
 

@@ -6,6 +6,8 @@
 
 #include <chrono>
 #include <cstdint>
+#include <exception>
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
@@ -21,7 +23,18 @@ TargetKind parseTarget(std::string_view text); // throws std::invalid_argument
 // What the triage data is keyed by: the emulator and its version, as it reports it itself.
 std::string versionOf(TargetKind kind);
 
-enum class TargetState { Running, Hung, Died };
+enum class TargetState {
+    Running,
+    Hung,
+    Died,
+    Interrupted, // we were asked to end; says nothing about the target
+};
+
+// Thrown where a target is being started and the campaign is to end.
+class Interrupted : public std::exception {
+public:
+    const char* what() const noexcept override { return "interrupted"; }
+};
 
 // Access to the target's physical memory, however it is had.
 class Memory {
@@ -45,8 +58,18 @@ public:
     virtual pid_t pid() const = 0;
     // What the process printed since it was started.
     virtual std::string log() const = 0;
+    // Whether it is well; what waitFor() says may be older.
+    virtual bool alive() = 0;
+    // Whether its memory can still be read when it is dead, and so how far it came.
+    virtual bool memoryOutlivesIt() const = 0;
 
+    // How much processor time the target may use for one case: time on the wall would make a
+    // healthy target on a busy machine look hung.
     void setHangLimit(std::chrono::milliseconds limit) { hangLimit_ = limit; }
+    // Keep another process ready, once the first one was lost.
+    void keepSpare(bool keep) { keepSpare_ = keep; }
+    // Asked while waiting; true ends the wait.
+    std::function<bool()> interrupted;
 
     // The ring. submit() copies the case in; at most SLOTS may be outstanding.
     void submit(const wire::CaseSlot& slot);
@@ -62,9 +85,14 @@ public:
 protected:
     Target() = default;
     void resetRing();
-    virtual bool alive() = 0;
+    void checkInterrupt() const {
+        if (interrupted && interrupted())
+            throw Interrupted();
+    }
 
     std::chrono::milliseconds hangLimit_{1000};
+    bool keepSpare_ = false;
+    unsigned starts_ = 0;
     uint64_t submitted_ = 0;
     uint64_t commands_ = 0;
 };

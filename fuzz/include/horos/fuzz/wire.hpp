@@ -11,6 +11,10 @@ namespace horos::fuzz::wire {
 inline constexpr uint64_t MAGIC = 0x315a4653'4f524f48ull; // "HOROSFZ1"
 inline constexpr uint32_t VERSION = 3;
 
+// What the harness prints when its pages are marked: looking for the marks all the time would cost
+// more than the start itself.
+inline constexpr char READY[] = "harness ready\n";
+
 // ---- physical memory of the target ----
 inline constexpr uint64_t IMAGE_PA = 0x0010'0000;
 inline constexpr uint64_t MAILBOX_PA = 0x0020'0000;

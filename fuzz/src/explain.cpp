@@ -1,0 +1,198 @@
+#include "explain.hpp"
+
+#include "horos/defs/x86.hpp"
+
+#include <algorithm>
+#include <cstring>
+#include <fmt/format.h>
+#include <map>
+
+namespace horos::fuzz {
+
+using namespace svm_model;
+using horos::svm::SaveArea;
+
+namespace {
+
+// Guest writes into windows that the harness did not bring back: seen only as stray words.
+std::vector<MemoryWrite> takeUnhandled(const Case& c, Outcome& outcome) {
+    std::vector<MemoryWrite> taken;
+    std::erase_if(outcome.writes, [&](const MemoryWrite& write) {
+        unsigned window = 0;
+        const bool inWindow = windowIndex(write.address & ~7ull, &window) >= 0;
+        if (inWindow && (c.slot.windows >> window & 1))
+            return false;
+        taken.push_back(write);
+        return true;
+    });
+    return taken;
+}
+
+bool explainsStray(const StrayWord& word, const std::vector<MemoryWrite>& writes) {
+    uint64_t value = word.expected, known = ~0ull;
+    for (const MemoryWrite& write : writes) {
+        if ((write.address & ~7ull) != word.address)
+            continue;
+        const unsigned shift = 8 * (write.address & 7);
+        value = (value & ~(0xffull << shift)) | uint64_t(write.value) << shift;
+        known = (known & ~(0xffull << shift)) | uint64_t(write.known) << shift;
+    }
+    return ((value ^ word.found) & known) == 0;
+}
+
+bool isOpen(const Prediction& p) {
+    return std::any_of(p.allowed.begin(), p.allowed.end(), [](const Outcome& outcome) {
+        return outcome.kind == OutcomeKind::UNSPECIFIED;
+    });
+}
+
+bool runsOn(const Prediction& p) {
+    return std::any_of(p.allowed.begin(), p.allowed.end(),
+                       [](const Outcome& outcome) { return outcome.kind == OutcomeKind::RUNS_ON; });
+}
+
+class Explainer {
+public:
+    Explainer(Oracle& oracle, const Run& run, const Triage& triage)
+        : oracle_(oracle), run_(run), triage_(triage) {}
+
+    // Whether the model with these defects allows what was seen. Leaves behind which made a
+    // difference and which field entries were needed besides.
+    bool allows(const Deviations& defects) {
+        Prediction p = oracle_.predict(run_.input, defects);
+        used = p.deviated;
+        fields.clear();
+        if (run_.state == TargetState::Hung)
+            return neverReturns(p) || isOpen(p) || losesHost(p, defects);
+        if (run_.state != TargetState::Running)
+            return false;
+        std::vector<MemoryWrite> elsewhere;
+        for (Outcome& outcome : p.allowed) {
+            // alternatives that were given up count for nothing
+            if (outcome.kind == OutcomeKind::UNSPECIFIED && outcome.why.starts_with("more allowed"))
+                return false;
+            for (const MemoryWrite& write : takeUnhandled(run_.input, outcome))
+                elsewhere.push_back(write);
+        }
+        // A guest that goes on for long after a defect is not followed to its end.
+        const bool open = isOpen(p) || (p.deviated.any() && runsOn(p));
+        leaves = !elsewhere.empty() || open;
+        if (open)
+            return true;
+        Divergence d;
+        d.input = run_.input;
+        d.findings = oracle_.compare(run_.input, p, run_.result, defects);
+        for (const StrayWord& word : run_.stray)
+            if (!explainsStray(word, elsewhere))
+                return false;
+        d.expected = describe(nearest(run_, p));
+        d.observed = describe(run_.result);
+        fields = triage_.explain(d);
+        return d.findings.empty();
+    }
+
+    Deviations used;
+    std::vector<const Triaged*> fields;
+    bool leaves = false;
+
+private:
+    static bool neverReturns(const Prediction& p) {
+        return std::any_of(p.allowed.begin(), p.allowed.end(), [](const Outcome& outcome) {
+            return outcome.kind == OutcomeKind::HALTED || outcome.kind == OutcomeKind::RUNS_ON ||
+                   outcome.kind == OutcomeKind::SHUTDOWN;
+        });
+    }
+
+    // Deviation::HOST_CR0_LOST: the host goes on without paging, and may never answer again.
+    static bool losesHost(const Prediction& p, const Deviations& defects) {
+        if (!defects.test(Deviation::HOST_CR0_LOST))
+            return false;
+        const auto word = [](const Outcome& outcome, size_t offset) {
+            uint64_t value = 0;
+            std::memcpy(&value, &outcome.vmcb.value[horos::svm::SAVE_AREA_OFFSET + offset], 8);
+            return value;
+        };
+        return std::any_of(p.allowed.begin(), p.allowed.end(), [&](const Outcome& outcome) {
+            const bool returns =
+                outcome.kind == OutcomeKind::EXIT || outcome.kind == OutcomeKind::INVALID;
+            return returns && !(word(outcome, offsetof(SaveArea, cr0)) & x86::cr0::PG) &&
+                   !(word(outcome, offsetof(SaveArea, cr4)) & x86::cr4::PAE) &&
+                   (word(outcome, offsetof(SaveArea, efer)) & x86::efer::LME);
+        });
+    }
+
+    Oracle& oracle_;
+    const Run& run_;
+    const Triage& triage_;
+};
+
+// The part of `used` that is needed. To find it takes a prediction for each, so that it is searched
+// for the first few cases of a kind only; later ones take the answer of those.
+Deviations smallest(Explainer& explainer, const Deviations& used) {
+    struct Answer {
+        Deviations needed;
+        unsigned asked = 0;
+    };
+    constexpr unsigned ENOUGH = 5;
+    static thread_local std::map<std::string, Answer> answers;
+    Answer& answer = answers[used.behaviours.to_string() + used.unchecked.to_string()];
+    if (answer.asked >= ENOUGH && explainer.allows(answer.needed))
+        return answer.needed;
+    ++answer.asked;
+    Deviations needed = used;
+    const auto drop = [&](auto& from, const auto& bits) {
+        for (size_t i = 0; i < bits.size(); ++i) {
+            if (!bits.test(i))
+                continue;
+            from.reset(i);
+            if (!explainer.allows(needed))
+                from.set(i);
+        }
+    };
+    drop(needed.behaviours, std::bitset<DEVIATION_COUNT>(needed.behaviours));
+    drop(needed.unchecked, std::bitset<128>(needed.unchecked));
+    if (!explainer.allows(needed))
+        return {};
+    return answer.needed = needed;
+}
+
+} // namespace
+
+std::string defectsSay(Oracle& oracle, const Run& run, const Triage& triage) {
+    Prediction p = oracle.predict(run.input, triage.deviations());
+    std::string text = "with the known defects the model allows:";
+    for (Outcome& outcome : p.allowed) {
+        text += fmt::format(" {} {}", describe(outcome), outcome.why);
+        takeUnhandled(run.input, outcome);
+    }
+    text += "; these made a difference:";
+    for (const Triaged* entry : triage.entriesOf(p.deviated))
+        text += " " + entry->id;
+    if (run.state == TargetState::Running)
+        for (const Finding& f : oracle.compare(run.input, p, run.result, triage.deviations()))
+            text += fmt::format("\n  {:<28} allowed {:#x} (known {:#x}) observed {:#x}", f.field,
+                                f.expected, f.known, f.observed);
+    return text;
+}
+
+std::vector<const Triaged*> explainByDefects(Oracle& oracle, const Run& run, const Triage& triage,
+                                             bool& leaves) {
+    if (!triage.deviations().any())
+        return {};
+    Explainer explainer(oracle, run, triage);
+    if (!explainer.allows(triage.deviations()))
+        return {};
+    // What it looks at outside the guest's course is not noted by the model.
+    Deviations used = explainer.used;
+    if (triage.deviations().test(Deviation::HOST_CR0_LOST))
+        used.set(Deviation::HOST_CR0_LOST);
+    const Deviations needed = smallest(explainer, used);
+    if (!needed.any())
+        return {};
+    leaves = explainer.leaves;
+    std::vector<const Triaged*> entries = triage.entriesOf(needed);
+    entries.insert(entries.end(), explainer.fields.begin(), explainer.fields.end());
+    return entries;
+}
+
+} // namespace horos::fuzz

@@ -1,0 +1,262 @@
+#include "worker.hpp"
+
+#include <fmt/format.h>
+#include <utility>
+
+namespace horos::fuzz {
+
+using namespace svm_model;
+
+namespace {
+constexpr unsigned MINIMISE_BUDGET = 600;
+constexpr unsigned MINIMISE_BUDGET_FATAL = 24; // each step costs a restart
+constexpr double GRACE = 1.0;                  // seconds past the limit to confirm what is new
+constexpr double INTERRUPT_GRACE = 0.3;
+} // namespace
+
+bool Shared::ending() {
+    if (stop)
+        return true;
+    double now = elapsed();
+    if (now >= options.seconds) {
+        hardEnd = options.seconds + GRACE;
+        stop = true;
+    } else if (options.stop && options.stop()) {
+        hardEnd = now + INTERRUPT_GRACE;
+        stop = true;
+    }
+    return stop;
+}
+
+Worker::Worker(Shared& shared, const Profile& profile, unsigned number)
+    : shared_(shared), oracle_(profile), random_(shared.options.seed * 977 + number),
+      generator_(oracle_, shared.options.seed * 1000003 + number),
+      target_(makeTarget(shared.options.target)),
+      executor_(*target_, oracle_, [this](Run& run) { take(run); }), number_(number) {
+    if (!shared.options.corpus.empty())
+        corpus_ = Corpus(shared.options.corpus);
+    oracle_.fault = shared.options.fault;
+    target_->keepSpare(true);
+    executor_.leaveOut = [this](const Run& run) { return leaveOut(run.input, run.prediction); };
+    executor_.expired = [this] { return shared_.over(); };
+}
+
+// Z3 looks for more witnesses in a process of its own: it takes long, and can be ended any time.
+void Worker::startSolver() {
+    if (number_ != 0 || shared_.options.solver.empty())
+        return;
+    solved_ = std::make_unique<ScratchDirectory>("horos-fuzz-witnesses-");
+    witnesses_ = Corpus(solved_->path() + "/cases");
+    std::vector<std::string> command = shared_.options.solver;
+    command.push_back(solved_->path() + "/cases");
+    solver_.spawn(command, solved_->path() + "/log");
+}
+
+void Worker::run() {
+    try {
+        executor_.start();
+    } catch (const Interrupted&) {
+        return;
+    }
+    for (const Case& c : shared_.seeds)
+        generator_.addFirst(c);
+    startSolver();
+    readCorpora();
+    auto nextLook = Shared::Clock::now();
+    for (uint64_t steps = 1; !shared_.ending() && !executor_.stopped(); ++steps) {
+        step();
+        if (steps == shared_.options.cases)
+            break;
+        if (steps % 256 != 0)
+            continue;
+        if (pending_)
+            refine();
+        if (std::exchange(dirty_, false))
+            executor_.checkArena(); // the next cases shall not pay for this one
+        if (Shared::Clock::now() >= nextLook) {
+            nextLook = Shared::Clock::now() + std::chrono::seconds(1);
+            look();
+        }
+    }
+    solver_.kill();
+    executor_.finish();
+    if (!executor_.stopped())
+        refine();
+    shared_.executed += executor_.executed() - std::exchange(reported_, executor_.executed());
+    target_->stop();
+}
+
+bool Worker::leaveOut(const Case& c, const Prediction& p) {
+    if (const Triaged* entry = shared_.triage.fatal(p, c); entry && fatal_.avoid(*entry, random_))
+        return true;
+    if (!fatal_.avoid(FatalShapes::signature(p), random_))
+        return false;
+    ++avoided_;
+    return true;
+}
+
+void Worker::step() {
+    Timing& timing = executor_.timing();
+    PhaseScope phase(timing, Phase::Generate);
+    Case c = generator_.next();
+    timing.enter(Phase::Predict);
+    Prediction p = oracle_.predict(c);
+    ++predicted_;
+    Unfit unfit = oracle_.fit(c, p);
+    timing.enter(Phase::Generate);
+    if (unfit != Unfit::No) {
+        generator_.reject(c, unfit);
+        return;
+    }
+    if (leaveOut(c, p))
+        return;
+    if (generator_.learn(c, p, p.broken & p.applicable))
+        corpus_.add(c);
+    executor_.submit(std::move(c), std::move(p));
+}
+
+void Worker::take(Run& run) {
+    PhaseScope phase(executor_.timing(), Phase::Judge);
+    Judgement j = judge(oracle_, run, shared_.triage);
+    const bool alive = run.state == TargetState::Running;
+    if (const Triaged* entry = shared_.triage.fatal(run.prediction, run.input))
+        alive ? fatal_.survived(*entry) : fatal_.died(*entry);
+    if (alive)
+        fatal_.survived(FatalShapes::signature(run.prediction));
+    if (!j.explained.empty()) {
+        std::lock_guard lock(shared_.mutex);
+        for (const Triaged* entry : j.explained)
+            shared_.clusters.addDeviation(entry, j.whole);
+    }
+    dirty_ |= j.leaves;
+    if (!j.divergence)
+        return;
+    if (!alive)
+        fatal_.died(keyOf(*j.divergence).text(), FatalShapes::signature(run.prediction));
+    std::lock_guard lock(shared_.mutex);
+    auto [cluster, fresh] = shared_.clusters.add(std::move(*j.divergence), shared_.elapsed());
+    pending_ |= fresh && !cluster->known;
+    dirty_ = true;
+}
+
+// Confirms what is new from a clean state, and makes it small.
+void Worker::refine() {
+    PinnedScope phase(executor_.timing(), Phase::Refine);
+    pending_ = false;
+    executor_.checkArena();
+    while (!executor_.stopped() && refineOne())
+        if (shared_.stop && shared_.options.stopAtNew)
+            break;
+    std::lock_guard lock(shared_.mutex);
+    shared_.clusters.rekey();
+}
+
+bool Worker::refineOne() {
+    std::optional<Divergence> todo;
+    ClusterKey key;
+    {
+        std::lock_guard lock(shared_.mutex);
+        for (auto& [k, cluster] : shared_.clusters.all())
+            if (!cluster.minimised && !cluster.known) {
+                cluster.minimised = true;
+                todo = cluster.example;
+                key = k;
+                break;
+            }
+    }
+    if (!todo)
+        return false;
+    // It must show again from a clean state.
+    Run again = executor_.runAlone(todo->input);
+    if (again.state == TargetState::Interrupted)
+        return false;
+    todo = judge(oracle_, again, shared_.triage).divergence;
+    if (!todo) {
+        std::lock_guard lock(shared_.mutex);
+        shared_.clusters.drop(key);
+        ++unconfirmed_;
+        return true;
+    }
+    if (shared_.options.minimise && !shared_.stop) {
+        const bool fatal = todo->observed == "hang" || todo->observed.starts_with("died");
+        todo = minimise(executor_, oracle_, shared_.triage, *todo,
+                        fatal ? MINIMISE_BUDGET_FATAL : MINIMISE_BUDGET);
+    }
+    std::lock_guard lock(shared_.mutex);
+    auto at = shared_.clusters.all().find(key);
+    if (at != shared_.clusters.all().end()) {
+        at->second.example = std::move(*todo);
+        at->second.confirmed = true;
+    }
+    shared_.clusters.rekey();
+    if (shared_.options.stopAtNew && shared_.clusters.confirmedUnknown() > 0) {
+        shared_.stop = true;
+        shared_.hardEnd = shared_.elapsed() + INTERRUPT_GRACE;
+    }
+    return true;
+}
+
+void Worker::readCorpora() {
+    for (Case& c : corpus_.newCases()) {
+        Oracle::settle(c);
+        generator_.addSeed(std::move(c));
+    }
+    for (Case& c : witnesses_.newCases()) {
+        Oracle::settle(c);
+        generator_.addFirst(std::move(c));
+    }
+}
+
+void Worker::look() {
+    shared_.executed += executor_.executed() - std::exchange(reported_, executor_.executed());
+    readCorpora();
+    const RuleCoverage& rules = generator_.rules();
+    if (rulesCompleteAt_ < 0 && rules.reachable() > 0 && rules.bothSides() == rules.reachable())
+        rulesCompleteAt_ = shared_.elapsed();
+    if (number_ != 0 || !shared_.options.progress)
+        return;
+    std::lock_guard lock(shared_.mutex);
+    double seconds = shared_.elapsed();
+    shared_.options.progress(fmt::format(
+        "{:5.0f} s  {:>9} cases {:>6.0f}/s  rules {}/{} both sides  exits {}  pairs {}  corpus {}  "
+        "clusters {} ({} new)  restarts {}",
+        seconds, shared_.executed.load(), double(shared_.executed) / seconds, rules.bothSides(),
+        rules.reachable(), generator_.exitCodes(), generator_.pairsSeen(), generator_.corpusSize(),
+        shared_.clusters.all().size(), shared_.clusters.unknown(), executor_.restarts()));
+}
+
+void Worker::addTo(CampaignResult& r) {
+    r.predicted += predicted_;
+    r.unconfirmed += unconfirmed_;
+    r.avoided += avoided_;
+    r.reruns += executor_.reruns();
+    r.dropped += executor_.dropped();
+    r.restarts += executor_.restarts();
+    for (const auto& [id, count] : fatal_.triaged()) {
+        FatalCount& sum = r.fatal[id];
+        sum.died += count.died;
+        sum.survived += count.survived;
+        sum.leftOut += count.leftOut;
+    }
+    const PhaseSeconds& seconds = executor_.timing().seconds();
+    for (unsigned i = 0; i < PHASES; ++i)
+        r.phases[i] += seconds[i];
+    r.unspecified += generator_.rejected(Unfit::Unspecified);
+    r.neverReturns += generator_.rejected(Unfit::NeverReturns);
+    r.writesOutside += generator_.rejected(Unfit::WritesOutside);
+    r.features = std::max(r.features, generator_.features());
+    r.corpus = std::max(r.corpus, generator_.corpusSize());
+    r.pairs = std::max(r.pairs, generator_.pairsSeen());
+    for (uint64_t exit : generator_.exits()) {
+        std::string name = exit >= 0x10000 && exit < 0x10100
+                               ? fmt::format("fault of VMRUN, vector {}", exit - 0x10000)
+                               : exit_code_name(ExitCode(exit));
+        if (std::find(r.exits.begin(), r.exits.end(), name) == r.exits.end())
+            r.exits.push_back(name);
+    }
+    if (rulesCompleteAt_ >= 0)
+        r.rulesCompleteAt = r.rulesCompleteAt < 0 ? rulesCompleteAt_
+                                                  : std::min(r.rulesCompleteAt, rulesCompleteAt_);
+}
+
+} // namespace horos::fuzz
