@@ -190,6 +190,20 @@ TEST(VmxRules, TheSmallestRepairIsOneBitWhereOneBitWasFlipped) {
     }
 }
 
+// Found by a case on Bochs: bit 47 of RIP is not looked at (§26.3.1.4), though such an address is
+// not canonical.
+TEST(VmxRules, RipIsCheckedAboveTheLinearWidthOnly) {
+    const Profile& profile = builtin_profile("bochs-2.7-skylake-x");
+    RuleState state = default_state(profile);
+    state[Field::GUEST_RIP] = 0x0000800000200000;
+    EXPECT_TRUE(broken_rules(state, profile).none());
+    state[Field::GUEST_RIP] = 0x0001000000200000;
+    EXPECT_EQ(broken_rules(state, profile),
+              RuleSet().set(static_cast<size_t>(RuleId::GUEST_RIP_CANONICAL)));
+    state[Field::GUEST_RIP] = 0xffff000000200000;
+    EXPECT_TRUE(broken_rules(state, profile).none());
+}
+
 TEST(VmxProfile, SaysWhatIsWrong) {
     const auto message = [](const char* text) -> std::string {
         try {

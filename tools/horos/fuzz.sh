@@ -5,7 +5,8 @@ fuzz_usage() {
 usage: ./horos fuzz [OPTIONS]
 
 Runs the differential fuzzer: the same cases on a target and on the reference model, differences
-minimised and sorted by rule. The options are those of horos-fuzz:
+minimised and sorted by rule. '--target bochs-vmx' holds VM entries on Bochs against the VMX model
+(horos-fuzz-vmx; --cpu chooses the processor). The options are those of horos-fuzz:
 
 HELP
 }
@@ -28,6 +29,10 @@ main() {
         exit 0
     fi
     install_packages build boot test
+    if [[ " $* " == *" bochs-vmx "* || " $* " == *" --target=bochs-vmx "* ]]; then
+        build release horos-fuzz-vmx
+        exec build/release/fuzz/vmx/horos-fuzz-vmx "$@"
+    fi
     build release horos-fuzz
     exec "$(find_fuzz)" "$@"
 }

@@ -155,7 +155,7 @@ enum class RuleId : uint16_t {
     GUEST_IDTR_BASE = 0x592,
     GUEST_IDTR_LIMIT = 0x593,
     GUEST_RIP_HIGH = 0x594,
-    GUEST_RIP_CANONICAL = 0x595,
+    GUEST_RIP_CANONICAL = 0x595, // bits 63:N alone, bit N-1 is not looked at
     GUEST_RFLAGS_RESERVED = 0x596,
     GUEST_RFLAGS_VM = 0x597,
     GUEST_RFLAGS_IF = 0x598,

@@ -110,7 +110,10 @@ typename D::Bool guest_tables(RuleId id, const View<D>& v) {
     case RuleId::GUEST_RIP_HIGH:
         return v.code64() | v.none(v[F::GUEST_RIP], HIGH_HALF);
     case RuleId::GUEST_RIP_CANONICAL:
-        return v.implies(v.code64(), v.canonical(v[F::GUEST_RIP]));
+        // Bits 63:N alone, with N linear-address bits: bit N-1 may differ, and then the first fetch
+        // faults.
+        return v.implies(v.code64(), v.none(v[F::GUEST_RIP], v.beyond_linear()) |
+                                         v.all(v[F::GUEST_RIP], v.beyond_linear()));
     case RuleId::GUEST_RFLAGS_RESERVED:
         return v.none(v[F::GUEST_RFLAGS], ~x86::rflags::DEFINED) &
                v.has(v[F::GUEST_RFLAGS], x86::rflags::ONE);

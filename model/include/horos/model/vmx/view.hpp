@@ -64,6 +64,7 @@ struct View {
     uint64_t beyond_physical() const { return ~(p.physical_limit() - 1); }
     Bool address(const Bits& x, uint64_t low) const { return none(x, beyond_physical() | low); }
     uint64_t sign_bits() const { return ~((1ull << (p.linear_bits - 1)) - 1); }
+    uint64_t beyond_linear() const { return ~((1ull << p.linear_bits) - 1); }
     Bool canonical(const Bits& x) const { return none(x, sign_bits()) | all(x, sign_bits()); }
     // Each byte is 0, 1, 4, 5, 6 or 7: no bit above 2, and bit 1 only with bit 2 (§11.12.2).
     static Bool pat_valid(const Bits& pat) {

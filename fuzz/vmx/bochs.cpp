@@ -1,0 +1,174 @@
+#include "bochs.hpp"
+
+#include <algorithm>
+#include <cinttypes>
+#include <cstddef>
+#include <cstring>
+#include <fmt/core.h>
+#include <fstream>
+#include <sys/uio.h>
+#include <thread>
+
+namespace horos::fuzz::vmx {
+
+namespace {
+
+constexpr auto START_LIMIT = std::chrono::seconds(60);
+constexpr auto CASE_LIMIT = std::chrono::seconds(4); // a batch takes milliseconds
+
+std::string configuration(const std::string& cpu, const std::string& log) {
+    return fmt::format("romimage: file={}\n"
+                       "vgaromimage: file=/usr/share/vgabios/vgabios.bin\n"
+                       "cpu: model={}, count=1, ips=100000000, reset_on_triple_fault=0, "
+                       "ignore_bad_msrs=1\n"
+                       "memory: guest=32, host=32\n"
+                       "clock: sync=none, time0=local\n"
+                       "display_library: rfb, options=\"timeout=0\"\n"
+                       "plugin_ctrl: speaker=0, gameport=0, parallel=0, biosdev=0\n"
+                       "log: {}\n"
+                       "panic: action=fatal\nerror: action=ignore\ninfo: action=ignore\n"
+                       "debug: action=ignore\n",
+                       HOROS_VMX_ROM, cpu, log);
+}
+
+} // namespace
+
+std::string Bochs::log() const {
+    std::string text;
+    for (const char* name : {"/log", "/bochs.log"}) {
+        try {
+            text += readFile(instance_->scratch.path() + name);
+        } catch (const std::runtime_error&) {
+            // not opened yet
+        }
+    }
+    return text.size() > 2000 ? text.substr(text.size() - 2000) : text;
+}
+
+bool Bochs::find_block() {
+    std::ifstream maps(fmt::format("/proc/{}/maps", instance_->process.pid()));
+    std::string line;
+    std::vector<uint64_t> chunk(1 << 17);
+    while (std::getline(maps, line)) {
+        uint64_t begin = 0;
+        uint64_t end = 0;
+        char access[5] = {};
+        if (std::sscanf(line.c_str(), "%" SCNx64 "-%" SCNx64 " %4s", &begin, &end, access) != 3 ||
+            access[1] != 'w' || end - begin < (1 << 20)) {
+            continue;
+        }
+        for (uint64_t at = begin; at < end; at += chunk.size() * 8) {
+            const size_t size = std::min<uint64_t>(chunk.size() * 8, end - at);
+            iovec local{chunk.data(), size};
+            iovec remote{reinterpret_cast<void*>(at), size};
+            const ssize_t got =
+                process_vm_readv(instance_->process.pid(), &local, 1, &remote, 1, 0);
+            // Bochs aligns its memory to pages of its own, not to the host's.
+            for (ssize_t q = 0; q + 1 < got / 8; ++q) {
+                if (chunk[size_t(q)] == MAGIC && chunk[size_t(q) + 1] == SHARED_PA) {
+                    instance_->block = at + uint64_t(q) * 8;
+                    return true;
+                }
+            }
+        }
+    }
+    return false;
+}
+
+void Bochs::read(uint64_t offset, void* to, size_t size) {
+    iovec local{to, size};
+    iovec remote{reinterpret_cast<void*>(instance_->block + offset), size};
+    if (process_vm_readv(instance_->process.pid(), &local, 1, &remote, 1, 0) != ssize_t(size)) {
+        std::memset(to, 0xff, size); // gone; the caller sees that it is
+    }
+}
+void Bochs::write(uint64_t offset, const void* from, size_t size) {
+    iovec local{const_cast<void*>(from), size};
+    iovec remote{reinterpret_cast<void*>(instance_->block + offset), size};
+    (void)process_vm_writev(instance_->process.pid(), &local, 1, &remote, 1, 0);
+}
+
+void Bochs::start() {
+    stop();
+    instance_ = std::make_unique<Instance>();
+    const std::string& folder = instance_->scratch.path();
+    writeFile(folder + "/rc", configuration(cpu_, folder + "/bochs.log"));
+    writeFile(folder + "/debugger", "c\n");
+    instance_->process.spawn({"bochs", "-q", "-f", folder + "/rc", "-rc", folder + "/debugger"},
+                             folder + "/log");
+    const auto limit = std::chrono::steady_clock::now() + START_LIMIT;
+    for (;;) {
+        uint32_t ready = 0;
+        if (find_block()) {
+            read(offsetof(Mailbox, ready), &ready, sizeof ready);
+        }
+        if (ready == 1) {
+            break;
+        }
+        if (!instance_->process.alive() || ready == 2 || std::chrono::steady_clock::now() > limit) {
+            throw std::runtime_error(fmt::format("bochs ({}): the harness did not start{}:\n{}",
+                                                 cpu_, ready == 2 ? ", VMXON failed" : "", log()));
+        }
+        std::this_thread::sleep_for(std::chrono::milliseconds(10));
+    }
+    read(offsetof(Mailbox, host), &host_, sizeof host_);
+    ++starts_;
+    const size_t from = offsetof(Mailbox, write_count);
+    write(from, reinterpret_cast<const uint8_t*>(&fields_) + from, sizeof(Mailbox) - from);
+}
+
+void Bochs::set_fields(const std::vector<uint16_t>& write_list,
+                       const std::vector<uint8_t>& write_slots,
+                       const std::vector<uint16_t>& read_list,
+                       const std::vector<uint8_t>& read_slots) {
+    fields_.write_count = uint32_t(write_list.size());
+    fields_.read_count = uint32_t(read_list.size());
+    std::copy(write_list.begin(), write_list.end(), fields_.write_list);
+    std::copy(read_list.begin(), read_list.end(), fields_.read_list);
+    std::copy(write_slots.begin(), write_slots.end(), fields_.write_slot);
+    std::copy(read_slots.begin(), read_slots.end(), fields_.read_slot);
+    if (instance_) {
+        const size_t from = offsetof(Mailbox, write_count);
+        write(from, reinterpret_cast<const uint8_t*>(&fields_) + from, sizeof(Mailbox) - from);
+    }
+}
+
+std::vector<Result> Bochs::run(const std::vector<Case>& cases) {
+    std::vector<Slot> slots(cases.size());
+    for (size_t n = 0; n < cases.size(); ++n) {
+        slots[n].test = cases[n];
+    }
+    write(4096, slots.data(), slots.size() * sizeof(Slot));
+    const auto count = uint32_t(cases.size());
+    write(offsetof(Mailbox, count), &count, sizeof count);
+    const uint32_t go = RUN;
+    write(offsetof(Mailbox, command), &go, sizeof go);
+    const auto limit = std::chrono::steady_clock::now() + CASE_LIMIT;
+    for (unsigned turn = 0;; ++turn) {
+        uint32_t command = IDLE;
+        read(offsetof(Mailbox, command), &command, sizeof command);
+        if (command == IDLE) {
+            break;
+        }
+        const bool late = std::chrono::steady_clock::now() > limit;
+        if (late || (turn % 64 == 0 && !instance_->process.alive())) {
+            const std::string why = late ? "hangs" : instance_->process.ending();
+            const std::string text = log();
+            const size_t panic = text.rfind("PANIC");
+            std::string line = panic == std::string::npos
+                                   ? ""
+                                   : text.substr(panic, text.find('\n', panic) - panic);
+            stop();
+            throw TargetLost(why + (line.empty() ? "" : ": " + line));
+        }
+        std::this_thread::sleep_for(std::chrono::microseconds(turn < 200 ? 20 : 500));
+    }
+    read(4096, slots.data(), slots.size() * sizeof(Slot));
+    std::vector<Result> results;
+    for (const Slot& slot : slots) {
+        results.push_back(slot.result);
+    }
+    return results;
+}
+
+} // namespace horos::fuzz::vmx

@@ -1,0 +1,38 @@
+// From a rule state to a case that the harness can run, and back from its result.
+#pragma once
+
+#include "wire.hpp"
+
+#include "horos/model/vmx/rules.hpp"
+
+#include <random>
+
+namespace horos::fuzz::vmx {
+
+using model::vmx::Extra;
+using model::vmx::Field;
+using model::vmx::Profile;
+using model::vmx::RuleId;
+using model::vmx::RuleSet;
+using model::vmx::RuleState;
+
+// The same state with what the harness must keep in its own hands: the machine that executes the
+// instruction, memory that legal addresses name, and, where the processor goes as far as to load
+// them, its own host state. Breaks the same rules, except that the harness is always at CPL 0 in
+// 64-bit mode.
+RuleState canonical(const RuleState& wanted, const Profile& profile, const HostValues& host);
+Case make_case(const RuleState& state);
+
+// Encodings to write and read on this part, with the slots of their values.
+struct FieldLists {
+    std::vector<uint16_t> write, read;
+    std::vector<uint8_t> write_slots, read_slots;
+};
+FieldLists field_lists(const Profile& profile);
+
+// Whether the harness can show both sides of a rule: it does not leave CPL 0 and 64-bit mode.
+bool reachable(RuleId id);
+
+RuleState mutate(const RuleState& from, const Profile& profile, std::mt19937_64& random);
+
+} // namespace horos::fuzz::vmx

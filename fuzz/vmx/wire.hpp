@@ -1,0 +1,101 @@
+// What the VMX harness and the driver share: one block of the target's memory, and where the rest
+// lies. Freestanding.
+//
+// The block is one that Bochs keeps in one piece (128 KiB, aligned), so that finding its first page
+// in the process finds all of it.
+#pragma once
+
+#include <cstdint>
+
+namespace horos::fuzz::vmx {
+
+inline constexpr uint64_t MAGIC = 0x786d762d736f726full; // "oros-vmx"
+inline constexpr uint64_t SHARED_PA = 0x400000;
+inline constexpr uint64_t SHARED_BYTES = 0x20000;
+inline constexpr unsigned SLOTS = 31;
+inline constexpr unsigned FIELDS = 170; // at least model::vmx::FIELD_SLOTS
+
+inline constexpr uint64_t VMXON_PA = 0x500000;
+inline constexpr uint64_t VMCS_CLEAR_PA = 0x501000;
+inline constexpr uint64_t VMCS_LAUNCHED_PA = 0x502000;
+inline constexpr uint64_t LINK_PA = 0x503000;
+inline constexpr uint64_t VAPIC_PA = 0x504000;
+inline constexpr uint64_t EPT_PML4_PA = 0x505000;
+inline constexpr uint64_t EPT_PDPT_PA = 0x506000;
+inline constexpr uint64_t GUEST_PML4_PA = 0x507000;
+inline constexpr uint64_t GUEST_PDPT_PA = 0x508000;
+inline constexpr uint64_t PAE_PDPT_PA = 0x509000;
+inline constexpr uint64_t GUEST_PD32_PA = 0x50a000;
+inline constexpr uint64_t CODE_PA = 0x510000;
+inline constexpr uint64_t MSR_LIST_PA = 0x512000;  // 512 entries that may be loaded
+inline constexpr uint64_t MSR_STORE_PA = 0x514000; // 512 entries that are stored over
+inline constexpr uint64_t ZERO_PA = 0x516000;      // bitmaps, two pages
+inline constexpr uint64_t LOG_PA = 0x518000;       // PML, APIC access, #VE, EPTP list
+inline constexpr uint64_t MSR_ENTRIES = 512;
+
+enum Command : uint32_t { IDLE = 0, RUN = 1, QUIT = 2 };
+enum Flag : uint32_t {
+    FLAG_RESUME = 1,   // VMRESUME
+    FLAG_LAUNCHED = 2, // on the VMCS whose launch state is launched
+    FLAG_MOV_SS = 4,   // right after MOV SS
+    FLAG_NO_VMCS = 8,  // no VMCS is current
+    FLAG_VMXOFF = 16,  // outside VMX operation
+    FLAG_SHADOW = 32,  // the current VMCS is marked as a shadow
+    FLAG_PROBE = 64,   // read every listed encoding, run nothing
+};
+enum Outcome : uint32_t {
+    FAIL_INVALID = 0,
+    FAIL_VALID = 1,
+    EXITED = 2,
+    WRITE_FAILED = 3, // VMWRITE of `bad_encoding`
+    READ_FAILED = 4,
+    FAULT = 0x100, // plus the vector
+};
+
+struct Case {
+    uint64_t pdpte[4];
+    uint32_t flags;
+    uint32_t link_revision;
+    uint64_t vtpr;
+    uint64_t value[FIELDS];
+};
+struct Result {
+    uint32_t outcome;
+    uint32_t error; // VM-instruction error
+    uint32_t bad_encoding;
+    uint32_t host_changed; // of the host's state, bit by bit; 0: as it was
+    uint64_t value[FIELDS];
+};
+struct Slot {
+    union {
+        Case test;
+        uint8_t test_bytes[2048];
+    };
+    union {
+        Result result;
+        uint8_t result_bytes[2048];
+    };
+};
+static_assert(sizeof(Slot) == 4096);
+
+// What the host's state must be for the harness to survive.
+struct HostValues {
+    uint64_t rip, rsp, cr0, cr3, cr4, efer, gdtr, idtr, tr_base;
+};
+struct Mailbox {
+    uint64_t magic;
+    uint64_t self;
+    volatile uint32_t ready;
+    volatile uint32_t command; // set by the driver, cleared by the harness
+    volatile uint32_t count;   // slots to run
+    volatile uint32_t current; // the one that runs now
+    HostValues host;
+    uint32_t write_count, read_count, cases_lost, reserved;
+    uint16_t write_list[FIELDS]; // encodings
+    uint16_t read_list[FIELDS];
+    uint8_t write_slot[FIELDS]; // where their values are
+    uint8_t read_slot[FIELDS];
+};
+static_assert(sizeof(Mailbox) <= 4096);
+
+} // namespace horos::fuzz::vmx
