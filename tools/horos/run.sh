@@ -3,7 +3,7 @@
 run_usage() {
     cat <<'HELP'
 usage: ./horos run [--description FILE] [--smp N] [--memory MIB] [--accel kvm|tcg]
-                   [--target qemu] [--timeout SECONDS]
+                   [--target qemu|bochs] [--cpu MODEL] [--timeout SECONDS]
 
 Builds Horos, gets Debian's kernel as a guest, packs the system that FILE describes (default:
 descriptions/demo.toml) and boots it in QEMU. COM1 is this terminal; Horos's own log and the lines
@@ -12,11 +12,13 @@ of the other partitions go to build/run/horos.log.
   --description FILE  system description to boot
   --smp N             processors of the machine (default: as many as the description has cores)
   --memory MIB        its memory (default: what the description needs and 512 MiB more)
-  --accel kvm         run on this machine's processor (AMD, with nested virtualisation)
+  --accel kvm         run on this machine's processor (with nested virtualisation; untested)
+  --target bochs      boot an ISO image in Bochs, which has Intel's VMX (slow; at most 8 processors)
+  --cpu MODEL         Bochs's processor (default: corei7_skylake_x; ryzen has AMD's SVM)
   --timeout SECONDS   end the run after so long, with status 124
 
 `poweroff` in the guest ends the run with status 0. On a terminal, Ctrl-C goes to the guest;
-Ctrl-A X ends QEMU.
+Ctrl-A X ends QEMU or Bochs.
 HELP
 }
 
@@ -28,6 +30,8 @@ description=descriptions/demo.toml
 smp=
 memory=
 accel=tcg
+target=qemu
+cpu=corei7_skylake_x
 timeout=
 
 parse_options() {
@@ -37,7 +41,7 @@ parse_options() {
             run_usage
             exit 0
             ;;
-        --description | --smp | --memory | --accel | --timeout | --target)
+        --description | --smp | --memory | --accel | --timeout | --target | --cpu)
             need_value "$1" $#
             set_option "$1" "$2"
             shift 2
@@ -70,7 +74,12 @@ set_option() {
         timeout=$2
         ;;
     --target)
-        [[ $2 == qemu ]] || misuse "--target takes qemu, not '$2'"
+        [[ $2 == qemu || $2 == bochs ]] || misuse "--target takes qemu or bochs, not '$2'"
+        target=$2
+        ;;
+    --cpu)
+        [[ $2 =~ ^[a-z0-9_]+$ ]] || misuse "--cpu takes the name of a model of Bochs, not '$2'"
+        cpu=$2
         ;;
     esac
 }
@@ -88,8 +97,8 @@ read_needs() {
 
 check_kvm() {
     [[ -r /dev/kvm && -w /dev/kvm ]] || die "--accel kvm: /dev/kvm is not there or not yours to use"
-    grep -qw svm /proc/cpuinfo ||
-        die "--accel kvm: this processor has no SVM; Horos needs it (use --accel tcg)"
+    grep -qwE 'svm|vmx' /proc/cpuinfo ||
+        die "--accel kvm: this processor has neither SVM nor VMX (use --accel tcg)"
 }
 
 # QEMU in the foreground's process group with the terminal as its own; nothing survives this script.
@@ -158,17 +167,44 @@ report_end() {
     return "$code"
 }
 
+# Bochs boots what a CD would have; horos-bochs brings its serial lines here.
+boot_bochs() {
+    ((smp <= 8)) || misuse "--target bochs has at most 8 processors, not $smp"
+    bochs --help cpu 2>&1 | grep -qx "$cpu" || misuse "Bochs has no processor '$cpu'"
+    status "writing build/run/horos.iso"
+    tools/horos/make-iso "$built/horos-kernel" "$1" build/run/horos.iso ||
+        die "the image could not be written"
+    status "booting: $smp processor(s) $cpu, $memory MiB, in Bochs; Ctrl-A X ends it"
+    local code=0
+    "$built/tools/machine/bochs/horos-bochs" --iso build/run/horos.iso --model "$cpu" \
+        --cores "$smp" --memory "$memory" --directory build/run/bochs --log build/run/horos.log \
+        --timeout "${timeout:-0}" || code=$?
+    grep -aE '^\[.*(probes|summary):' build/run/horos.log >&2 || true
+    status "log: build/run/horos.log ($(wc -l <build/run/horos.log) lines)"
+    return "$code"
+}
+
 main() {
     parse_options "$@"
-    install_packages build boot
+    local groups=(build boot) targets=(horos-kernel horos-pack programs)
+    if [[ $target == bochs ]]; then
+        [[ $accel == tcg ]] || misuse "--accel is for --target qemu"
+        groups+=(image bochs)
+        targets+=(horos-bochs)
+    fi
+    install_packages "${groups[@]}"
     [[ $accel == tcg ]] || check_kvm
-    build system horos-kernel horos-pack programs
+    build system "${targets[@]}"
     make_guest
     mkdir -p build/run
     pack "$description" build/run/horos.bundle || exit 1
     read_needs build/run/horos.bundle
-    status "booting: $smp processor(s), $memory MiB, $accel; Ctrl-A X ends QEMU"
     local code=0
+    if [[ $target == bochs ]]; then
+        boot_bochs build/run/horos.bundle || code=$?
+        exit $code
+    fi
+    status "booting: $smp processor(s), $memory MiB, $accel; Ctrl-A X ends QEMU"
     boot build/run/horos.bundle || code=$?
     exit $code
 }
