@@ -177,12 +177,35 @@ bool Activation::intrinsic(llvm::IntrinsicInst& i, const Guard& guard, Value& re
         result = Value::of(ite(eq(n, num(w, 0)), left ? a : b, r), lor(poison, by.poison));
         return true;
     }
-    case llvm::Intrinsic::uadd_with_overflow:
+    default:
+        return with_overflow(i, result);
+    }
+}
+
+// Arithmetic that says whether it overflowed: at twice the width.
+bool Activation::with_overflow(llvm::IntrinsicInst& i, Value& result) {
+    const auto* known = llvm::dyn_cast<llvm::WithOverflowInst>(&i);
+    if (known == nullptr)
+        return false;
+    const Value x = operand(known->getLHS());
+    const Value y = operand(known->getRHS());
+    const unsigned w = width_of(x.bits);
+    const auto wide = [&](Term t) { return known->isSigned() ? sext(t, 2 * w) : zext(t, 2 * w); };
+    Term r = nullptr;
+    switch (known->getBinaryOp()) {
+    case llvm::Instruction::Add:
+        r = add(wide(x.bits), wide(y.bits));
+        break;
+    case llvm::Instruction::Sub:
+        r = sub(wide(x.bits), wide(y.bits));
         break;
     default:
-        return false;
+        r = mul(wide(x.bits), wide(y.bits));
     }
-    return false;
+    const Term low = extract(w - 1, 0, r);
+    const Term poison = lor(x.poison, y.poison);
+    result = Value::of_parts({Value::of(low, poison), Value::of(lnot(eq(wide(low), r)), poison)});
+    return true;
 }
 
 } // namespace horos::proofs

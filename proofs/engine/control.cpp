@@ -20,11 +20,10 @@ llvm::Function* Program::find(const std::string& symbol, const llvm::Module* pre
     return nullptr;
 }
 
-Shape& shape_of(llvm::Function& function) {
-    static std::unordered_map<const llvm::Function*, std::unique_ptr<Shape>> known;
-    std::unique_ptr<Shape>& shape = known[&function];
+Shape& shape_of(llvm::Function& function, Objects& objects) {
+    std::shared_ptr<Shape>& shape = objects.shapes[&function];
     if (!shape) {
-        shape = std::make_unique<Shape>();
+        shape = std::make_shared<Shape>();
         shape->dominators.recalculate(function);
         shape->post_dominators.recalculate(function);
         shape->loops.analyze(shape->dominators);

@@ -126,7 +126,7 @@ struct Shape { // of a function, found once
     llvm::LoopInfo loops;
     std::vector<llvm::BasicBlock*> order; // reverse post order
 };
-Shape& shape_of(llvm::Function& function);
+Shape& shape_of(llvm::Function& function, Objects& objects);
 
 struct Activation {
     struct Edge {
@@ -141,7 +141,8 @@ struct Activation {
         uint64_t steps;
     };
 
-    Activation(Executor& e, llvm::Function& f) : engine(e), function(f), shape(shape_of(f)) {}
+    Activation(Executor& e, llvm::Function& f)
+        : engine(e), function(f), shape(shape_of(f, e.objects())) {}
 
     Executor& engine;
     llvm::Function& function;
@@ -172,6 +173,7 @@ struct Activation {
     Value compare_pointers(llvm::CmpInst::Predicate p, const Value& a, const Value& b);
     Value call(llvm::CallBase& i, Guard& guard, bool& ends);
     bool intrinsic(llvm::IntrinsicInst& i, const Guard& guard, Value& result, bool& ends);
+    bool with_overflow(llvm::IntrinsicInst& i, Value& result);
 };
 
 } // namespace horos::proofs

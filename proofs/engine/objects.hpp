@@ -17,6 +17,7 @@ enum class Storage : uint8_t {
 };
 
 struct Object;
+struct Shape; // of a function's control flow (execute.hpp)
 
 struct Leaf {
     Object* object = nullptr;
@@ -76,6 +77,7 @@ public:
     std::vector<Piece> pieces(Object& object, const Offset& offset, uint64_t size,
                               std::string& problem);
     const llvm::DataLayout& layout() const { return layout_; }
+    std::map<const llvm::Function*, std::shared_ptr<Shape>> shapes; // found so far
 
 private:
     bool resolve(Object& object, const Offset& offset, uint64_t wanted, Piece& out,

@@ -69,11 +69,18 @@ private:
 };
 
 Z3_lbool ask(const std::vector<Term>& asserted, unsigned milliseconds, Model* model) {
-    for (unsigned way = 0; way < 3; ++way) {
-        Solver solver(way);
+    static const char* order = std::getenv("HOROS_PROVE_ORDER");
+    static const bool trace = std::getenv("HOROS_PROVE_TRACE") != nullptr;
+    for (const char* way = order != nullptr ? order : "102"; *way != 0; ++way) {
+        const auto before = std::chrono::steady_clock::now();
+        Solver solver(static_cast<unsigned>(*way - '0'));
         for (Term t : asserted)
             solver.add(t);
-        const Z3_lbool answer = solver.check(milliseconds / (way == 2 ? 1 : 2));
+        const Z3_lbool answer = solver.check(milliseconds);
+        if (trace) {
+            const std::chrono::duration<double> t = std::chrono::steady_clock::now() - before;
+            std::fprintf(stderr, "  way %c: %d in %.2f s\n", *way, answer, t.count());
+        }
         if (answer == Z3_L_TRUE && model != nullptr)
             *model = solver.model();
         if (answer != Z3_L_UNDEF)
@@ -110,7 +117,7 @@ Answer prove(const std::vector<Term>& assumptions, Term violated, std::vector<Le
         incremental.add(t);
     for (answer.rounds = 1; answer.rounds <= limits.rounds; ++answer.rounds) {
         const auto before = std::chrono::steady_clock::now();
-        Z3_lbool result = incremental.check(limits.milliseconds / 2);
+        Z3_lbool result = incremental.check(std::max(limits.milliseconds / 4, 500u));
         if (trace) {
             const std::chrono::duration<double> t = std::chrono::steady_clock::now() - before;
             std::fprintf(stderr, "round %u: %d in %.2f s, %u of %zu lemmas\n", answer.rounds,

@@ -110,7 +110,9 @@ Result compare(Step& step, llvm::Function& specification) {
     other.obligations_on = false;
     std::vector<Value> values;
     for (size_t i = 0; i < specification.arg_size(); ++i)
-        values.push_back(Value::of(step.arguments[i]));
+        values.push_back(Value::of(resize(
+            step.arguments[i],
+            specification.getArg(static_cast<unsigned>(i))->getType()->getIntegerBitWidth())));
     const Outcome expected = other.run(specification, values, Guard());
     step.kernel.touch(other.touched, 0);
 

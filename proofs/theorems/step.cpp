@@ -1,6 +1,8 @@
 #include "theorem.hpp"
 
 #include <algorithm>
+#include <cstdio>
+#include <cstdlib>
 #include <llvm/IR/Constants.h>
 
 namespace horos::proofs {
@@ -58,8 +60,12 @@ void assume_precondition(Step& step, const std::string& name, const std::vector<
         return;
     }
     Kernel::Touches touched;
-    step.assumptions.push_back(
-        step.kernel.evaluate(*function, arguments, step.kernel.old, &touched));
+    std::vector<Term> own; // as wide as the precondition takes them
+    for (size_t i = 0; i < std::min(arguments.size(), function->arg_size()); ++i)
+        own.push_back(
+            resize(arguments[i],
+                   function->getArg(static_cast<unsigned>(i))->getType()->getIntegerBitWidth()));
+    step.assumptions.push_back(step.kernel.evaluate(*function, own, step.kernel.old, &touched));
     step.kernel.touch(touched, 0);
 }
 
@@ -109,6 +115,8 @@ void Step::goal(Result& result, const std::string& name, Term violated) {
     ++result.goals;
     if (is_false(violated))
         return;
+    if (std::getenv("HOROS_PROVE_TRACE") != nullptr)
+        std::fprintf(stderr, "goal %s\n", name.c_str());
     const Answer answer = prove(violated);
     result.rounds += answer.rounds;
     for (const std::string& l : answer.used)

@@ -19,9 +19,9 @@ Proves theorems about the bitcode that the kernel is made of. Exit status 0: all
   --query-timeout SECONDS  for one question to the solver (10)
   --json FILE        write the report as JSON
   --html FILE        write the report as a page
+  --assurance FILE   write docs/assurance.md
   --cache DIR        keep results, by the hash of bitcode, spec and prover
-  --expected FILE    theorems that are known to be open: they do not make the run fail, and one of
-                     them that is proved does
+  --expected FILE    theorems that are known to be open: they do not make the run fail
   --core FILE, --spec FILE, --image FILE   the bitcode, and the image it went into
   --verbose          show what each theorem needed
 )";
@@ -64,6 +64,8 @@ Options parse_options(int argc, char** argv) {
             o.json = next();
         else if (a == "--html")
             o.html = next();
+        else if (a == "--assurance")
+            o.assurance = next();
         else if (a == "--cache")
             o.cache = next();
         else if (a == "--expected")

@@ -11,6 +11,7 @@ struct Options {
     std::string only;
     std::string json;
     std::string html;
+    std::string assurance;
     std::string cache;    // directory, empty = none
     std::string expected; // file that lists theorems that are known not to go through
     unsigned jobs = 2;

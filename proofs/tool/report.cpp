@@ -150,7 +150,7 @@ int report(const std::vector<Outcomes>& outcomes, const Options& options) {
         totals.slowest = std::max(totals.slowest, o.seconds);
         totals.largest = std::max(totals.largest, o.megabytes);
         if (proved && open)
-            surprises.push_back(o.name + " is proved: take it off the list of open theorems");
+            std::printf("note: %s is proved and still listed as open\n", o.name.c_str());
         if (!proved && !open)
             surprises.push_back(o.name + " is " + verdict_name(o.result.verdict));
     }
@@ -164,6 +164,8 @@ int report(const std::vector<Outcomes>& outcomes, const Options& options) {
         write_json(outcomes, options, totals);
     if (!options.html.empty())
         write_html(outcomes, options, totals);
+    if (!options.assurance.empty())
+        write_assurance(outcomes, options);
     for (const std::string& s : surprises)
         std::fprintf(stderr, "horos prove: %s\n", s.c_str());
     return surprises.empty() ? 0 : 1;

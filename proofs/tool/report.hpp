@@ -1,9 +1,10 @@
-// What a run says: on the terminal, as JSON, as a page.
+// What a run says: on the terminal, as JSON, as a page, as docs/assurance.md.
 #pragma once
 #include "run.hpp"
 
 namespace horos::proofs {
 
+void write_assurance(const std::vector<Outcomes>& outcomes, const Options& options);
 int report(const std::vector<Outcomes>& outcomes, const Options& options);
 
 } // namespace horos::proofs

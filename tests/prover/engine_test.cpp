@@ -1,0 +1,169 @@
+// What the engine must refuse, and what its parts promise.
+#include "proofs/engine/execute.hpp"
+#include "proofs/engine/query.hpp"
+
+#include <gtest/gtest.h>
+#include <llvm/AsmParser/Parser.h>
+#include <llvm/Support/SourceMgr.h>
+
+namespace horos::proofs {
+namespace {
+
+struct Parsed {
+    llvm::LLVMContext context;
+    std::unique_ptr<llvm::Module> module;
+    std::unique_ptr<Objects> objects;
+    World world;
+    Policy policy;
+    std::unique_ptr<Executor> engine;
+    Outcome outcome;
+
+    explicit Parsed(const std::string& text) {
+        llvm::SMDiagnostic problem;
+        module = llvm::parseAssemblyString(text, problem, context);
+        if (!module)
+            throw std::logic_error(problem.getMessage().str());
+        objects = std::make_unique<Objects>(module->getDataLayout());
+        engine = std::make_unique<Executor>(*objects, world, policy);
+    }
+    Outcome run(const std::string& name = "f") {
+        llvm::Function* f = module->getFunction(name);
+        std::vector<Value> arguments;
+        for (const llvm::Argument& a : f->args())
+            arguments.push_back(Value::of(
+                named_bits("x" + std::to_string(a.getArgNo()), a.getType()->getIntegerBitWidth())));
+        return engine->run(*f, arguments, Guard());
+    }
+    Verdict safe() {
+        std::vector<Term> any;
+        for (const Obligation& o : engine->obligations)
+            any.push_back(o.term());
+        std::vector<Lemma> none;
+        return prove({}, lor(any), none, {}, {}).verdict;
+    }
+};
+
+Verdict safe(const std::string& text) {
+    Parsed p(text);
+    p.run();
+    return p.safe();
+}
+
+TEST(Refused, FloatingPoint) {
+    EXPECT_THROW(
+        Parsed("define double @f(i64 %a) { %d = uitofp i64 %a to double\n ret double %d }").run(),
+        Unsupported);
+}
+TEST(Refused, CallThroughAPointer) {
+    EXPECT_THROW(Parsed("define i64 @f() { %p = alloca ptr\n %q = load ptr, ptr %p\n"
+                        " %r = call i64 %q()\n ret i64 %r }")
+                     .run(),
+                 Unsupported);
+}
+TEST(Refused, FunctionWithoutDeclaredEffect) {
+    EXPECT_THROW(Parsed("declare void @g()\ndefine void @f() { call void @g()\n ret void }").run(),
+                 Unsupported);
+}
+TEST(Refused, UnknownIntrinsic) {
+    EXPECT_THROW(Parsed("declare i64 @llvm.readcyclecounter()\ndefine i64 @f() { %r = call i64 "
+                        "@llvm.readcyclecounter()\n ret i64 %r }")
+                     .run(),
+                 Unsupported);
+}
+TEST(Refused, UnknownAssembly) {
+    EXPECT_THROW(
+        Parsed("define void @f() { call void asm sideeffect \"hlt\", \"\"()\n ret void }").run(),
+        Unsupported);
+}
+TEST(Refused, UnboundedLoop) {
+    Parsed p("define i64 @f(i64 %a) {\nentry: br label %l\nl: %i = phi i64 [ 0, %entry ], [ %n, %l "
+             "]\n %n = add i64 %i, 1\n %c = icmp ult i64 %n, %a\n br i1 %c, label %l, label %e\n"
+             "e: ret i64 %n }");
+    p.policy.max_iterations = 20;
+    EXPECT_THROW(p.run(), Unsupported);
+}
+TEST(Refused, Recursion) {
+    EXPECT_THROW(Parsed("define i64 @f(i64 %a) { %r = call i64 @f(i64 %a)\n ret i64 %r }").run(),
+                 Unsupported);
+}
+TEST(Refused, Vectors) {
+    EXPECT_THROW(Parsed("@t = global [4 x i32] zeroinitializer\ndefine void @f() { %v = load <4 x "
+                        "i32>, ptr @t\n store <4 x i32> %v, ptr @t\n ret void }")
+                     .run(),
+                 Unsupported);
+}
+
+TEST(Undefined, IndexOutOfBounds) {
+    const std::string table = "@t = global [10 x i32] zeroinitializer\n";
+    const std::string body = " %p = getelementptr [10 x i32], ptr @t, i64 0, i64 %i\n"
+                             " %v = load i32, ptr %p\n ret i32 %v }";
+    EXPECT_EQ(safe(table + "define i32 @f(i64 %a) { %i = urem i64 %a, 10\n" + body),
+              Verdict::proved);
+    EXPECT_EQ(safe(table + "define i32 @f(i64 %a) { %i = urem i64 %a, 11\n" + body),
+              Verdict::refuted);
+}
+TEST(Undefined, UnsetLocal) {
+    EXPECT_EQ(
+        safe("define noundef i64 @f() { %p = alloca i64\n %v = load i64, ptr %p\n ret i64 %v }"),
+        Verdict::refuted);
+}
+TEST(Undefined, PoisonThatNobodyLooksAtIsAllowed) {
+    const std::string start = "define noundef i8 @f(i8 %a, i8 %b) { %s = add nuw i8 %a, %b\n"
+                              " %c = icmp ult i8 %a, 100\n %d = icmp ult i8 %b, 100\n"
+                              " %e = select i1 %c, i1 %d, i1 false\n";
+    EXPECT_EQ(safe(start + " %r = select i1 %e, i8 %s, i8 0\n ret i8 %r }"), Verdict::proved);
+    EXPECT_EQ(safe(start + " ret i8 %s }"), Verdict::refuted);
+}
+TEST(Undefined, BranchOnPoison) {
+    EXPECT_EQ(safe("define i8 @f(i8 %a) { %s = add nsw i8 %a, 1\n %c = icmp eq i8 %s, 5\n"
+                   " br i1 %c, label %x, label %y\nx: ret i8 1\ny: ret i8 2 }"),
+              Verdict::refuted);
+}
+TEST(Undefined, UnreachableAndDivision) {
+    EXPECT_EQ(safe("define i8 @f(i8 %a) { %c = icmp eq i8 %a, 5\n br i1 %c, label %x, label %y\n"
+                   "x: unreachable\ny: ret i8 2 }"),
+              Verdict::refuted);
+    EXPECT_EQ(safe("define i8 @f(i8 %a) { %s = udiv i8 3, %a\n ret i8 %s }"), Verdict::refuted);
+    EXPECT_EQ(safe("define i8 @f(i8 %a) { %b = or i8 %a, 1\n %s = udiv i8 3, %b\n ret i8 %s }"),
+              Verdict::proved);
+}
+TEST(Undefined, ShiftTooFar) {
+    EXPECT_EQ(safe("define noundef i8 @f(i8 %a) { %s = shl i8 1, %a\n ret i8 %s }"),
+              Verdict::refuted);
+}
+TEST(Undefined, NullAndConstants) {
+    EXPECT_EQ(safe("define i8 @f() { %s = load i8, ptr null\n ret i8 %s }"), Verdict::refuted);
+    EXPECT_EQ(safe("@k = constant i8 3\ndefine void @f() { store i8 1, ptr @k\n ret void }"),
+              Verdict::refuted);
+}
+
+TEST(Steps, LongestPath) {
+    Parsed p("define i8 @f(i8 %a) { %c = icmp eq i8 %a, 5\n br i1 %c, label %x, label %y\n"
+             "x: %1 = add i8 %a, 1\n %2 = add i8 %1, 1\n ret i8 %2\ny: ret i8 2 }");
+    EXPECT_EQ(p.run().steps, 5u); // icmp, br, add, add, ret
+}
+
+TEST(Guards, DecideWhatTheyCan) {
+    const Term a = named_bits("ga", 1);
+    const Term b = named_bits("gb", 1);
+    const Guard both = Guard().with(a).with(b);
+    EXPECT_TRUE(both.implies(Guard().with(b)));
+    EXPECT_FALSE(Guard().with(b).implies(both));
+    EXPECT_TRUE(both.excludes(Guard().with(lnot(a))));
+    EXPECT_TRUE(Guard().with(a).with(lnot(a)).impossible());
+    EXPECT_EQ(Guard::join({Guard().with(b).with(a), Guard().with(b).with(lnot(a))}),
+              Guard().with(b));
+}
+
+TEST(Queries, LemmasAreAddedWhenNeeded) {
+    const Term x = named_bits("qx", 32);
+    std::vector<Lemma> lemmas{{"small", ult(x, num(32, 10)), 0},
+                              {"other", ult(named_bits("qy", 32), num(32, 5)), 0}};
+    const Answer a = prove({}, ult(num(32, 20), x), lemmas, {}, {});
+    EXPECT_EQ(a.verdict, Verdict::proved);
+    EXPECT_EQ(a.used, std::vector<std::string>{"small"});
+    EXPECT_EQ(prove({}, ult(num(32, 5), x), lemmas, {}, {}).verdict, Verdict::refuted);
+}
+
+} // namespace
+} // namespace horos::proofs

@@ -1,0 +1,49 @@
+# ./horos prove
+
+prove_usage() {
+    cat <<'HELP'
+usage: ./horos prove [OPTIONS]
+
+Proves theorems about the bitcode that the kernel image is made of: that each way into the core is
+free of undefined behaviour and bounded, keeps the invariants of spec/, and does what spec/ says.
+The options are those of horos-prove; --jobs, --cache and --expected have defaults here.
+
+  --list             name the theorems and what each says
+  --only PATTERN     only theorems whose name contains PATTERN
+  --jobs N           at once (number of processors)
+  --timeout SECONDS  for one theorem (120)
+  --query-timeout SECONDS  for one question to the solver (10)
+  --json FILE        write the report as JSON
+  --html FILE        write the report as a page
+  --all              also the theorems of proofs/open.txt, which are known not to go through: they
+                     then count as failures
+  --verbose          show what each theorem needed
+
+Exit status 0: all theorems were proved that are not listed as open; 1: not all; 2: a bad option.
+HELP
+}
+
+main() {
+    local options=() expected=(--expected proofs/open.txt) threads=(--jobs "$jobs")
+    while (($#)); do
+        case $1 in
+        --help | -h)
+            prove_usage
+            exit 0
+            ;;
+        --all) expected=() ;;
+        --jobs)
+            need_value "$1" $#
+            threads=(--jobs "$2")
+            shift
+            ;;
+        *) options+=("$1") ;;
+        esac
+        shift
+    done
+    install_packages build test
+    build release horos-prove proof-bitcode horos-kernel
+    mkdir -p build/release/proofs/cache
+    exec build/release/proofs/horos-prove "${expected[@]}" "${threads[@]}" \
+        --cache build/release/proofs/cache "${options[@]}"
+}
