@@ -210,13 +210,15 @@ RuleState Campaign::minimise(const RuleState& state, const Divergence& divergenc
 
 void Campaign::record(const RuleState& state, const Divergence& divergence) {
     const RuleSet broken = broken_rules(state, profile_);
-    const std::string raw = divergence.what + " | " + rule_names(broken);
+    const bool named = !divergence.overlooked.empty();
+    const std::string raw = named ? "overlooked | " + divergence.overlooked
+                                  : divergence.what + " | " + rule_names(broken);
     if (const auto seen = by_raw_.find(raw); seen != by_raw_.end()) {
         ++report_.clusters[seen->second].count;
         return;
     }
     const bool lost = divergence.what.starts_with("lost");
-    const RuleState small = lost ? state : minimise(state, divergence);
+    const RuleState small = lost || named ? state : minimise(state, divergence);
     const RuleState base = canonical(base_, profile_, bochs_.host());
     Cluster cluster;
     cluster.divergence = divergence;
@@ -235,6 +237,9 @@ void Campaign::record(const RuleState& state, const Divergence& divergence) {
     cluster.broken.push_back(rules);
     // Where a rule is broken it names the cause; else what was changed does.
     cluster.key = divergence.what + " | " + (rules.empty() ? "valid: " + fields : rules);
+    if (named) {
+        cluster.key = raw;
+    }
     by_raw_[raw] = cluster.key;
     cluster.known = is_known(known_, cluster.key);
     Cluster& kept = report_.clusters.try_emplace(cluster.key, cluster).first->second;

@@ -36,6 +36,26 @@ bool matches(const Failure& f, const Result& r) {
            at(r, F::EXIT_QUALIFICATION) == uint64_t(f.qualification);
 }
 
+// The rule that the target seems not to know: without it the result would be what the model allows.
+std::string overlooked_rule(const RuleSet& broken, const Result& r, bool entered) {
+    for (const auto& rule : model::vmx::all_rules()) {
+        if (!broken[size_t(rule.id)] || rule.strength == model::vmx::Strength::MAY) {
+            continue;
+        }
+        RuleSet others = broken;
+        others.reset(size_t(rule.id));
+        const auto left = model::vmx::failures_of(others);
+        bool explains = entered && (left.allowed.empty() || left.may_enter);
+        for (const Failure& failure : left.allowed) {
+            explains = explains || matches(failure, r);
+        }
+        if (explains) {
+            return rule.name;
+        }
+    }
+    return "";
+}
+
 Divergence field_differs(F field, uint64_t expected, const Result& r) {
     return {std::string(model::vmx::field_info(field).name), fmt::format("{:#x}", expected),
             fmt::format("{:#x}", at(r, field))};
@@ -124,7 +144,8 @@ std::optional<Divergence> judge(const RuleState& state, const Profile& profile,
         return Divergence{"host state changed", "nothing",
                           fmt::format("values {:#x}", result.host_changed)};
     }
-    const auto failures = model::vmx::failures_of(model::vmx::broken_rules(state, profile));
+    const RuleSet broken = model::vmx::broken_rules(state, profile);
+    const auto failures = model::vmx::failures_of(broken);
     for (const Failure& failure : failures.allowed) {
         if (matches(failure, result)) {
             return std::nullopt;
@@ -135,7 +156,7 @@ std::optional<Divergence> judge(const RuleState& state, const Profile& profile,
     if (!entered || !may_enter) {
         return Divergence{entered ? "entered" : "refused: " + observed_text(result),
                           may_enter ? "enters" : model::vmx::failure_text(failures.allowed[0]),
-                          observed_text(result)};
+                          observed_text(result), overlooked_rule(broken, result, entered)};
     }
     // An entry that succeeds clears the valid bit (§26.6... 24.8.3).
     if ((at(result, F::ENTRY_INTERRUPTION_INFO) & interruption::VALID) != 0) {

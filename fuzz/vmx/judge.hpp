@@ -12,6 +12,7 @@ struct Divergence {
     std::string what;     // "entered", "refused: VMfailValid 7", "guest.rip" ...
     std::string expected; // in words
     std::string observed;
+    std::string overlooked = {}; // the rule without which the result would be right
 };
 
 std::optional<Divergence> judge(const RuleState& state, const Profile& profile,
