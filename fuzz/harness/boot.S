@@ -18,11 +18,11 @@ entry32:
     rep stosb
     mov $stack_top, %esp
 
-    movl $pdpt + 3, pml4
-    movl $0x00000083, pdpt      // four 1 GiB pages
-    movl $0x40000083, pdpt + 8
-    movl $0x80000083, pdpt + 16
-    movl $0xc0000083, pdpt + 24
+    movl $pdpt + 7, pml4          // for ring 3 too: VMRUN is tried there
+    movl $0x00000087, pdpt      // four 1 GiB pages
+    movl $0x40000087, pdpt + 8
+    movl $0x80000087, pdpt + 16
+    movl $0xc0000087, pdpt + 24
     mov $pml4, %eax
     mov %eax, %cr3
     mov %cr4, %eax

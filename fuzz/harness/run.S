@@ -46,8 +46,10 @@ run_vmrun:
 run_recover:
     movl $0, run_active(%rip)
     pushq %rax
-    movl $0x10, %eax            // a fault from ring 3 leaves a null stack selector
-    mov %eax, %ss
+    movl $0x10, %eax            // a fault from ring 3 leaves a null stack selector, and IRET
+    mov %eax, %ss               // to ring 3 left null data selectors
+    mov %eax, %ds
+    mov %eax, %es
     popq %rax
     mov run_rsp(%rip), %rsp
     mov %rsp, run_rsp_after(%rip)

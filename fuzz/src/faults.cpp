@@ -65,7 +65,8 @@ Fault missingRule(const RuleInfo& rule) {
                 if (broken.count() == 1 && broken.test(size_t(id)))
                     for (Outcome& o : p.allowed)
                         makeEntered(o);
-            }};
+            },
+            std::string(rule.name)};
 }
 
 // Bits of a field are changed wherever the field is known and `when` holds.
@@ -241,7 +242,11 @@ std::vector<Kill> killTable(const CampaignOptions& options, double limit,
         run.seconds = limit;
         run.jobs = 1;
         CampaignResult result = runCampaign(run);
-        Kill kill{fault.name, fault.kind, false, result.seconds, result.executed, {}};
+        if (options.stop && options.stop())
+            break; // says nothing about this fault
+        Kill kill{fault.name, fault.kind, false, false, result.seconds, result.executed, {}};
+        for (const RuleRow& row : result.rules)
+            kill.outOfReach |= !fault.rule.empty() && row.name == fault.rule && !row.reachable;
         for (const Cluster& cluster : result.clusters)
             if (!cluster.known && !kill.killed) {
                 kill.killed = true;

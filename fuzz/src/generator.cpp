@@ -26,6 +26,15 @@ Generator::Generator(Oracle& oracle, uint64_t seed) : oracle_(oracle), random_(s
         if (rule_applies(rule.id, Params(oracle_.profile())))
             rules_.applicable.set(size_t(rule.id));
     rules_.unreachable = rules_.applicable; // until a witness shows otherwise
+    // Of the ways to break the rule of CPL 0 the harness can do CPL 3, which Z3 need not choose.
+    for (auto [mode, nested] : WITNESS_BASES) {
+        Case c;
+        c.slot = baseCase(mode, nested);
+        c.slot.flags |= wire::USER_MODE;
+        c.origin = "VMRUN at CPL 3";
+        Oracle::settle(c);
+        addFirst(std::move(c));
+    }
 }
 
 namespace {

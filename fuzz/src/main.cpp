@@ -264,10 +264,13 @@ int runKillTable(const CampaignArguments& a) {
     fmt::print("{:<17} {:<48} {:>8} {:>9}  given away by\n", "kind", "seeded fault", "seconds",
                "cases");
     auto table = killTable(options, a.seconds, [&](const Kill& kill) {
-        ++all;
+        all += !kill.outOfReach;
         killed += kill.killed;
         fmt::print("{:<17} {:<48} {:>8.1f} {:>9}  {}\n", kill.kind, kill.fault, kill.seconds,
-                   kill.cases, kill.killed ? kill.by : "SURVIVED");
+                   kill.cases,
+                   kill.killed       ? kill.by
+                   : kill.outOfReach ? "out of the harness's reach"
+                                     : "SURVIVED");
         std::fflush(stdout);
     });
     fmt::print("{} of {} seeded faults found\n", killed, all);
@@ -277,11 +280,14 @@ int runKillTable(const CampaignArguments& a) {
             out.push_back({{"fault", kill.fault},
                            {"kind", kill.kind},
                            {"killed", kill.killed},
+                           {"out_of_reach", kill.outOfReach},
                            {"seconds", kill.seconds},
                            {"cases", kill.cases},
                            {"by", kill.by}});
         writeFile(a.json, out.dump(2) + "\n");
     }
+    if (interrupted)
+        throw std::runtime_error("interrupted: the table is not complete");
     return killed == all ? GOOD : NEW_DIVERGENCES;
 }
 

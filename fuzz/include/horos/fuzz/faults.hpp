@@ -15,6 +15,7 @@ struct Fault {
     std::string name;
     std::string kind; // "missing rule", "wrong mask", "wrong exit", ...
     std::function<void(const svm_model::Machine&, svm_model::Prediction&)> apply;
+    std::string rule = {}; // the one that is missing, if one is
 };
 
 // All faults that make sense for a profile.
@@ -23,6 +24,7 @@ std::vector<Fault> seededFaults(const svm_model::Profile& profile);
 struct Kill {
     std::string fault, kind;
     bool killed = false;
+    bool outOfReach = false; // the harness cannot set up the host state that breaks this rule
     double seconds = 0;
     uint64_t cases = 0;
     std::string by; // the cluster that gave it away
