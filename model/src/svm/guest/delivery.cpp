@@ -378,7 +378,7 @@ void Cpu::deliver_long(const Event& event) {
     } frame[] = {
         {sreg(SegReg::SS).selector, ~0ull},         {old_rsp, code64() ? ~0ull : 0xffffffffull},
         {flags, pushed_flags_known(event)},         {sreg(SegReg::CS).selector, ~0ull},
-        {event.return_rip, event.return_rip_known}, {event.error, ~0ull}};
+        {event.return_rip, event.return_rip_known}, {error_on_stack(event), ~0ull}};
     const size_t count = event.error_on_stack() ? 6 : 5;
     at_cpl(*this, new_cpl, [&] {
         for (size_t i = 0; i < count; ++i) {
