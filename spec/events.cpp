@@ -138,15 +138,7 @@ extern "C" Next spec_core_next(u32 number) {
     Core& core = cores[number];
     if (core.reschedule != 0)
         decide(number);
-    const Frame left = core.space;
-    const Frame entered = core.thread != 0 ? threads[core.thread].space : 0;
-    if (left != entered) { // unmaps reach the cores on which a space is loaded
-        if (left != 0)
-            spaces[left].active &= ~bit(number);
-        if (entered != 0)
-            spaces[entered].active |= bit(number);
-        core.space = entered;
-    }
+    core.space = core.thread != 0 ? threads[core.thread].space : 0; // an unmap reaches this core
     if (core.thread == 0)
         return Next::idle;
     return threads[core.thread].vcpu != 0 ? Next::guest : Next::user;

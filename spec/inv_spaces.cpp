@@ -103,19 +103,6 @@ bool inv_space_root(Frame f, u32 i) {
     return i < 256 || entry == kernel; // the upper half of a host space is the kernel's
 }
 
-bool inv_space_active(Frame f, u32 core) {
-    const bool active = (spaces[f].active >> core & 1) != 0;
-    if (spaces[f].kind == SpaceKind::host)
-        return active == (cores[core].space == f);
-    const Frame thread = cores[core].thread;
-    const Frame vcpu = thread != 0 ? threads[thread].vcpu : 0;
-    return !active || (vcpu != 0 && vcpus[vcpu].space == f);
-}
-
-bool inv_space_cores(Frame f) {
-    return machine.core_count >= max_cores || spaces[f].active >> machine.core_count == 0;
-}
-
 bool inv_host_leaf(u64 entry) {
     return (entry & Format::writable) == 0 || (entry & Format::no_execute) != 0;
 }

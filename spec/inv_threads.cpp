@@ -19,8 +19,8 @@ bool inv_thread_links(Frame f) {
     const bool monitor =
         t.monitor == 0 || (is_type(t.monitor, ObjectType::notification) && t.monitor_bits != 0);
     return t.state <= ThreadState::exited && is_type(t.domain, ObjectType::domain) &&
-           is_type(t.space, ObjectType::space) && spaces[t.space].kind == SpaceKind::host && sc &&
-           bound && monitor;
+           is_type(t.space, ObjectType::space) && spaces[t.space].kind == SpaceKind::host &&
+           t.tables == u64{spaces[t.space].root} << frame_bits && sc && bound && monitor;
 }
 
 // Without a scheduling context a thread is halted. With one it runs on that or on its client's;

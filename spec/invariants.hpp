@@ -36,8 +36,6 @@ bool inv_entry_form(Frame table, u32 i);   // no bits but those that its kind ha
 bool inv_entry_target(Frame table, u32 i); // tables one level down, ordinary memory, free devices
 bool inv_space(Frame space);
 bool inv_space_root(Frame space, u32 i); // i-th entry of its top table
-bool inv_space_active(Frame space, u32 core);
-bool inv_space_cores(Frame space); // only cores that exist
 bool inv_host_leaf(
     u64 entry); // of an entry that a host space reaches: never writable and executable
 

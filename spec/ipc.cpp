@@ -59,18 +59,12 @@ static void answer_client(Frame server, const Values& words) {
 }
 
 // A thread runs in the caller's place, on the same time. At once in ring 3, in its own space,
-// unless somebody more urgent is ready or the thread is to go on in its guest.
+// unless somebody more urgent is ready.
 static Answer goes_on(u32 core, Frame thread) {
     cores[core].thread = thread;
-    if (cores[core].reschedule != 0 || threads[thread].vcpu != 0)
+    if (cores[core].reschedule != 0)
         return Ending::blocked;
-    const Frame left = cores[core].space;
-    const Frame entered = threads[thread].space;
-    if (left != entered) {
-        spaces[left].active &= ~bit(core);
-        spaces[entered].active |= bit(core);
-        cores[core].space = entered;
-    }
+    cores[core].space = threads[thread].space;
     return {Ending::replaced, thread};
 }
 

@@ -21,7 +21,7 @@ static Error end_domain(Frame f) {
 static Error end_space(Frame f) {
     const Space& s = spaces[f];
     Refusal refuse;
-    if (refuse(s.active != 0, Error::again)) // a core is about to leave it
+    if (refuse(cores_using(f) != 0, Error::again)) // a core is about to leave it
         return refuse.reason;
     unrefer(s.root);
     for (u32 i = 0; i < 3; ++i) {

@@ -60,13 +60,25 @@ void remove_entry(Frame table, u32 index) {
     frames[table].live -= 1;
 }
 
+u64 cores_using(Frame space) {
+    u64 mask = 0;
+    for (u32 c = 0; c < max_cores; ++c) {
+        const Frame thread = cores[c].thread;
+        const bool in_guest =
+            thread != 0 && threads[thread].vcpu != 0 && vcpus[threads[thread].vcpu].space == space;
+        if (cores[c].space == space || in_guest)
+            mask |= bit(c);
+    }
+    return mask;
+}
+
 // What was unmapped is used by no core when the call returns: processors that have the space loaded
 // flush now, guests get a new TLB tag at their next entry.
 static void forget_translations(Frame space) {
     if (spaces[space].kind == SpaceKind::guest)
         spaces[space].flushes += 1;
-    if (spaces[space].active != 0)
-        shell_flush_tlb(spaces[space].active);
+    if (const u64 users = cores_using(space); users != 0)
+        shell_flush_tlb(users);
 }
 
 static Error find_space(const Caller& me, u32 selector, Cap& out) {

@@ -38,6 +38,8 @@ void change_owner(Frame f, Frame domain);
 inline bool may_refer(Frame f) { return frames[f].references < most_references; }
 inline void refer(Frame f) { frames[f].references++; }
 inline void unrefer(Frame f) { frames[f].references--; }
+// On which cores a space is loaded, or runs as a guest's memory (spaces.cpp).
+u64 cores_using(Frame space);
 
 // ---- capabilities (caps.cpp)
 struct Cap {

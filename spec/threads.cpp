@@ -90,6 +90,7 @@ Answer thread_create(const Caller& me, const ThreadCreateArgs& a) {
     make(a.frame, ObjectType::thread);
     threads[a.frame].domain = domain.object;
     threads[a.frame].space = space.object;
+    threads[a.frame].tables = u64{spaces[space.object].root} << frame_bits;
     refer(domain.object);
     refer(space.object);
     put(me.domain, a.slot, full(a.frame));

@@ -173,7 +173,6 @@ Answer run_guest(u32 number) {
             shell_set_timer(deadline);
         }
     }
-    spaces[vcpus[vcpu].space].active |= bit(number); // an unmap reaches this core
     return Ending::in_guest;
 }
 

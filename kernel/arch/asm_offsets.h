@@ -39,9 +39,11 @@
 #define RG_FS_BASE 168
 #define RG_FULL 176
 
-/* horos::core::Thread and Space */
-#define TH_SPACE 244
-#define SP_ROOT 8
+/* horos::core::Thread */
+#define TH_TABLES 240
+
+#define CALL_NUMBER 39
+#define REPLY_RECEIVE_NUMBER 42
 
 /* svm::Vmcb */
 #define VMCB_FS_BASE 0x448
@@ -49,7 +51,6 @@
 #define RESULT_VALUES 0x100
 #define RESULT_VALUE_SHIFT 32
 #define RESULT_SWITCH 0x200
-#define RESULT_DIRECT 0x400
 
 #define SEL_KERNEL_CODE 0x08
 #define SEL_KERNEL_DATA 0x10

@@ -3,6 +3,7 @@
 #include "asm_offsets.h"
 #include "kernel/core/entry.hpp"
 #include "types.hpp"
+#include <horos/abi/gen/calls.hpp>
 
 namespace horos::arch {
 
@@ -52,12 +53,14 @@ static_assert(offsetof(PerCpu, cr3) == PC_CR3 && offsetof(PerCpu, fs_base) == PC
               offsetof(PerCpu, host_state) == PC_HOST_STATE &&
               offsetof(PerCpu, host_state_area) == PC_HOST_STATE_AREA);
 static_assert(offsetof(core::Registers, fs_base) == RG_FS_BASE &&
-              offsetof(core::Thread, space) == TH_SPACE && offsetof(core::Space, root) == SP_ROOT);
+              offsetof(core::Thread, tables) == TH_TABLES);
 static_assert(offsetof(core::Registers, rip) == RG_RIP &&
               offsetof(core::Registers, rflags) == RG_RFLAGS &&
               offsetof(core::Registers, full) == RG_FULL && offsetof(core::Thread, regs) == 0);
 static_assert(core::result_values == RESULT_VALUES && core::result_switch == RESULT_SWITCH &&
               core::result_value_shift == RESULT_VALUE_SHIFT);
+static_assert(static_cast<u32>(abi::Call::call) == CALL_NUMBER &&
+              static_cast<u32>(abi::Call::reply_receive) == REPLY_RECEIVE_NUMBER);
 
 inline PerCpu& this_cpu() {
     PerCpu* cpu;

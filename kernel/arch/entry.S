@@ -7,12 +7,40 @@
     .section .text.entry, "ax", @progbits
     .code64
 
+    .macro load_registers_but_rax from
+    mov RG_RBX(\from), %rbx
+    mov RG_RBP(\from), %rbp
+    mov RG_R12(\from), %r12
+    mov RG_R13(\from), %r13
+    mov RG_R14(\from), %r14
+    mov RG_R15(\from), %r15
+    mov RG_RDX(\from), %rdx
+    mov RG_RDI(\from), %rdi
+    mov RG_RSI(\from), %rsi
+    mov RG_R8(\from), %r8
+    mov RG_R9(\from), %r9
+    mov RG_R10(\from), %r10
+    .endm
+    .macro resume_with_registers // of the thread at rax, which stopped in a hypercall
+    load_registers_but_rax %rax
+    mov RG_RFLAGS(%rax), %r11
+    mov RG_RSP(%rax), %rsp
+    mov RG_RIP(%rax), %rcx
+    mov RG_RAX(%rax), %rax
+    swapgs
+    sysretq
+    .endm
+
 // SYSCALL: rcx = return address, r11 = flags, number in rax. The C handler keeps rbx rbp r12-r15,
 // so they are stored only when the core switches threads.
     .balign 64
     .global syscall_entry
 syscall_entry:
     swapgs
+    cmp $CALL_NUMBER, %rax
+    je call_fast
+    cmp $REPLY_RECEIVE_NUMBER, %rax
+    je reply_receive_fast
     mov %rsp, %gs:PC_USER_RSP
     mov %gs:PC_KERNEL_RSP, %rsp
     push %rcx
@@ -34,11 +62,9 @@ syscall_entry:
     xor %r8d, %r8d
     xor %r9d, %r9d
     xor %r10d, %r10d
+    // SYSRET to a non-canonical address would fault in ring 0. It cannot be: the last block below the
+    // hole is never mapped (user_end), so no SYSCALL lies there.
 3:  movl $0, kernel_lock_word
-    mov 8(%rsp), %rcx
-    mov %rcx, %r11
-    shr $47, %r11               // SYSRET to a non-canonical address would fault in ring 0
-    jnz 7f
     pop %r11
     pop %rcx
     mov %gs:PC_USER_RSP, %rsp
@@ -60,12 +86,8 @@ syscall_entry:
     jmp 1b
 6:  call hypercall_unknown
     jmp 2b
-7:  lock btsl $0, kernel_lock_word  // shell_resume finds the bad address
-    jnc switch_thread
-    call kernel_lock_wait
 
-// The caller does not simply go on: keep what only the processor holds. With RESULT_DIRECT the core
-// has already chosen who runs next in ring 3, on the same time: no more than the exchange is needed.
+// The caller does not simply go on: keep what only the processor holds.
 switch_thread:
     mov %gs:PC_REGS, %rcx
     mov %rbx, RG_RBX(%rcx)
@@ -79,21 +101,64 @@ switch_thread:
     pop RG_RFLAGS(%rcx)
     pop RG_RIP(%rcx)
     movq $0, RG_FULL(%rcx)
-    test $RESULT_DIRECT, %eax
-    jz 1f
-    shr $32 - 12, %rax          // the thread's frame, as an address
-    add %gs:PC_DIRECT_MAP, %rax
-    mov %gs:PC_FPU_LIVE, %rdx   // what is rare is done by shell_resume
-    or RG_FULL(%rax), %rdx
+    call shell_resume
+    jmp resume_user
+
+// The two calls that nearly always end with another thread in ring 3: all that the processor holds
+// goes into the caller's Thread at once, and the core's entry need not keep any register.
+    .macro fast_entry function
+    mov %gs:PC_REGS, %r9
+    mov %rsp, RG_RSP(%r9)
+    mov %gs:PC_KERNEL_RSP, %rsp
+    mov %rcx, RG_RIP(%r9)
+    mov %r11, RG_RFLAGS(%r9)
+    mov %rbx, RG_RBX(%r9)
+    mov %rbp, RG_RBP(%r9)
+    mov %r12, RG_R12(%r9)
+    mov %r13, RG_R13(%r9)
+    mov %r14, RG_R14(%r9)
+    mov %r15, RG_R15(%r9)
+    lock btsl $0, kernel_lock_word
+    jc 2f
+1:  mov %r10, %rcx
+    mov %gs:PC_CORE, %r12d
+    call \function
+    test %rax, %rax
+    jnz switch_directly
+    jmp not_directly
+2:  call kernel_lock_wait
+    jmp 1b
+    .endm
+
+    .balign 64
+reply_receive_fast:
+    fast_entry core_reply_receive_fast
+    .balign 64
+call_fast:
+    fast_entry core_call_fast
+
+not_directly:
+    test $RESULT_SWITCH, %edx
     jnz 1f
-    mov RG_RIP(%rax), %rcx
-    shr $47, %rcx
-    jnz 1f
-    mov TH_SPACE(%rax), %ecx
-    shl $12, %rcx
-    add %gs:PC_DIRECT_MAP, %rcx
-    mov SP_ROOT(%rcx), %ecx
-    shl $12, %rcx
+    mov %gs:PC_REGS, %rax       // the caller goes on, with an error
+    movzbl %dl, %edx
+    mov %rdx, RG_RAX(%rax)
+    xor %edx, %edx
+    mov %rdx, RG_RDX(%rax)
+    mov %rdx, RG_RDI(%rax)
+    mov %rdx, RG_RSI(%rax)
+    mov %rdx, RG_R8(%rax)
+    mov %rdx, RG_R9(%rax)
+    mov %rdx, RG_R10(%rax)
+    movl $0, kernel_lock_word
+    jmp resume_registers
+
+// rax: the thread that the core has chosen to run next in ring 3, on the same time, stopped in a
+// hypercall: no more than the exchange is needed. What is rare is done by shell_resume.
+switch_directly:
+    cmpq $0, %gs:PC_FPU_LIVE
+    jne 1f
+    mov TH_TABLES(%rax), %rcx
     mov %rax, %gs:PC_REGS
     cmp %gs:PC_CR3, %rcx
     je 2f
@@ -109,9 +174,8 @@ switch_thread:
     mov $0xc0000100, %ecx       // MSR FS_BASE
     wrmsr
     mov %rdi, %rax
-3:  mov %rax, %rcx
-    movl $0, kernel_lock_word
-    jmp resume_registers
+3:  movl $0, kernel_lock_word
+    resume_with_registers
 1:  call shell_resume
 
 // rax = registers of the thread to run in ring 3; the lock is free.
@@ -126,36 +190,21 @@ resume_user:
     or %ecx, %edx
     jnz clear_selectors
 resume_clean:
-    mov %rax, %rcx
-resume_registers:
-    mov RG_RBX(%rcx), %rbx
-    mov RG_RBP(%rcx), %rbp
-    mov RG_R12(%rcx), %r12
-    mov RG_R13(%rcx), %r13
-    mov RG_R14(%rcx), %r14
-    mov RG_R15(%rcx), %r15
-    mov RG_RAX(%rcx), %rax
-    mov RG_RDX(%rcx), %rdx
-    mov RG_RDI(%rcx), %rdi
-    mov RG_RSI(%rcx), %rsi
-    mov RG_R8(%rcx), %r8
-    mov RG_R9(%rcx), %r9
-    mov RG_R10(%rcx), %r10
-    cmpq $0, RG_FULL(%rcx)
+    cmpq $0, RG_FULL(%rax)
     jne resume_full
-    mov RG_RFLAGS(%rcx), %r11
-    mov RG_RSP(%rcx), %rsp
-    mov RG_RIP(%rcx), %rcx
-    swapgs
-    sysretq
+resume_registers:
+    resume_with_registers
 
 resume_full:
+    mov %rax, %rcx
+    load_registers_but_rax %rcx
     mov %gs:PC_KERNEL_RSP, %rsp
     push $SEL_USER_DATA
     push RG_RSP(%rcx)
     push RG_RFLAGS(%rcx)
     push $SEL_USER_CODE
     push RG_RIP(%rcx)
+    mov RG_RAX(%rcx), %rax
     mov RG_R11(%rcx), %r11
     mov RG_RCX(%rcx), %rcx
     swapgs

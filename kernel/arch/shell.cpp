@@ -60,7 +60,7 @@ void idle(PerCpu& cpu) {
 // which changes the base behind our back.
 void load_thread(PerCpu& cpu, u32 thread) {
     const core::Thread& t = core::threads[thread];
-    load_space(cpu, u64{core::spaces[t.space].root} * abi::frame_size);
+    load_space(cpu, t.tables);
     if (cpu.thread == thread && cpu.fs_base == t.regs.fs_base)
         return;
     cpu.thread = thread;

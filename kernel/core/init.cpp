@@ -93,6 +93,7 @@ static void make_thread(const RootTask& root) {
     Thread& thread = threads[root.thread];
     thread.domain = root.domain;
     thread.space = root.space;
+    thread.tables = u64{root.root_table} << frame_bits;
     thread.sc = root.sched_context;
     thread.running_on = root.sched_context;
     reference(root.domain);

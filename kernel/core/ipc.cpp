@@ -29,7 +29,6 @@ Error endpoint_create(const Caller& me, const EndpointCreateArgs& a) {
     s.client = client;
     s.running_on = sc;
     c.state = ThreadState::wait_reply;
-    c.waiting_for = 0;
     c.server = server;
     sched_contexts[sc].running = server;
     set_values(server, Error::ok, {{badge, m[0], m[1], m[2], m[3], 0}});
@@ -43,7 +42,7 @@ static void follow_context(u32 core) {
 
 u64 call(const Caller& me, const CallArgs& a, Values&) {
     CapSlot cap;
-    if (const Error e = lookup_fast(me.domain, a.endpoint, ObjectType::endpoint, right::write, cap);
+    if (const Error e = lookup(me.domain, a.endpoint, ObjectType::endpoint, right::write, cap);
         e != Error::ok)
         return word(e);
     Endpoint& endpoint = endpoints[cap.object];
@@ -134,15 +133,15 @@ static void wait_at(const Caller& me, Frame number) {
     }
     const SchedContext& sc = sched_contexts[threads[client].running_on];
     endpoint.callers &= static_cast<u16>(~position_bit(sc.position));
+    threads[client].waiting_for = 0;
     serve(me.thread, client, threads[client].badge, threads[client].message);
     cores[me.core].ready |= position_bit(sc.position);
     cores[me.core].reschedule = 1;
 }
 
-[[gnu::always_inline]] static inline Error find_endpoint(const Caller& me, u32 selector,
-                                                         Frame& number) {
+static Error find_endpoint(const Caller& me, u32 selector, Frame& number) {
     CapSlot cap;
-    if (const Error e = lookup_fast(me.domain, selector, ObjectType::endpoint, right::read, cap);
+    if (const Error e = lookup(me.domain, selector, ObjectType::endpoint, right::read, cap);
         e != Error::ok)
         return e;
     number = cap.object;
@@ -163,32 +162,34 @@ u64 receive(const Caller& me, const ReceiveArgs& a, Values&) {
     return result_switch;
 }
 
-// The common case: one client, nobody else waiting. What answer() and wait_at() would do.
-[[gnu::always_inline]] static inline u64 answer_and_wait(const Caller& me, Frame number,
-                                                         const ReplyReceiveArgs& a) {
-    Thread& server = threads[me.thread];
-    const Frame client = server.client;
+// With one client, and nobody else waiting at an endpoint that is bound to this core: what answer()
+// and wait_at() would do.
+[[gnu::always_inline]] static inline void exchange(Frame thread, Frame client, Frame number, u64 w0,
+                                                   u64 w1, u64 w2, u64 w3) {
+    Thread& server = threads[thread];
     Thread& c = threads[client];
     c.state = ThreadState::runnable;
     c.server = 0;
-    set_values(client, Error::ok, {{a.w0, a.w1, a.w2, a.w3, 0, 0}});
+    set_values(client, Error::ok, {{w0, w1, w2, w3, 0, 0}});
     sched_contexts[server.running_on].running = client;
     server.running_on = server.sc;
     server.client = 0;
     server.state = ThreadState::wait_receive;
     server.waiting_for = number;
-    endpoints[number].server = me.thread;
-    endpoints[number].core = me.core;
-    endpoints[number].bound = 1;
-    return switch_directly(me.core, client);
+    endpoints[number].server = thread;
 }
 
 u64 reply_receive(const Caller& me, const ReplyReceiveArgs& a, Values&) {
     Frame number;
     if (const Error e = find_endpoint(me, a.endpoint, number); e != Error::ok)
         return word(e);
-    if (threads[me.thread].client != 0 && endpoints[number].callers == 0)
-        return answer_and_wait(me, number, a);
+    if (threads[me.thread].client != 0 && endpoints[number].callers == 0) {
+        endpoints[number].core = me.core;
+        endpoints[number].bound = 1;
+        const Frame client = threads[me.thread].client;
+        exchange(me.thread, client, number, a.w0, a.w1, a.w2, a.w3);
+        return switch_directly(me.core, client);
+    }
     if (threads[me.thread].running_on == threads[me.thread].sc)
         make_unready(me.thread);
     else if (threads[me.thread].client == 0)
@@ -209,12 +210,88 @@ void empty_endpoint(Frame number) {
     }
 }
 
-u64 call_entry(u64 rdi, u64 rsi, u64 rdx, u64 r10, u64 r8, u64 r9) {
-    return fast_entry<CallArgs, call>(rdi, rsi, rdx, r10, r8, r9);
+[[gnu::noinline]] u64 call_entry(u64 rdi, u64 rsi, u64 rdx, u64 r10, u64 r8, u64 r9) {
+    return entry<CallArgs, call>(rdi, rsi, rdx, r10, r8, r9);
 }
 
-u64 reply_receive_entry(u64 rdi, u64 rsi, u64 rdx, u64 r10, u64 r8, u64 r9) {
-    return fast_entry<ReplyReceiveArgs, reply_receive>(rdi, rsi, rdx, r10, r8, r9);
+[[gnu::noinline]] u64 reply_receive_entry(u64 rdi, u64 rsi, u64 rdx, u64 r10, u64 r8, u64 r9) {
+    return entry<ReplyReceiveArgs, reply_receive>(rdi, rsi, rdx, r10, r8, r9);
+}
+
+// Whether a selector of the domain's first table names an endpoint that may be used like this;
+// nothing about why not.
+[[gnu::always_inline]] static inline bool find_quickly(Frame domain, u64 selector, u8 rights,
+                                                       Frame& number, u32& badge) {
+    if (selector >= slots_per_table)
+        return false;
+    const Frame table = domains[domain].tables[0];
+    if (table == 0)
+        return false;
+    const CapSlot& slot = cap_tables[table].slots[selector];
+    if (slot.type != ObjectType::endpoint || (slot.rights & rights) != rights ||
+        slot.generation != frames[slot.object].generation)
+        return false;
+    number = slot.object;
+    badge = slot.badge;
+    return true;
+}
+
+[[gnu::always_inline]] static inline FastEnd run_now(u64 core, Frame thread) {
+    Thread& t = threads[thread];
+    cores[core].thread = thread;
+    cores[core].space = t.space;
+    return {&t.regs, 0};
+}
+
+// Out of the way, so that the common case has no stack.
+HOROS_FAST_ENTRY [[gnu::noinline]] FastEnd call_slow(u64, u64, u64, u64, u64 endpoint, u64 w0,
+                                                     u64 w1, u64 w2, u64 w3) {
+    return {nullptr, call_entry(endpoint, w0, w1, w2, w3, 0)};
+}
+HOROS_FAST_ENTRY [[gnu::noinline]] FastEnd reply_receive_slow(u64, u64, u64, u64, u64 endpoint,
+                                                              u64 w0, u64 w1, u64 w2, u64 w3) {
+    return {nullptr, reply_receive_entry(endpoint, w0, w1, w2, w3, 0)};
+}
+
+// The common case of call(): the server waits. All else is call()'s. That the caller is runnable
+// needs no check: whoever stops it has its core look again.
+HOROS_FAST_ENTRY FastEnd core_call_fast(u64 core, u64, u64, u64, u64 endpoint, u64 w0, u64 w1,
+                                        u64 w2, u64 w3) {
+    const Frame thread = cores[core].thread;
+    const Thread& client = threads[thread];
+    Frame number;
+    u32 badge;
+    if (find_quickly(client.domain, endpoint, right::write, number, badge) &&
+        cores[core].reschedule == 0 && client.running_on == client.sc) [[likely]] {
+        Endpoint& e = endpoints[number];
+        const Frame server = e.server;
+        if (server != 0 && e.core == static_cast<u32>(core)) [[likely]] {
+            e.server = 0;
+            const u64 message[message_words] = {w0, w1, w2, w3};
+            serve(server, thread, badge, message);
+            return run_now(core, server);
+        }
+    }
+    return call_slow(core, 0, 0, 0, endpoint, w0, w1, w2, w3);
+}
+
+// The common case of reply_receive(): one client, nobody else waiting.
+HOROS_FAST_ENTRY FastEnd core_reply_receive_fast(u64 core, u64, u64, u64, u64 endpoint, u64 w0,
+                                                 u64 w1, u64 w2, u64 w3) {
+    const Frame thread = cores[core].thread;
+    const Frame client = threads[thread].client;
+    Frame number;
+    u32 badge;
+    if (find_quickly(threads[thread].domain, endpoint, right::read, number, badge) &&
+        cores[core].reschedule == 0 && client != 0) [[likely]] {
+        Endpoint& e = endpoints[number];
+        if (e.core == static_cast<u32>(core) && e.server == 0 && e.callers == 0) [[likely]] {
+            e.bound = 1; // it may have been nobody's yet, and its core 0
+            exchange(thread, client, number, w0, w1, w2, w3);
+            return run_now(core, client);
+        }
+    }
+    return reply_receive_slow(core, 0, 0, 0, endpoint, w0, w1, w2, w3);
 }
 
 } // namespace horos::core

@@ -72,12 +72,23 @@ bool clear_entry(Frame table, u32 index) {
     return true;
 }
 
+u64 cores_using(Frame space) {
+    u64 mask = 0;
+    for (u32 i = 0; i < max_cores; ++i) {
+        const Core& core = cores[i];
+        const Frame vcpu = core.thread != 0 ? threads[core.thread].vcpu : 0;
+        if (core.space == space || (vcpu != 0 && vcpus[vcpu].space == space))
+            mask |= bit(i);
+    }
+    return mask;
+}
+
 // After an entry went away: no core may go on using it.
 static void forget_translations(Frame space) {
     if (spaces[space].kind == SpaceKind::guest)
         spaces[space].flushes++;
-    if (spaces[space].active != 0)
-        shell_flush_tlb(spaces[space].active);
+    if (const u64 users = cores_using(space); users != 0)
+        shell_flush_tlb(users);
 }
 
 static Error find_space(const Caller& me, u32 selector, Frame& space) {

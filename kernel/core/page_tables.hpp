@@ -5,6 +5,9 @@
 
 namespace horos::core {
 
+// On which cores a space is loaded (host) or its guest may be running.
+u64 cores_using(Frame space);
+
 namespace map_right {
 inline constexpr u8 any = right::read | right::write | right::exec;
 } // namespace map_right

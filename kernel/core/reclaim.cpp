@@ -25,7 +25,7 @@ static Error end_domain(Frame f) {
 
 static Error end_space(Frame f) {
     const Space& s = spaces[f];
-    if (s.active != 0)
+    if (cores_using(f) != 0)
         return Error::again; // a core is about to leave it
     dereference(s.root);
     for (u32 i = 0; s.io_map != 0 && i < 3; ++i)

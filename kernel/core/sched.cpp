@@ -147,24 +147,12 @@ static void choose(u32 number) {
     }
 }
 
-// A space is active on the cores where it is loaded, so that an unmap reaches them.
-static void load_space(u32 number, Frame space) {
-    Core& core = cores[number];
-    if (core.space != 0)
-        spaces[core.space].active &= ~bit(number);
-    core.space = space;
-    if (space != 0)
-        spaces[space].active |= bit(number);
-}
-
 Next core_next(u32 number) {
     Core& core = cores[number];
     if (core.reschedule != 0)
         choose(number);
     const Frame thread = core.thread;
-    const Frame space = thread != 0 ? threads[thread].space : 0;
-    if (space != core.space)
-        load_space(number, space);
+    core.space = thread != 0 ? threads[thread].space : 0;
     if (thread == 0)
         return Next::idle;
     return threads[thread].vcpu != 0 ? Next::guest : Next::user;

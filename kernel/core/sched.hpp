@@ -19,13 +19,9 @@ void kick(u32 core);
 [[gnu::always_inline]] inline u64 switch_directly(u32 number, Frame thread) {
     Core& core = cores[number];
     core.thread = thread;
-    if (core.reschedule != 0 || threads[thread].vcpu != 0)
+    if (core.reschedule != 0)
         return result_switch;
-    if (const Frame space = threads[thread].space; space != core.space) {
-        spaces[core.space].active &= ~bit(number);
-        spaces[space].active |= bit(number);
-        core.space = space;
-    }
+    core.space = threads[thread].space;
     return result_switch | result_direct | u64{thread} << 32;
 }
 // The core on which a thread lives.

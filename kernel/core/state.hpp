@@ -65,14 +65,13 @@ struct Domain {
 static_assert(sizeof(Domain) == frame_size);
 
 struct Space {
-    u64 active;  // cores on which it is loaded (host) or runs (guest)
     u32 root;    // top page table
     u32 flushes; // raised when what a guest runs on changes: an unmap (older TLB tags are void), a
                  // map
     u32 io_map;  // first of its frames, 0: the default
     u32 msr_map;
     SpaceKind kind;
-    u8 pad[4096 - 25];
+    u8 pad[4096 - 17];
 };
 static_assert(sizeof(Space) == frame_size);
 
@@ -94,6 +93,7 @@ struct Thread {
     u64 monitor_bits;
     u64 time_used; // TSC ticks
     u64 exit_code;
+    u64 tables; // address of its space's top page table, as CR3 wants it
     u32 domain;
     u32 space;
     u32 sc;          // its own scheduling context
@@ -107,7 +107,7 @@ struct Thread {
     u32 badge;       // of the capability it called through
     u32 fault_count;
     ThreadState state;
-    u8 pad[1024 - 289];
+    u8 pad[1024 - 297];
     u8 fpu[3072]; // XSAVE area
 };
 static_assert(sizeof(Thread) == frame_size && offsetof(Thread, fpu) % 64 == 0);

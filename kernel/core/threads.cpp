@@ -112,6 +112,7 @@ Error thread_create(const Caller& me, const ThreadCreateArgs& a) {
     retype(a.frame, ObjectType::thread);
     threads[a.frame].domain = domain.object;
     threads[a.frame].space = space.object;
+    threads[a.frame].tables = u64{spaces[space.object].root} << frame_bits;
     reference(domain.object);
     reference(space.object);
     put(me.domain, a.slot, full_cap(a.frame, ObjectType::thread));

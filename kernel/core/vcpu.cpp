@@ -193,10 +193,7 @@ Error guest_msr(const Caller& me, const GuestMsrArgs& a) {
         if (const u64 result = keep_deadline(number, thread); result != 0)
             return result;
     }
-    Space& space = spaces[vcpus[vcpu].space];
-    space.active |= bit(number);
     const ExitReason reason = vendor_enter(number, vcpu);
-    space.active &= ~bit(number);
     return reason == ExitReason::none ? 0 : finish(thread, vcpu, reason);
 }
 

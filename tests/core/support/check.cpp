@@ -68,11 +68,8 @@ void check_host_leaves(Frame table) {
 
 void check_space(Frame f) {
     HOLD(inv_space, f);
-    HOLD(inv_space_cores, f);
     for (u32 i = 0; i < 512; ++i)
         HOLD(inv_space_root, f, i);
-    for (u32 c = 0; c < max_cores; ++c)
-        HOLD(inv_space_active, f, c);
     if (spaces[f].kind == SpaceKind::host)
         check_host_leaves(spaces[f].root);
 }

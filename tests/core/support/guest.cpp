@@ -32,7 +32,7 @@ static void check_entry(u32 core, Frame control, Frame vcpu) {
     require(c.guest_asid != 0 && c.guest_asid < machine.tlb_tags, "the ASID is out of range");
     require(cores[core].fpu_owner == vcpu, "the FPU holds somebody else's state");
     require(privileged().xcr0 == v.xcr0, "XCR0 is not the guest's");
-    require((space.active >> core & 1) != 0, "an unmap would not reach this core");
+    require((cores_using(v.space) >> core & 1) != 0, "an unmap would not reach this core");
     tlb_enter(core, c.guest_asid, c.tlb_control, v.space);
 }
 

@@ -30,9 +30,10 @@ inline constexpr u32 message_words = 4;
 inline constexpr u32 max_gsi = 120; // interrupt lines: GSI 0..119
 inline constexpr u32 max_msi = 48;  // message-signalled interrupts
 
-// User half of a host address space: below the canonical hole. A guest-physical address has
-// 48 bits as well (four levels of tables).
-inline constexpr u64 user_end = u64{1} << 47;
+// User half of a host address space: below the canonical hole, but for the last block, so that the
+// address after a SYSCALL instruction is always canonical. A guest-physical address has 48 bits as
+// well (four levels of tables).
+inline constexpr u64 user_end = (u64{1} << 47) - block_size;
 inline constexpr u64 guest_end = u64{1} << 48;
 
 inline constexpr u64 no_deadline = ~u64{0}; // TSC value that never comes
