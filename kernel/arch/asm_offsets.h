@@ -13,7 +13,7 @@
 #define PC_CR3 56
 #define PC_FS_BASE 64
 #define PC_FPU_LIVE 72
-#define PC_DIRECT_MAP 80
+#define PC_CORE_STATE 80
 #define PC_HOST_STATE 88
 #define PC_HOST_STATE_AREA 96
 

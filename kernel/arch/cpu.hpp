@@ -27,14 +27,14 @@ struct PerCpu {
     u64 window_vector; // interrupt taken in ring 0's window
     u32 flush_pending; // another core waits for our TLB flush
     u32 core;
-    u64 cr3;        // loaded now
-    u64 fs_base;    // loaded now
-    u64 fpu_live;   // CR0.TS is clear
-    u64 direct_map; // its address, for entry.S
-    u64 host_state; // SVM: what VMLOAD restores after an exit, physical address and address
+    u64 cr3;                // loaded now
+    u64 fs_base;            // loaded now
+    u64 fpu_live;           // CR0.TS is clear
+    core::Core* core_state; // of this core
+    u64 host_state;         // SVM: what VMLOAD restores after an exit, physical address and address
     u64 host_state_area;
-    u64 timer;      // TSC the timer is set to
-    u32 thread;     // whose FS base is loaded now
+    u64 timer;  // TSC the timer is set to
+    u32 thread; // whose FS base is loaded now
     u32 apic_id;
     u32 online;
     u64 gdt[8];
@@ -49,7 +49,7 @@ static_assert(offsetof(PerCpu, self) == PC_SELF && offsetof(PerCpu, user_rsp) ==
               offsetof(PerCpu, core) == PC_CORE);
 static_assert(offsetof(PerCpu, cr3) == PC_CR3 && offsetof(PerCpu, fs_base) == PC_FS_BASE &&
               offsetof(PerCpu, fpu_live) == PC_FPU_LIVE &&
-              offsetof(PerCpu, direct_map) == PC_DIRECT_MAP &&
+              offsetof(PerCpu, core_state) == PC_CORE_STATE &&
               offsetof(PerCpu, host_state) == PC_HOST_STATE &&
               offsetof(PerCpu, host_state_area) == PC_HOST_STATE_AREA);
 static_assert(offsetof(core::Registers, fs_base) == RG_FS_BASE &&

@@ -121,10 +121,9 @@ switch_thread:
     lock btsl $0, kernel_lock_word
     jc 2f
 1:  mov %r10, %rcx
-    mov %gs:PC_CORE, %r12d
-    call \function
-    test %rax, %rax
-    jnz switch_directly
+    mov %gs:PC_CORE_STATE, %r12
+    mov %gs:PC_CORE, %r13d
+    call \function              // does not return when another thread runs now
     jmp not_directly
 2:  call kernel_lock_wait
     jmp 1b
@@ -138,6 +137,7 @@ call_fast:
     fast_entry core_call_fast
 
 not_directly:
+    mov %eax, %edx
     test $RESULT_SWITCH, %edx
     jnz 1f
     mov %gs:PC_REGS, %rax       // the caller goes on, with an error
@@ -153,29 +153,48 @@ not_directly:
     movl $0, kernel_lock_word
     jmp resume_registers
 
-// rax: the thread that the core has chosen to run next in ring 3, on the same time, stopped in a
+// r12: the thread that the core has chosen to run next in ring 3, on the same time, stopped in a
 // hypercall: no more than the exchange is needed. What is rare is done by shell_resume.
-switch_directly:
+    .global entry_switch
+entry_switch:
     cmpq $0, %gs:PC_FPU_LIVE
-    jne 1f
-    mov TH_TABLES(%rax), %rcx
-    mov %rax, %gs:PC_REGS
+    jne 4f
+    mov TH_TABLES(%r12), %rcx
+    mov %r12, %gs:PC_REGS
     cmp %gs:PC_CR3, %rcx
     je 2f
     mov %rcx, %gs:PC_CR3
     mov %rcx, %cr3
-2:  mov RG_FS_BASE(%rax), %rdx
-    cmp %gs:PC_FS_BASE, %rdx
+2:  mov RG_FS_BASE(%r12), %rax
+    cmp %gs:PC_FS_BASE, %rax
     je 3f
-    mov %rdx, %gs:PC_FS_BASE
-    mov %rax, %rdi
-    mov %edx, %eax
+    mov %rax, %gs:PC_FS_BASE
+    mov %rax, %rdx
     shr $32, %rdx
     mov $0xc0000100, %ecx       // MSR FS_BASE
     wrmsr
-    mov %rdi, %rax
 3:  movl $0, kernel_lock_word
-    resume_with_registers
+    mov RG_RBX(%r12), %rbx
+    mov RG_RBP(%r12), %rbp
+    mov RG_R13(%r12), %r13
+    mov RG_R14(%r12), %r14
+    mov RG_R15(%r12), %r15
+    xor %eax, %eax
+    mov RG_RDX(%r12), %rdx
+    mov RG_RDI(%r12), %rdi
+    mov RG_RSI(%r12), %rsi
+    mov RG_R8(%r12), %r8
+    mov RG_R9(%r12), %r9
+    xor %r10d, %r10d
+    mov RG_RFLAGS(%r12), %r11
+    mov RG_RSP(%r12), %rsp
+    mov RG_RIP(%r12), %rcx
+    mov RG_R12(%r12), %r12
+    swapgs
+    sysretq
+4:  movq $0, RG_RAX(%r12)
+    movq $0, RG_R10(%r12)
+    mov %gs:PC_KERNEL_RSP, %rsp
 1:  call shell_resume
 
 // rax = registers of the thread to run in ring 3; the lock is free.

@@ -83,7 +83,7 @@ void load_segments(u32 core) {
     cpu.kernel_rsp = layout::stack_top(core);
     cpu.results = &core::results[core];
     cpu.core = core;
-    cpu.direct_map = layout::direct_map;
+    cpu.core_state = &core::cores[core];
     cpu.tss.rsp[0] = cpu.kernel_rsp;
     cpu.tss.ist[ist_nmi - 1] = layout::cpu_page(core, layout::nmi_stack_page + 1);
     cpu.tss.ist[ist_double_fault - 1] = layout::cpu_page(core, layout::double_fault_stack_page + 1);

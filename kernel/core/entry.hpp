@@ -8,7 +8,7 @@ namespace horos::core {
 inline constexpr u64 result_error = 0xff;
 inline constexpr u64 result_values = 0x100; // results[core] is valid; else bits 63:32 are the first
 inline constexpr u32 result_value_shift = 32; // value, and the others are 0
-inline constexpr u64 result_switch = 0x200; // do not return to the caller: ask core_next
+inline constexpr u64 result_switch = 0x200;   // do not return to the caller: ask core_next
 // With result_switch: the thread in bits 63:32 runs now in ring 3, in place of the caller and on
 // the same scheduling context; nothing else has changed.
 inline constexpr u64 result_direct = 0x400;
@@ -19,21 +19,21 @@ extern "C" const u32 hypercall_count;
 
 // Entries of the two calls whose cost is that of all work split between programs. entry.S has put
 // all of the caller's registers into its Thread before, so they need not keep any: preserve_none
-// passes the core in r12, then (after three registers that mean nothing) the call's words.
-struct FastEnd {
-    Registers* next; // result_direct: of the thread that runs now; otherwise null
-    u64 word;        // the result, when next is null
-};
+// passes the core in r12 and r13, then (after two registers that mean nothing) the call's words,
+// and the running thread in r9. They end in entry_switch when another thread runs now in ring 3, in
+// place of the caller and on the same scheduling context, and otherwise with a result word.
 // The sanitizers of the host tests cannot do with so few registers kept.
 #if HOROS_FREESTANDING
 #define HOROS_FAST_ENTRY extern "C" [[clang::preserve_none]]
 #else
 #define HOROS_FAST_ENTRY extern "C"
 #endif
-HOROS_FAST_ENTRY FastEnd core_call_fast(u64 core, u64, u64, u64, u64 endpoint, u64 w0, u64 w1,
-                                        u64 w2, u64 w3);
-HOROS_FAST_ENTRY FastEnd core_reply_receive_fast(u64 core, u64, u64, u64, u64 endpoint, u64 w0,
-                                                 u64 w1, u64 w2, u64 w3);
+HOROS_FAST_ENTRY u64 core_call_fast(Core& core, u64 number, u64, u64, u64 endpoint, u64 w0, u64 w1,
+                                    u64 w2, u64 w3, Thread& self);
+HOROS_FAST_ENTRY u64 core_reply_receive_fast(Core& core, u64 number, u64, u64, u64 endpoint, u64 w0,
+                                             u64 w1, u64 w2, u64 w3, Thread& self);
+// entry.S: runs the thread, whose call returns with Error::ok and zero in r10.
+HOROS_FAST_ENTRY u64 entry_switch(Thread& thread);
 
 enum class Next : u8 { idle, user, guest };
 

@@ -19,10 +19,8 @@ Error endpoint_create(const Caller& me, const EndpointCreateArgs& a) {
 }
 
 // The server takes up the client's message and its scheduling context.
-[[gnu::always_inline]] static inline void serve(Frame server, Frame client, u32 badge,
-                                                const u64 (&m)[message_words]) {
+[[gnu::always_inline]] static inline void serve(Frame server, Frame client, Thread& c) {
     Thread& s = threads[server];
-    Thread& c = threads[client];
     const Frame sc = c.running_on;
     s.state = ThreadState::runnable;
     s.waiting_for = 0;
@@ -31,7 +29,6 @@ Error endpoint_create(const Caller& me, const EndpointCreateArgs& a) {
     c.state = ThreadState::wait_reply;
     c.server = server;
     sched_contexts[sc].running = server;
-    set_values(server, Error::ok, {{badge, m[0], m[1], m[2], m[3], 0}});
 }
 
 // The thread that runs on a core's current scheduling context has changed.
@@ -48,21 +45,23 @@ u64 call(const Caller& me, const CallArgs& a, Values&) {
     Endpoint& endpoint = endpoints[cap.object];
     if (endpoint.bound != 0 && endpoint.core != me.core)
         return word(Error::wrong_core);
-    const u64 message[message_words] = {a.w0, a.w1, a.w2, a.w3};
     Thread& thread = threads[me.thread];
     if (thread.running_on != thread.sc)
         return word(Error::wrong_state); // a server does not call while it serves
     if (endpoint.server != 0) {
         const Frame server = endpoint.server;
         endpoint.server = 0;
-        serve(server, me.thread, cap.badge, message);
+        serve(server, me.thread, thread);
+        set_values(server, Error::ok, {{cap.badge, a.w0, a.w1, a.w2, a.w3, 0}});
         return switch_directly(me.core, server);
     }
     endpoint.core = me.core;
     endpoint.bound = 1;
     endpoint.callers |= position_bit(sched_contexts[thread.running_on].position);
-    for (u32 i = 0; i < message_words; ++i)
-        thread.message[i] = message[i];
+    thread.message[0] = a.w0;
+    thread.message[1] = a.w1;
+    thread.message[2] = a.w2;
+    thread.message[3] = a.w3;
     thread.badge = cap.badge;
     thread.state = ThreadState::wait_call;
     thread.waiting_for = cap.object;
@@ -134,7 +133,9 @@ static void wait_at(const Caller& me, Frame number) {
     const SchedContext& sc = sched_contexts[threads[client].running_on];
     endpoint.callers &= static_cast<u16>(~position_bit(sc.position));
     threads[client].waiting_for = 0;
-    serve(me.thread, client, threads[client].badge, threads[client].message);
+    serve(me.thread, client, threads[client]);
+    const u64(&m)[message_words] = threads[client].message;
+    set_values(me.thread, Error::ok, {{threads[client].badge, m[0], m[1], m[2], m[3], 0}});
     cores[me.core].ready |= position_bit(sc.position);
     cores[me.core].reschedule = 1;
 }
@@ -164,13 +165,11 @@ u64 receive(const Caller& me, const ReceiveArgs& a, Values&) {
 
 // With one client, and nobody else waiting at an endpoint that is bound to this core: what answer()
 // and wait_at() would do.
-[[gnu::always_inline]] static inline void exchange(Frame thread, Frame client, Frame number, u64 w0,
-                                                   u64 w1, u64 w2, u64 w3) {
-    Thread& server = threads[thread];
+[[gnu::always_inline]] static inline void exchange(Frame thread, Thread& server, Frame client,
+                                                   Frame number) {
     Thread& c = threads[client];
     c.state = ThreadState::runnable;
     c.server = 0;
-    set_values(client, Error::ok, {{w0, w1, w2, w3, 0, 0}});
     sched_contexts[server.running_on].running = client;
     server.running_on = server.sc;
     server.client = 0;
@@ -187,7 +186,8 @@ u64 reply_receive(const Caller& me, const ReplyReceiveArgs& a, Values&) {
         endpoints[number].core = me.core;
         endpoints[number].bound = 1;
         const Frame client = threads[me.thread].client;
-        exchange(me.thread, client, number, a.w0, a.w1, a.w2, a.w3);
+        exchange(me.thread, threads[me.thread], client, number);
+        set_values(client, Error::ok, {{a.w0, a.w1, a.w2, a.w3, 0, 0}});
         return switch_directly(me.core, client);
     }
     if (threads[me.thread].running_on == threads[me.thread].sc)
@@ -236,62 +236,70 @@ void empty_endpoint(Frame number) {
     return true;
 }
 
-[[gnu::always_inline]] static inline FastEnd run_now(u64 core, Frame thread) {
-    Thread& t = threads[thread];
-    cores[core].thread = thread;
-    cores[core].space = t.space;
-    return {&t.regs, 0};
+// What set_values() does, but for what entry_switch knows.
+[[gnu::always_inline]] static inline void set_words(Thread& thread, u64 v0, u64 v1, u64 v2, u64 v3,
+                                                    u64 v4) {
+    thread.regs.gpr[2] = v0; // rdx
+    thread.regs.gpr[7] = v1; // rdi
+    thread.regs.gpr[6] = v2; // rsi
+    thread.regs.gpr[8] = v3;
+    thread.regs.gpr[9] = v4;
+    thread.regs.full = 0;
 }
 
 // Out of the way, so that the common case has no stack.
-HOROS_FAST_ENTRY [[gnu::noinline]] FastEnd call_slow(u64, u64, u64, u64, u64 endpoint, u64 w0,
-                                                     u64 w1, u64 w2, u64 w3) {
-    return {nullptr, call_entry(endpoint, w0, w1, w2, w3, 0)};
+HOROS_FAST_ENTRY [[gnu::noinline]] u64 call_slow(Core&, u64, u64, u64, u64 endpoint, u64 w0, u64 w1,
+                                                 u64 w2, u64 w3, Thread&) {
+    return call_entry(endpoint, w0, w1, w2, w3, 0);
 }
-HOROS_FAST_ENTRY [[gnu::noinline]] FastEnd reply_receive_slow(u64, u64, u64, u64, u64 endpoint,
-                                                              u64 w0, u64 w1, u64 w2, u64 w3) {
-    return {nullptr, reply_receive_entry(endpoint, w0, w1, w2, w3, 0)};
+HOROS_FAST_ENTRY [[gnu::noinline]] u64 reply_receive_slow(Core&, u64, u64, u64, u64 endpoint,
+                                                          u64 w0, u64 w1, u64 w2, u64 w3, Thread&) {
+    return reply_receive_entry(endpoint, w0, w1, w2, w3, 0);
 }
 
 // The common case of call(): the server waits. All else is call()'s. That the caller is runnable
 // needs no check: whoever stops it has its core look again.
-HOROS_FAST_ENTRY FastEnd core_call_fast(u64 core, u64, u64, u64, u64 endpoint, u64 w0, u64 w1,
-                                        u64 w2, u64 w3) {
-    const Frame thread = cores[core].thread;
-    const Thread& client = threads[thread];
-    Frame number;
+HOROS_FAST_ENTRY u64 core_call_fast(Core& core, u64 number, u64 r14, u64 r15, u64 endpoint, u64 w0,
+                                    u64 w1, u64 w2, u64 w3, Thread& self) {
+    Frame object;
     u32 badge;
-    if (find_quickly(client.domain, endpoint, right::write, number, badge) &&
-        cores[core].reschedule == 0 && client.running_on == client.sc) [[likely]] {
-        Endpoint& e = endpoints[number];
+    if (find_quickly(self.domain, endpoint, right::write, object, badge) && core.reschedule == 0 &&
+        self.running_on == self.sc) [[likely]] {
+        Endpoint& e = endpoints[object];
         const Frame server = e.server;
-        if (server != 0 && e.core == static_cast<u32>(core)) [[likely]] {
+        if (server != 0 && e.core == static_cast<u32>(number)) [[likely]] {
             e.server = 0;
-            const u64 message[message_words] = {w0, w1, w2, w3};
-            serve(server, thread, badge, message);
-            return run_now(core, server);
+            serve(server, core.thread, self);
+            core.thread = server;
+            Thread& next = threads[server];
+            core.space = next.space;
+            set_words(next, badge, w0, w1, w2, w3);
+            return entry_switch(next);
         }
     }
-    return call_slow(core, 0, 0, 0, endpoint, w0, w1, w2, w3);
+    return call_slow(core, number, r14, r15, endpoint, w0, w1, w2, w3, self);
 }
 
 // The common case of reply_receive(): one client, nobody else waiting.
-HOROS_FAST_ENTRY FastEnd core_reply_receive_fast(u64 core, u64, u64, u64, u64 endpoint, u64 w0,
-                                                 u64 w1, u64 w2, u64 w3) {
-    const Frame thread = cores[core].thread;
-    const Frame client = threads[thread].client;
-    Frame number;
+HOROS_FAST_ENTRY u64 core_reply_receive_fast(Core& core, u64 number, u64 r14, u64 r15, u64 endpoint,
+                                             u64 w0, u64 w1, u64 w2, u64 w3, Thread& self) {
+    Frame object;
     u32 badge;
-    if (find_quickly(threads[thread].domain, endpoint, right::read, number, badge) &&
-        cores[core].reschedule == 0 && client != 0) [[likely]] {
-        Endpoint& e = endpoints[number];
-        if (e.core == static_cast<u32>(core) && e.server == 0 && e.callers == 0) [[likely]] {
+    const Frame client = self.client;
+    if (find_quickly(self.domain, endpoint, right::read, object, badge) && core.reschedule == 0 &&
+        client != 0) [[likely]] {
+        Endpoint& e = endpoints[object];
+        if (e.core == static_cast<u32>(number) && e.server == 0 && e.callers == 0) [[likely]] {
             e.bound = 1; // it may have been nobody's yet, and its core 0
-            exchange(thread, client, number, w0, w1, w2, w3);
-            return run_now(core, client);
+            exchange(core.thread, self, client, object);
+            core.thread = client;
+            Thread& next = threads[client];
+            core.space = next.space;
+            set_words(next, w0, w1, w2, w3, 0);
+            return entry_switch(next);
         }
     }
-    return reply_receive_slow(core, 0, 0, 0, endpoint, w0, w1, w2, w3);
+    return reply_receive_slow(core, number, r14, r15, endpoint, w0, w1, w2, w3, self);
 }
 
 } // namespace horos::core

@@ -40,6 +40,13 @@ static void check_entry(u32 core, Frame control, Frame vcpu) {
 
 namespace horos::core {
 
+// The entry code's short way to another thread.
+extern "C" u64 entry_switch(Thread& thread) {
+    thread.regs.gpr[0] = 0;
+    thread.regs.gpr[10] = 0;
+    return result_switch | result_direct | static_cast<u64>(&thread - threads) << 32;
+}
+
 // Of a lock that is free here others make use: `guest` may run steps of other cores.
 extern "C" [[clang::preserve_none]] void svm_run(u64 vmcb, u64*) {
     using namespace horos::test;

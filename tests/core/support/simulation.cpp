@@ -131,19 +131,13 @@ Outcome Simulation::call(u32 core, Call number, const Registers6& a) {
     return call_number(core, static_cast<u64>(number), a);
 }
 
-static u64 word_of(const FastEnd& end) {
-    if (end.next == nullptr)
-        return end.word;
-    const auto thread = reinterpret_cast<Thread*>(end.next) - threads;
-    return result_switch | result_direct | static_cast<u64>(thread) << 32;
-}
-
 // As entry.S chooses the core's entry.
 static u64 enter_core(u32 core, u64 number, const Registers6& a) {
+    Thread& self = threads[cores[core].thread];
     if (number == static_cast<u64>(Call::call))
-        return word_of(core_call_fast(core, 0, 0, 0, a[0], a[1], a[2], a[3], a[4]));
+        return core_call_fast(cores[core], core, 0, 0, a[0], a[1], a[2], a[3], a[4], self);
     if (number == static_cast<u64>(Call::reply_receive))
-        return word_of(core_reply_receive_fast(core, 0, 0, 0, a[0], a[1], a[2], a[3], a[4]));
+        return core_reply_receive_fast(cores[core], core, 0, 0, a[0], a[1], a[2], a[3], a[4], self);
     return number < hypercall_count ? hypercall_table[number](a[0], a[1], a[2], a[3], a[4], a[5])
                                     : hypercall_unknown(a[0], a[1], a[2], a[3], a[4], a[5]);
 }
