@@ -32,7 +32,7 @@ expect 2 "option '--smp' needs a value" ./horos run --smp
 expect 2 "--smp takes 1 to 64, not '65'" ./horos run --smp 65
 expect 2 "--memory takes MiB, at least 128, not '64'" ./horos run --memory 64
 expect 2 "--accel takes kvm or tcg, not 'fast'" ./horos run --accel fast
-expect 2 "--target takes qemu, not 'moon'" ./horos run --target moon
+expect 2 "--target takes qemu or bochs, not 'moon'" ./horos run --target moon
 expect 2 "--timeout takes seconds, not 'x'" ./horos run --timeout x
 expect 1 "there is no description 'nowhere.toml'" ./horos run --description nowhere.toml
 expect 1 "there is no description 'nowhere.toml'" ./horos image --description nowhere.toml
