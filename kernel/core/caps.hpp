@@ -19,7 +19,7 @@ Error lookup(Frame domain, u32 selector, ObjectType type, u8 rights, CapSlot& ou
     const CapSlot& slot = cap_tables[table].slots[selector % slots_per_table];
     if (slot.type != type || (slot.rights & rights) != rights ||
         slot.generation != frames[slot.object].generation) [[unlikely]] {
-        CapSlot none; // so that `out` need not be in memory
+        CapSlot none;                                        // so that `out` need not be in memory
         return lookup(domain, selector, type, rights, none); // which error it is
     }
     out.object = slot.object;

@@ -2,8 +2,8 @@
 #include "kernel/core/caps.hpp"
 #include "kernel/core/frames.hpp"
 #include "kernel/core/shell.hpp"
-#include "kernel/core/vendor.hpp"
 #include "kernel/core/threads.hpp"
+#include "kernel/core/vendor.hpp"
 
 namespace horos::core {
 

@@ -122,11 +122,10 @@ TEST_F(Exits, PortsMemoryAndMsrs) {
                        svm::ioio::REP | 3 << 10,
                    rip + 3),
               ExitReason::io);
-    EXPECT_EQ(page().info[0], u64{0x3f8} << io_access::port_shift | io_access::in |
-                                  io_access::string | io_access::rep |
-                                  u64{2} << io_access::bytes_shift |
-                                  u64{2} << io_access::address_shift |
-                                  u64{3} << io_access::segment_shift);
+    EXPECT_EQ(page().info[0],
+              u64{0x3f8} << io_access::port_shift | io_access::in | io_access::string |
+                  io_access::rep | u64{2} << io_access::bytes_shift |
+                  u64{2} << io_access::address_shift | u64{3} << io_access::segment_shift);
     EXPECT_EQ(page().next_rip, rip + 3);
     EXPECT_EQ(exit(ExitCode::NPF, svm::npf::RW | svm::npf::ID | svm::npf::P | svm::npf::TABLE,
                    0xfee0'0300),
