@@ -33,8 +33,7 @@ struct PerCpu {
     core::Core* core_state; // of this core
     u64 host_state;         // SVM: what VMLOAD restores after an exit, physical address and address
     u64 host_state_area;
-    u64 timer;  // TSC the timer is set to
-    u32 thread; // whose FS base is loaded now
+    u64 timer; // TSC the timer is set to
     u32 apic_id;
     u32 online;
     u64 gdt[8];

@@ -154,7 +154,10 @@ not_directly:
     jmp resume_registers
 
 // r12: the thread that the core has chosen to run next in ring 3, on the same time, stopped in a
-// hypercall: no more than the exchange is needed. What is rare is done by shell_resume.
+// hypercall: no more than the exchange is needed. What is rare is done by shell_resume. FS base is
+// written even when the number is the same: the last thread may have loaded a selector, which
+// changes the base behind our back. The selectors in DS, ES, FS and GS stay as the partner left
+// them: in 64-bit mode they mean nothing else, and the two communicate anyway.
     .global entry_switch
 entry_switch:
     cmpq $0, %gs:PC_FPU_LIVE
@@ -166,14 +169,12 @@ entry_switch:
     mov %rcx, %gs:PC_CR3
     mov %rcx, %cr3
 2:  mov RG_FS_BASE(%r12), %rax
-    cmp %gs:PC_FS_BASE, %rax
-    je 3f
     mov %rax, %gs:PC_FS_BASE
     mov %rax, %rdx
     shr $32, %rdx
     mov $0xc0000100, %ecx       // MSR FS_BASE
     wrmsr
-3:  movl $0, kernel_lock_word
+    movl $0, kernel_lock_word
     mov RG_RBX(%r12), %rbx
     mov RG_RBP(%r12), %rbp
     mov RG_R13(%r12), %r13

@@ -49,7 +49,6 @@ void store_result(core::Registers& regs, u64 result, const core::Values& values)
 
 void idle(PerCpu& cpu) {
     load_space(cpu, kernel_cr3);
-    cpu.thread = 0; // its frame may be another thread's when we come back
     kernel_unlock();
     const u64 number = idle_wait();
     kernel_lock();
@@ -61,9 +60,6 @@ void idle(PerCpu& cpu) {
 void load_thread(PerCpu& cpu, u32 thread) {
     const core::Thread& t = core::threads[thread];
     load_space(cpu, t.tables);
-    if (cpu.thread == thread && cpu.fs_base == t.regs.fs_base)
-        return;
-    cpu.thread = thread;
     cpu.fs_base = t.regs.fs_base;
     write_msr(x86::msr::FS_BASE, cpu.fs_base);
 }

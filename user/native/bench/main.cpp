@@ -84,11 +84,7 @@ void create_server() {
              .error,
          "scheduling context");
     must(user::sc_bind(selector::context, selector::thread).error, "bind");
-    // FS base as every native program's first thread has it, so also this one.
-    must(user::thread_start(selector::thread, server_address, server_address, 0,
-                            abi::thread_fs_base(0))
-             .error,
-         "start");
+    must(user::thread_start(selector::thread, server_address, server_address, 0, 0).error, "start");
 }
 
 void measure_calls() {

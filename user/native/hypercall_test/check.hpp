@@ -56,6 +56,7 @@ void test_mappings();
 void test_threads();
 void test_time();
 void test_messages();
+void test_switches();
 void test_notifications();
 void test_devices();
 void test_vcpus();

@@ -65,6 +65,7 @@ void horos::rt::program_main(const abi::StartPage& start) {
     test_threads();
     test_time();
     test_messages();
+    test_switches();
     test_notifications();
     test_devices();
     test_vcpus();
