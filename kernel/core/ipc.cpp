@@ -224,10 +224,8 @@ void empty_endpoint(Frame number) {
                                                        Frame& number, u32& badge) {
     if (selector >= slots_per_table)
         return false;
-    const Frame table = domains[domain].tables[0];
-    if (table == 0)
-        return false;
-    const CapSlot& slot = cap_tables[table].slots[selector];
+    // Every domain has its first table (inv_domain_table).
+    const CapSlot& slot = cap_tables[domains[domain].tables[0]].slots[selector];
     if (slot.type != ObjectType::endpoint || (slot.rights & rights) != rights ||
         slot.generation != frames[slot.object].generation)
         return false;

@@ -214,10 +214,8 @@ extern "C" u64 core_run_guest(u32 core) {
     Vcpu& vcpu = vcpus[f];
     if (vcpu.thread != 0) [[unlikely]]
         return word(Error::busy);
-    if (vcpu.core != me.core) [[unlikely]] {
-        if (vcpu.core != no_core)
-            return word(Error::wrong_core);
-    }
+    if (vcpu.core != me.core && vcpu.core != no_core) [[unlikely]]
+        return word(Error::wrong_core);
     Thread& thread = threads[me.thread];
     if (thread.running_on != thread.sc) [[unlikely]]
         return word(Error::wrong_state); // it would keep its client waiting

@@ -157,4 +157,86 @@ TEST_F(Ipc, AnEndpointThatGoesAwayAnswersDead) {
     EXPECT_EQ(now(Call::call, {sel::endpoint0}).error, Error::stale);
 }
 
+// The ways of entry.S's own for calls to a waiting server and answers to the only client.
+TEST_F(Ipc, AWaitingServerIsToldTheBadge) {
+    w.must(Call::cap_mint, {sel::endpoint0, sel::free, right::all, 77});
+    w.must(Call::cap_give, {sel::domain1, sel::free, sel::free, right::write, 0});
+    server_waits();
+    client_runs();
+    EXPECT_FALSE(now(Call::call, {sel::free, 1, 2, 3, 4}).known);
+    EXPECT_EQ(running(), server);
+    EXPECT_EQ(Simulation::answer_of(server).values.v[0], 77u);
+}
+
+TEST_F(Ipc, RightsAreNeededAlsoWhereAServerWaits) {
+    w.must(Call::cap_give, {sel::domain1, sel::endpoint0, sel::free, right::read, 0});
+    w.must(Call::cap_mint, {sel::endpoint0, sel::free + 1, right::write, 0});
+    server_waits();
+    client_runs();
+    EXPECT_EQ(now(Call::call, {sel::free}).error, Error::no_right);
+    now(Call::call, {sel::endpoint0});
+    ASSERT_EQ(running(), server);
+    EXPECT_EQ(now(Call::reply_receive, {sel::free + 1}).error, Error::no_right);
+    EXPECT_EQ(threads[server].client, client); // which is not answered
+}
+
+TEST_F(Ipc, ACapabilityToWhatWasThereBeforeIsStaleAlsoWhereAServerWaits) {
+    const Frame endpoint = w.object(sel::endpoint0);
+    w.must(Call::frame_reclaim, {sel::domain, endpoint, 0});
+    w.must(Call::endpoint_create, {endpoint, sel::free});
+    w.start(sel::thread4);
+    now(Call::receive, {sel::free});
+    client_runs();
+    EXPECT_EQ(now(Call::call, {sel::endpoint0}).error, Error::stale);
+}
+
+TEST_F(Ipc, AServerNeitherCallsAServerNorTakesItsPlace) {
+    server_waits();
+    client_runs();
+    now(Call::receive, {sel::endpoint1});
+    ASSERT_EQ(running(), root);
+    now(Call::call, {sel::endpoint0});
+    ASSERT_EQ(running(), server);
+    EXPECT_EQ(now(Call::call, {sel::endpoint1}).error, Error::wrong_state);
+    EXPECT_EQ(now(Call::reply_receive, {sel::endpoint1}).error, Error::busy);
+    EXPECT_EQ(endpoints[w.object(sel::endpoint1)].server, client);
+    EXPECT_EQ(threads[server].client, root);
+}
+
+TEST_F(Ipc, AnAnswerBindsTheEndpointAtWhichTheServerWaitsThen) {
+    server_waits();
+    client_runs();
+    now(Call::call, {sel::endpoint0});
+    ASSERT_EQ(running(), server);
+    EXPECT_FALSE(now(Call::reply_receive, {sel::endpoint1}).known);
+    EXPECT_EQ(running(), client);
+    w.start(sel::thread3);
+    w.s.reschedule(1);
+    EXPECT_EQ(w.s.call(1, Call::call, {sel::endpoint1}).error, Error::wrong_core);
+}
+
+TEST_F(Ipc, AnAnswerDoesNotWaitAtAnEndpointOfAnotherCore) {
+    w.start(sel::thread3);
+    w.s.reschedule(1);
+    EXPECT_FALSE(w.s.call(1, Call::receive, {sel::endpoint1}).known);
+    now(Call::thread_stop, {sel::thread3}); // nobody waits there now, but it stays core 1's
+    server_waits();
+    client_runs();
+    now(Call::call, {sel::endpoint0});
+    ASSERT_EQ(running(), server);
+    EXPECT_EQ(now(Call::reply_receive, {sel::endpoint1}).error, Error::wrong_core);
+    EXPECT_EQ(threads[server].client, client);
+}
+
+TEST_F(Ipc, AnAnswerLooksWhoShouldRunWhenThatWasAskedFor) {
+    server_waits();
+    client_runs();
+    now(Call::call, {sel::endpoint0});
+    ASSERT_EQ(running(), server);
+    cores[0].reschedule = 1;
+    now(Call::reply_receive, {sel::endpoint0});
+    EXPECT_EQ(cores[0].reschedule, 0);
+    EXPECT_EQ(running(), client);
+}
+
 } // namespace horos::test

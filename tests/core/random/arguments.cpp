@@ -96,10 +96,12 @@ u64 Arguments::selector(ObjectType type, u8 needed, Suits suits) {
     return second != nothing ? second : any_selector();
 }
 
-// One of this core.
+// One of this core, often one at which a server waits; now and then without the right to use it.
 u64 Arguments::endpoint(u8 needed) {
-    return selector(ObjectType::endpoint, needed, [this](Frame e) {
-        return endpoints[e].bound == 0 || endpoints[e].core == core_;
+    const bool served = needed == right::write && !draw_.one_in(3);
+    return selector(ObjectType::endpoint, draw_.one_in(6) ? 0 : needed, [this, served](Frame e) {
+        return (endpoints[e].bound == 0 || endpoints[e].core == core_) &&
+               (!served || endpoints[e].server != 0);
     });
 }
 
