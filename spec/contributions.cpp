@@ -1,4 +1,5 @@
 #include "spec/contributions.hpp"
+#include "kernel/core/frames.hpp"
 
 namespace horos::spec {
 
@@ -56,6 +57,69 @@ Frame entry_target(Frame table, u32 i) { return Format::frame(page_tables[table]
 bool entry_is_live(Frame table, u32 i) {
     const EntryKind kind = entry_kind(table, i);
     return kind != EntryKind::empty && kind != EntryKind::kernel;
+}
+
+bool object_refers(Frame object, u32 i, Frame f) {
+    return f != 0 && i < object_references && object_reference(object, i) == f;
+}
+
+static bool is_table(Frame f) { return frames[f].type == ObjectType::page_table; }
+
+bool entry_refers(Frame table, u32 i, Frame f) {
+    return is_table(table) && entry_kind(table, i) == EntryKind::table &&
+           entry_target(table, i) == f;
+}
+bool entry_maps(Frame table, u32 i, Frame f) {
+    return is_table(table) && entry_kind(table, i) == EntryKind::frame &&
+           entry_target(table, i) == f;
+}
+bool entry_maps_block(Frame table, u32 i, Block b) {
+    return is_table(table) && entry_kind(table, i) == EntryKind::block &&
+           block_of(entry_target(table, i)) == b;
+}
+bool entry_lives(Frame table, u32 i) { return is_table(table) && entry_is_live(table, i); }
+
+static bool counted(Frame f) { return f == 0 || frames[f].references != 0; }
+
+bool ghost_domain(Frame domain, u32 i) { return counted(domains[domain].tables[i]); }
+bool ghost_space(Frame f) {
+    const Space& s = spaces[f];
+    const bool io =
+        s.io_map == 0 || (counted(s.io_map) && counted(s.io_map + 1) && counted(s.io_map + 2));
+    return counted(s.root) && io &&
+           (s.msr_map == 0 || (counted(s.msr_map) && counted(s.msr_map + 1)));
+}
+bool ghost_thread(Frame f) {
+    const Thread& t = threads[f];
+    return counted(t.domain) && counted(t.space) && counted(t.bound) && counted(t.monitor);
+}
+bool ghost_sched_context(Frame f) { return counted(sched_contexts[f].thread); }
+bool ghost_interrupt(Frame f) { return counted(interrupts[f].notification); }
+bool ghost_vcpu(Frame f) {
+    const Vcpu& v = vcpus[f];
+    return counted(v.space) && counted(v.control) && counted(v.fpu) && counted(v.state);
+}
+
+bool ghost_entry(Frame table, u32 i) {
+    const Frame target = entry_target(table, i);
+    const bool live = !entry_is_live(table, i) || frames[table].live != 0;
+    switch (entry_kind(table, i)) {
+    case EntryKind::table:
+        return live && frames[target].references != 0;
+    case EntryKind::frame:
+        return live && frames[target].mappings != 0;
+    case EntryKind::block:
+        return live && blocks[block_of(target)].mappings != 0;
+    default:
+        return live;
+    }
+}
+
+bool ghost_frame_owner(Frame f) {
+    return frames[f].owner == 0 || domains[frames[f].owner].owned != 0;
+}
+bool ghost_block_owner(Block b) {
+    return blocks[b].owner == 0 || domains[blocks[b].owner].owned != 0;
 }
 
 Frame frame_counted_owner(Frame f) { return frames[f].owner; }

@@ -21,6 +21,25 @@ Frame entry_target(Frame table, u32 i);
 // Whether the entry counts as live in its table.
 bool entry_is_live(Frame table, u32 i);
 
+// ---- the terms of the sums, one by one
+bool object_refers(Frame object, u32 i, Frame f);   // a term of frames[f].references
+bool entry_refers(Frame table, u32 i, Frame f);     // likewise
+bool entry_maps(Frame table, u32 i, Frame f);       // of frames[f].mappings
+bool entry_maps_block(Frame table, u32 i, Block b); // of blocks[b].mappings
+bool entry_lives(Frame table, u32 i);               // of frames[table].live
+
+// ---- what follows from the sums at one index: a count with a term is not 0. These are not
+// invariants by themselves; that the sums are kept is (proofs/theorems/counts.cpp).
+bool ghost_domain(Frame domain, u32 i);
+bool ghost_space(Frame space);
+bool ghost_thread(Frame thread);
+bool ghost_sched_context(Frame sc);
+bool ghost_interrupt(Frame interrupt);
+bool ghost_vcpu(Frame vcpu);
+bool ghost_entry(Frame table, u32 i);
+bool ghost_frame_owner(Frame f);
+bool ghost_block_owner(Block b);
+
 // Whose count `owned` a frame or block is in; 0 = nobody's.
 Frame frame_counted_owner(Frame f);
 Frame block_counted_owner(Block b);

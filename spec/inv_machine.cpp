@@ -13,7 +13,9 @@ bool inv_machine() {
                        m.frame_limit % frames_per_block == 0 && m.core_count != 0 &&
                        m.core_count <= max_cores;
     const bool numbers = m.kernel_device_count <= max_kernel_devices && m.tlb_tags >= 2 &&
-                         m.physical_bits >= 32 && m.physical_bits <= 52 && (m.xcr0 & 1) != 0;
+                         m.physical_bits >= 32 && m.physical_bits <= 52 && (m.xcr0 & 1) != 0 &&
+                         m.vendor <= Vendor::vmx && m.guest_format <= TableFormat::ept &&
+                         u64{m.frame_limit} << frame_bits <= u64{1} << m.physical_bits;
     return sizes && numbers;
 }
 

@@ -68,10 +68,10 @@ bool inv_entry_target(Frame table, u32 i) {
         return is_type(target, ObjectType::page_table) &&
                frames[target].level + 1 == frames[table].level;
     case EntryKind::frame:
-        return is_type(target, ObjectType::ram) &&
+        return page == target && is_type(target, ObjectType::ram) &&
                blocks[block_of(target)].state == BlockState::split;
     case EntryKind::block:
-        return frame_exists(target) && target % frames_per_block == 0 &&
+        return page == target && frame_exists(target) && target % frames_per_block == 0 &&
                blocks[block_of(target)].state == BlockState::whole;
     case EntryKind::device:
         return is_device_page(page);

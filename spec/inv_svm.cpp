@@ -37,6 +37,20 @@ bool inv_vmcb_maps(Frame f) {
            (c.iopm_base_pa | c.msrpm_base_pa) % frame_size == 0;
 }
 
+// With a tag that is in force and no change of its space since: the maps are those of the space.
+bool inv_vmcb_current(Frame f) {
+    const svm::ControlArea& c = control_of(f);
+    const Vcpu& v = vcpus[f];
+    const Space& space = spaces[v.space];
+    const Frame io = space.io_map != 0 ? space.io_map : machine.io_map;
+    const Frame msr = space.msr_map != 0 ? space.msr_map : machine.msr_map;
+    const bool current = v.core < machine.core_count && v.tlb_era == cores[v.core].tlb_era &&
+                         v.flushes_seen == space.flushes;
+    return v.flushes_seen <= space.flushes &&
+           (!current ||
+            (c.iopm_base_pa == u64{io} << frame_bits && c.msrpm_base_pa == u64{msr} << frame_bits));
+}
+
 bool inv_vmcb_tag(Frame f) {
     return control_of(f).guest_asid == vcpus[f].tlb_tag && vcpus[f].tlb_tag < machine.tlb_tags;
 }
@@ -57,6 +71,20 @@ static bool long_mode(const svm::SaveArea& s) {
     return (s.cr0 & x86::cr0::PG) != 0 && (s.efer & x86::efer::LME) != 0;
 }
 
+// §7.8.1: each byte is 0, 1 or 4 to 7.
+static bool pat_is_valid(u64 pat) {
+    constexpr u64 each = 0x0101'0101'0101'0101;
+    return (pat & each * 0xf8) == 0 && (pat >> 1 & ~(pat >> 2) & each) == 0;
+}
+
+// What svm_init finds out about the processor.
+bool inv_svm_limits() {
+    constexpr u64 efer = x86::efer::SCE | x86::efer::LME | x86::efer::LMA | x86::efer::NXE;
+    return machine.vendor != Vendor::svm ||
+           (svm_limits.efer == efer &&
+            svm_limits.physical_mask == (u64{1} << machine.physical_bits) - 1);
+}
+
 // The rules of §15.5.1 that the guard answers for, as they stand after it.
 bool inv_vmcb_state(Frame f) {
     const svm::SaveArea& s = save_of(f);
@@ -69,7 +97,23 @@ bool inv_vmcb_state(Frame f) {
         !long_mode(s) || ((s.cr4 & x86::cr4::PAE) != 0 && (s.cr0 & x86::cr0::PE) != 0 &&
                           (s.cs.attributes & both) != both);
     return efer && cr0 && cr3 && (s.cr4 & ~svm_limits.cr4) == 0 && s.dr6 >> 32 == 0 &&
-           s.dr7 >> 32 == 0 && paging;
+           s.dr7 >> 32 == 0 && paging && pat_is_valid(s.g_pat) && s.s_cet == 0;
+}
+
+// §15.20: an event to be injected is one that the guest's mode has.
+bool inv_vmcb_event(Frame f) {
+    const u64 e = control_of(f).event_inj;
+    const svm::SaveArea& s = save_of(f);
+    const u64 type = (e & svm::event::TYPE) >> svm::event::TYPE_SHIFT;
+    const u64 vector = e & svm::event::VECTOR;
+    if ((e & svm::event::VALID) == 0)
+        return true;
+    if (type != 3)
+        return type == 0 || type == 2 || type == 4;
+    constexpr u32 exceptions = 0x1fbu | 0x1fu << 10 | 0xfu << 16 | 1u << 30; // table 8-1
+    const bool in_64_bit_mode = long_mode(s) && (s.cs.attributes & x86::seg::L) != 0;
+    return vector < 32 && (exceptions >> vector & 1) != 0 &&
+           !(in_64_bit_mode && (vector == 4 || vector == 5));
 }
 
 } // namespace horos::spec

@@ -25,7 +25,14 @@ static bool has_tag(const Vcpu& v) {
 
 bool inv_tag(Frame f) {
     const Vcpu& v = vcpus[f];
-    return !has_tag(v) || (v.tlb_tag >= 1 && v.tlb_tag < cores[v.core].tlb_next);
+    const bool era =
+        v.core < machine.core_count ? v.tlb_era <= cores[v.core].tlb_era : v.tlb_era == 0;
+    return era && (!has_tag(v) || (v.tlb_tag >= 1 && v.tlb_tag < cores[v.core].tlb_next));
+}
+
+bool inv_core_tags(u32 number) {
+    const Core& c = cores[number];
+    return c.online == 0 || (c.tlb_era != 0 && c.tlb_next >= 1 && c.tlb_next <= machine.tlb_tags);
 }
 
 // No two virtual CPUs use the same translations.

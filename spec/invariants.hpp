@@ -9,6 +9,7 @@ namespace horos::spec {
 
 // ---- facts of the machine (inv_machine.cpp)
 bool inv_machine();
+bool inv_svm_limits();          // (inv_svm.cpp)
 bool inv_machine_io_map(u32 i); // i-th frame
 bool inv_machine_msr_map(u32 i);
 bool inv_machine_host_frames(u32 i);
@@ -52,6 +53,7 @@ bool inv_timed(u32 core, u32 position);    // a deadline only for who waits or r
 bool inv_core_objects(u32 core);           // what a core holds exists
 bool inv_core_current(u32 core);           // who runs may run, unless the core is to look again
 bool inv_core_windows(u32 core);
+bool inv_core_tags(u32 core); // the next TLB tag to hand out
 
 // ---- communication and devices (inv_ipc.cpp, inv_devices.cpp)
 bool inv_endpoint(Frame endpoint);
@@ -69,10 +71,12 @@ bool inv_vcpu_thread(Frame vcpu);
 bool inv_vmcb_intercepts(Frame vcpu); // what no VMM can switch off is on
 bool inv_vmcb_paging(Frame vcpu);     // nested paging, with the tables of its space
 bool inv_vmcb_maps(Frame vcpu);       // permission maps of the kernel's choice
+bool inv_vmcb_current(Frame vcpu);    // ... which are its space's when nothing is to be renewed
 bool inv_vmcb_tag(Frame vcpu);        // ASID in range
 bool inv_tag(Frame vcpu);             // a tag that is in force was handed out by its core
 bool inv_tags_differ(Frame vcpu, Frame other);
 bool inv_vmcb_host_owned(Frame vcpu); // features that Horos does not use are off
 bool inv_vmcb_state(Frame vcpu);      // what VMRUN checks and the guard promises
+bool inv_vmcb_event(Frame vcpu);      // what is to be injected can be
 
 } // namespace horos::spec

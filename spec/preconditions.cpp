@@ -3,7 +3,10 @@
 
 namespace horos::spec {
 
-static bool runs(u32 core) { return core < machine.core_count && cores[core].online != 0; }
+// An era of TLB tags lasts for an entry at least: 2^64 of them do not pass.
+static bool runs(u32 core) {
+    return core < machine.core_count && cores[core].online != 0 && cores[core].tlb_era != ~u64{0};
+}
 
 // A thread of the core is in ring 3. Another core may have halted it since; then the interrupt that
 // says so has not arrived yet.

@@ -66,12 +66,12 @@ static_assert(sizeof(Domain) == frame_size);
 
 struct Space {
     u32 root;    // top page table
-    u32 flushes; // raised when what a guest runs on changes: an unmap (older TLB tags are void), a
-                 // map
     u32 io_map;  // first of its frames, 0: the default
+    u64 flushes; // raised when what a guest runs on changes: an unmap (older TLB tags are void), a
+                 // map. 64 bits: a VMM must not be able to bring it round to an old value
     u32 msr_map;
     SpaceKind kind;
-    u8 pad[4096 - 17];
+    u8 pad[4096 - 21];
 };
 static_assert(sizeof(Space) == frame_size);
 
@@ -207,8 +207,8 @@ struct Vcpu {
     u64 xcr0;         // guest's XCR0
     u64 deadline;     // TSC at which its VMM wants it back
     u64 tlb_era;      // era of the core's TLB tags that `tlb_tag` belongs to
+    u64 flushes_seen; // Space::flushes at the last entry
     u32 tlb_tag;      // ASID or VPID; 0 = none yet
-    u32 flushes_seen; // Space::flushes at the last entry
     u32 space;
     u32 control; // VMCB
     u32 fpu;
@@ -217,7 +217,6 @@ struct Vcpu {
     u32 thread;          // who runs it now
     u32 exception_exits; // asked for by the VMM, mandatory ones added by the backend
     u32 extra_exits;
-    u32 pad0;
     u8 dr_live;    // the guest's debug registers are in the processor
     u8 delivering; // an external interrupt is armed in the control block
     u8 pad[128 - 102];

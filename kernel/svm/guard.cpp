@@ -10,7 +10,7 @@ using svm::RuleId;
 
 // State that VMRUN checks together (§15.5.1, "Canonicalization and Consistency Checks").
 struct Checked {
-    u64 cr0, cr3, cr4, efer, dr6, dr7, pat;
+    u64 cr0, cr3, cr4, efer, dr6, dr7, pat, event;
     u16 cs_attributes;
 };
 
@@ -57,15 +57,32 @@ RuleId check_registers(const Checked& c) {
     return pat_is_valid(c.pat) ? RuleId::NONE : RuleId::CTL_NP_GPAT;
 }
 
-// §15.20: the types 0, 2, 3 and 4; type 3 has the vector of an exception, but not NMI's.
-RuleId check_event(u64 e) {
-    if ((e & svm::event::VALID) == 0)
+// Vectors of exceptions (§8.2, table 8-1), and those of them that no guest of Horos has: 9 is never
+// raised, #CP needs CR4.CET, #HV and #VC need SEV.
+constexpr u32 exception_vectors =
+    0x3fbu | 0x1fu << 10 | 0xfu << 16 | 1u << 21 | 1u << 28 | 1u << 29 | 1u << 30;
+constexpr u32 absent_exceptions = 1u << 9 | 1u << 21 | 1u << 28 | 1u << 29;
+
+// §15.20: the types 0, 2, 3 and 4; type 3 has the vector of an exception that is possible in the
+// guest's mode.
+RuleId check_event(const Checked& c) {
+    if ((c.event & svm::event::VALID) == 0)
         return RuleId::NONE;
-    const u64 type = (e & svm::event::TYPE) >> svm::event::TYPE_SHIFT;
-    if (type != 0 && (type < 2 || type > 4))
+    const u64 type = (c.event & svm::event::TYPE) >> svm::event::TYPE_SHIFT;
+    if (type == 1 || type > 4)
         return RuleId::CTL_EVENT_TYPE;
-    const u64 vector = e & svm::event::VECTOR;
-    return type == 3 && (vector > 31 || vector == 2) ? RuleId::CTL_EVENT_VECTOR : RuleId::NONE;
+    if (type != 3)
+        return RuleId::NONE;
+    const u64 vector = c.event & svm::event::VECTOR;
+    if (vector > 31 || (exception_vectors >> vector & 1) == 0)
+        return RuleId::CTL_EVENT_VECTOR;
+    if ((absent_exceptions >> vector & 1) != 0)
+        return RuleId::CTL_EVENT_VECTOR_FEATURE;
+    const bool in_64_bit_mode = (c.cr0 & x86::cr0::PG) != 0 && (c.efer & x86::efer::LME) != 0 &&
+                                (c.cs_attributes & x86::seg::L) != 0;
+    if (in_64_bit_mode && vector == 5)
+        return RuleId::CTL_EVENT_MODE;
+    return in_64_bit_mode && vector == 4 ? RuleId::CTL_EVENT_MODE_OF : RuleId::NONE;
 }
 
 // A copy of the groups that the VMM changed.
@@ -121,10 +138,21 @@ void copy_events(VcpuState& to, const VcpuState& from) {
     copy(to.tpr, from.tpr);
 }
 
-// The state as it would be with the request: changed groups from it, the others from the VMCB.
-Checked merge(const Request& r, const svm::SaveArea& save) {
-    Checked c{save.cr0, save.cr3, save.cr4,   save.efer & ~x86::efer::SVME,
-              save.dr6, save.dr7, save.g_pat, save.cs.attributes};
+// The state as it would be with the request: changed groups from it, the others from the VMCB. An
+// event that is still to be delivered there counts like one that is asked for.
+Checked merge(const Request& r, const svm::Vmcb& b) {
+    const svm::SaveArea& save = b.save;
+    Checked c{save.cr0,
+              save.cr3,
+              save.cr4,
+              save.efer & ~x86::efer::SVME,
+              save.dr6,
+              save.dr7,
+              save.g_pat,
+              b.control.event_inj,
+              save.cs.attributes};
+    if ((r.dirty & group::events) != 0)
+        c.event = r.s.inject;
     if ((r.dirty & group::control) != 0) {
         c.cr0 = r.s.cr0;
         c.cr3 = r.s.cr3;
@@ -273,15 +301,13 @@ void put_events(Vcpu& vcpu, svm::ControlArea& control, const VcpuState& s) {
 }
 
 // The first rule that the request breaks.
-u32 check(const Request& r, const svm::SaveArea& save) {
-    if ((r.dirty & group::events) != 0) {
-        if (const RuleId rule = check_event(r.s.inject); rule != RuleId::NONE)
-            return static_cast<u32>(rule);
-    }
+u32 check(const Request& r, const svm::Vmcb& b) {
+    const Checked merged = merge(r, b);
+    if (const RuleId rule = check_event(merged); rule != RuleId::NONE)
+        return static_cast<u32>(rule);
     if ((r.dirty &
          (group::control | group::segments | group::debug | group::system | group::policy)) == 0)
         return 0;
-    const Checked merged = merge(r, save);
     if (const RuleId rule = check_registers(merged); rule != RuleId::NONE)
         return static_cast<u32>(rule);
     if (const RuleId rule = check_paging(merged); rule != RuleId::NONE)
@@ -318,7 +344,7 @@ void put_request(Vcpu& vcpu, svm::Vmcb& b, const Request& r) {
 [[gnu::noinline]] u32 take_groups(Vcpu& vcpu, svm::Vmcb& b, VcpuState& page, u32 dirty) {
     Request r; // of the groups that are not dirty nothing is used
     read_request(r, page, dirty);
-    if (const u32 rule = check(r, b.save); rule != 0)
+    if (const u32 rule = check(r, b); rule != 0)
         return rule;
     put_request(vcpu, b, r);
     page.dirty = 0;

@@ -108,7 +108,11 @@ Term Executor::volatile_value(const Value& pointer, uint64_t size) {
                 "+" + std::to_string(Z3_get_ast_id(context(), term)) + "*" + std::to_string(stride);
     }
     name += "#" + std::to_string(volatile_reads_[name]++);
-    return named_bits(name, static_cast<unsigned>(size * 8));
+    const Term value = named_bits(name, static_cast<unsigned>(size * 8));
+    if (pointer.targets.size() == 1)
+        volatile_reads.push_back(
+            {pointer.targets[0].object, pointer.targets[0].offset.constant, value});
+    return value;
 }
 
 void Executor::store_piece(const Piece& piece, const Object& object, Value value,

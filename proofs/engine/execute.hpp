@@ -37,6 +37,12 @@ struct Event { // a privileged step
     Term result = nullptr;
 };
 
+struct VolatileRead {
+    const Object* object;
+    int64_t offset; // the constant part
+    Term value;
+};
+
 class Executor;
 struct Call {
     std::string name; // plain: shell_now
@@ -99,6 +105,7 @@ public:
     bool obligations_on = true;
     std::vector<Obligation> obligations;
     std::vector<Event> events;
+    std::vector<VolatileRead> volatile_reads; // through a pointer with one target
     // Index tuples of table accesses, in order.
     std::vector<std::pair<const Object*, std::vector<Term>>> touched;
     bool stopped = false; // some path ended in a noreturn function

@@ -22,6 +22,7 @@ const std::map<std::string, Domain>& all() {
     using T = ObjectType;
     static const std::map<std::string, Domain> table{
         {"inv_machine", {}},
+        {"inv_svm_limits", {}},
         {"inv_frame_zero", {}},
         {"inv_machine_io_map", {Over::small, Over::nothing, "", 3, ""}},
         {"inv_machine_msr_map", {Over::small, Over::nothing, "", 2, ""}},
@@ -37,6 +38,15 @@ const std::map<std::string, Domain>& all() {
         {"inv_frame_references", frames()},
         {"inv_frame_generation", frames()},
         {"inv_block", {Over::block, Over::nothing, "blocks", -1, ""}},
+        {"ghost_domain", within("domains", T::domain, Over::table)},
+        {"ghost_space", object("spaces", T::space)},
+        {"ghost_thread", object("threads", T::thread)},
+        {"ghost_sched_context", object("sched_contexts", T::sched_context)},
+        {"ghost_interrupt", object("interrupts", T::interrupt)},
+        {"ghost_vcpu", object("vcpus", T::vcpu)},
+        {"ghost_entry", within("page_tables", T::page_table, Over::entry)},
+        {"ghost_frame_owner", frames()},
+        {"ghost_block_owner", {Over::block, Over::nothing, "blocks", -1, ""}},
         {"inv_slot_form", within("cap_tables", T::cap_table, Over::slot)},
         {"inv_slot_object", within("cap_tables", T::cap_table, Over::slot)},
         {"inv_slot_alive", within("cap_tables", T::cap_table, Over::slot)},
@@ -57,6 +67,7 @@ const std::map<std::string, Domain>& all() {
         {"inv_core_objects", {Over::core, Over::nothing, "cores", -1, ""}},
         {"inv_core_current", {Over::core, Over::nothing, "cores", -1, ""}},
         {"inv_core_windows", {Over::core, Over::nothing, "cores", -1, ""}},
+        {"inv_core_tags", {Over::core, Over::nothing, "cores", -1, ""}},
         {"inv_endpoint", object("endpoints", T::endpoint)},
         {"inv_endpoint_caller", within("endpoints", T::endpoint, Over::position, "cores")},
         {"inv_notification", object("notifications", T::notification)},
@@ -70,9 +81,11 @@ const std::map<std::string, Domain>& all() {
         {"inv_vmcb_intercepts", object("vcpus", T::vcpu)},
         {"inv_vmcb_paging", object("vcpus", T::vcpu)},
         {"inv_vmcb_maps", object("vcpus", T::vcpu)},
+        {"inv_vmcb_current", object("vcpus", T::vcpu)},
         {"inv_vmcb_tag", object("vcpus", T::vcpu)},
         {"inv_vmcb_host_owned", object("vcpus", T::vcpu)},
         {"inv_vmcb_state", object("vcpus", T::vcpu)},
+        {"inv_vmcb_event", object("vcpus", T::vcpu)},
     };
     return table;
 }

@@ -15,6 +15,8 @@ Result preserved(Step& step) {
         result.details.push_back("what " + name + " ranges over is not known");
     }
     for (const auto& inv : step.kernel.invariants) {
+        if (inv.ghost)
+            continue;
         std::vector<Term> at;
         if (inv.domain.first != Over::nothing)
             at.push_back(named_bits("any", 32));

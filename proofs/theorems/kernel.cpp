@@ -55,10 +55,11 @@ void Kernel::find_invariants() {
         if (f.isDeclaration() || !f.getName().starts_with("_ZN5horos4spec"))
             continue;
         const std::string name = Objects::plain_name(f.getName());
-        if (!name.starts_with("inv_") || name == "inv_host_leaf")
+        const bool ghost = name.starts_with("ghost_");
+        if ((!name.starts_with("inv_") && !ghost) || name == "inv_host_leaf")
             continue;
         if (const Domain* domain = domain_of(name))
-            invariants.push_back({name, &f, *domain});
+            invariants.push_back({name, &f, *domain, ghost});
         else
             unknown_invariants.push_back(name);
     }
@@ -75,6 +76,11 @@ llvm::Function* Kernel::spec_function(const std::string& plain) const {
 
 Term Kernel::evaluate(llvm::Function& function, const std::vector<Term>& arguments, World& world,
                       Touches* touched) {
+    return to_bool(extract(0, 0, number(function, arguments, world, touched)));
+}
+
+Term Kernel::number(llvm::Function& function, const std::vector<Term>& arguments, World& world,
+                    Touches* touched) {
     Executor engine(objects, world, spec_policy);
     engine.obligations_on = false;
     std::vector<Value> values;
@@ -85,7 +91,7 @@ Term Kernel::evaluate(llvm::Function& function, const std::vector<Term>& argumen
         touched->insert(touched->end(), engine.touched.begin(), engine.touched.end());
     if (out.value.kind != Value::Kind::bits)
         throw Unsupported("no result: " + function.getName().str());
-    return to_bool(extract(0, 0, out.value.bits));
+    return out.value.bits;
 }
 
 Term Kernel::field(const std::string& table, const std::string& path,

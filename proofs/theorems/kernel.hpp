@@ -57,6 +57,7 @@ public:
         std::string name;
         llvm::Function* function;
         Domain domain;
+        bool ghost; // follows from the sums of counts (counts.cpp), not preserved by itself
     };
     std::vector<Invariant> invariants;
     std::vector<std::string> unknown_invariants;
@@ -65,6 +66,9 @@ public:
     using Touches = std::vector<std::pair<const Object*, std::vector<Term>>>;
     Term evaluate(llvm::Function& function, const std::vector<Term>& arguments, World& world,
                   Touches* touched);
+    // As above, for a function that gives back a number.
+    Term number(llvm::Function& function, const std::vector<Term>& arguments, World& world,
+                Touches* touched);
     // Whether the arguments are ones that the invariant speaks of, in a state.
     Term applies(const Invariant& invariant, const std::vector<Term>& arguments, World& world);
     // The invariant at these arguments: applies implies holds.

@@ -26,7 +26,8 @@ std::vector<std::string> core_exports() {
 }
 
 std::vector<std::function<std::vector<Theorem>(const Bitcode&)>> theorem_groups() {
-    return {safety_theorems, invariant_theorems, refinement_theorems};
+    return {safety_theorems, invariant_theorems, refinement_theorems,
+            guard_theorems,  count_theorems,     page_theorems};
 }
 
 } // namespace horos::proofs

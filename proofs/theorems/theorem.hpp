@@ -38,6 +38,9 @@ llvm::Function* hypercall_entry(const Bitcode& bitcode, unsigned number);
 std::vector<Theorem> safety_theorems(const Bitcode& bitcode);
 std::vector<Theorem> invariant_theorems(const Bitcode& bitcode);
 std::vector<Theorem> refinement_theorems(const Bitcode& bitcode);
+std::vector<Theorem> guard_theorems(const Bitcode& bitcode);
+std::vector<Theorem> count_theorems(const Bitcode& bitcode);
+std::vector<Theorem> page_theorems(const Bitcode& bitcode);
 
 // Each makes the theorems of one group.
 std::vector<std::function<std::vector<Theorem>(const Bitcode&)>> theorem_groups();

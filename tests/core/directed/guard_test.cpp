@@ -97,10 +97,25 @@ TEST_F(Guard, NamesEachRuleOfEvents) {
     for (const u64 type : {1, 5, 6, 7})
         refuses(RuleId::CTL_EVENT_TYPE,
                 [=](VcpuState& s) { s.inject = event::valid | type << event::type_shift; });
-    for (const u64 vector : {2, 32, 255})
-        refuses(RuleId::CTL_EVENT_VECTOR, [=](VcpuState& s) {
-            s.inject = event::valid | event::exception << event::type_shift | vector;
-        });
+    const auto exception = [](u64 vector) {
+        return event::valid | event::exception << event::type_shift | vector;
+    };
+    for (const u64 vector : {2, 15, 20, 22, 27, 31, 32, 255})
+        refuses(RuleId::CTL_EVENT_VECTOR, [=](VcpuState& s) { s.inject = exception(vector); });
+    for (const u64 vector : {9, 21, 28, 29}) // no guest of Horos has these
+        refuses(RuleId::CTL_EVENT_VECTOR_FEATURE,
+                [=](VcpuState& s) { s.inject = exception(vector); });
+    refuses(RuleId::CTL_EVENT_MODE, [=](VcpuState& s) { s.inject = exception(5); });
+    refuses(RuleId::CTL_EVENT_MODE_OF, [=](VcpuState& s) { s.inject = exception(4); });
+}
+
+// An event that the kernel is still to deliver counts with the mode that the VMM changes.
+TEST_F(Guard, LooksAtAPendingEventToo) {
+    accepts([](VcpuState& s) { s.cs.attributes = 0; });
+    refuses(RuleId::CTL_EVENT_MODE, [this](VcpuState& s) {
+        block().control.event_inj = event::valid | event::exception << event::type_shift | 5;
+        s.dirty = group::segments;
+    });
 }
 
 TEST_F(Guard, NamesItsOwnRules) {
@@ -138,9 +153,14 @@ TEST_F(Guard, AcceptsTheOtherSideOfEachRule) {
         s.cs.attributes = x86::seg::L | x86::seg::DB;
     });
     for (const u64 e :
-         {u64{0x20}, event::nmi << 8 | 2, event::exception << 8 | 31, event::software << 8 | 0x80})
+         {u64{0x20}, event::nmi << 8 | 2, event::exception << 8 | 30, event::software << 8 | 0x80})
         accepts([=](VcpuState& s) { s.inject = event::valid | e; });
     accepts([](VcpuState& s) { s.inject = 7 << 8; }); // not valid: none
+    for (const u64 vector : {4, 5})                   // #OF and #BR, outside 64-bit mode
+        accepts([=](VcpuState& s) {
+            s.cs.attributes = 0;
+            s.inject = event::valid | event::exception << 8 | vector;
+        });
 }
 
 TEST_F(Guard, HandsOverTheState) {

@@ -140,7 +140,7 @@ TEST_F(Reclaim, UnmapReachesTheCoresThatUseTheSpace) {
     w.must(Call::unmap, {sel::space2, 0x1000, 1});
     EXPECT_EQ(shell.flushed, 2u); // core 1
     w.must(Call::map_frame, {sel::guest, 0x1000, pool_first, 7});
-    const u32 flushes = spaces[w.object(sel::guest)].flushes;
+    const u64 flushes = spaces[w.object(sel::guest)].flushes;
     w.must(Call::unmap, {sel::guest, 0x1000, 1});
     EXPECT_EQ(spaces[w.object(sel::guest)].flushes, flushes + 1);
 }

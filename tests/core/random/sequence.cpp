@@ -208,6 +208,16 @@ void Sequence::run_step(const Step& step) {
         event(core, d);
 }
 
+// EXITINTINFO as a processor reports it (§15.7.2): an event that can occur in any mode, or nothing.
+static u64 interrupted_event(Draw& d) {
+    constexpr u64 exceptions[] = {0, 1, 3, 6, 7, 8, 10, 11, 12, 13, 14, 16, 17, 18, 19, 30};
+    const u64 events[] = {d.below(256), 2u << 8 | 2, 3u << 8 | exceptions[d.below(16)],
+                          4u << 8 | d.below(256), d.word() & ~event::valid};
+    const u32 which = d.below(5);
+    const u64 error_code = d.one_in(2) ? u64{d.below(1u << 16)} << 32 | 1u << 11 : 0;
+    return which == 4 ? events[4] : events[which] | event::valid | error_code;
+}
+
 // While the guest runs the lock is free, and other cores go on.
 void Sequence::be_guest(u32 core, svm::Vmcb& b) {
     journal_begin();
@@ -236,7 +246,7 @@ void Sequence::be_guest(u32 core, svm::Vmcb& b) {
         b.control.exit_code = 0x72; // the end: a CPUID that its VMM sees
     b.control.exit_info_1 = d.word();
     b.control.exit_info_2 = d.word();
-    b.control.exit_int_info = d.one_in(4) ? d.word() : 0;
+    b.control.exit_int_info = d.one_in(4) ? interrupted_event(d) : 0;
     b.control.event_inj = 0;
     b.save.rip += d.below(16);
     b.control.next_rip = b.save.rip + d.below(20);

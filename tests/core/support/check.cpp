@@ -88,6 +88,7 @@ void check_vcpu(Frame f) {
     HOLD(inv_vmcb_intercepts, f);
     HOLD(inv_vmcb_paging, f);
     HOLD(inv_vmcb_maps, f);
+    HOLD(inv_vmcb_current, f);
     HOLD(inv_vmcb_tag, f);
     HOLD(inv_tag, f);
     for (Frame g = 1; g < machine_frames; ++g) {
@@ -96,6 +97,7 @@ void check_vcpu(Frame f) {
     }
     HOLD(inv_vmcb_host_owned, f);
     HOLD(inv_vmcb_state, f);
+    HOLD(inv_vmcb_event, f);
 }
 
 void check_endpoint(Frame f) {
@@ -163,6 +165,7 @@ void check_core(u32 c) {
     HOLD(inv_core_objects, c);
     HOLD(inv_core_current, c);
     HOLD(inv_core_windows, c);
+    HOLD(inv_core_tags, c);
     for (u32 p = 0; p < sc_slots; ++p) {
         HOLD(inv_position, c, p);
         HOLD(inv_ready, c, p);
@@ -172,6 +175,7 @@ void check_core(u32 c) {
 
 void check_machine() {
     HOLD(inv_machine);
+    HOLD(inv_svm_limits);
     HOLD(inv_frame_zero);
     for (u32 i = 0; i < 3; ++i)
         HOLD(inv_machine_io_map, i);

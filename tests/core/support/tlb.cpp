@@ -11,7 +11,7 @@ namespace {
 struct Tagged {
     Frame space;
     u32 generation; // of the space's frame: a new space may live in an old one's frame
-    u32 flushes;
+    u64 flushes;
 };
 std::map<u32, Tagged> tlb[max_cores];
 

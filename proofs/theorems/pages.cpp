@@ -1,0 +1,133 @@
+// Theorem 5: what ring 3 and guests reach through page tables. In every state that satisfies the
+// invariants a walk ends at memory that is counted as mapped, or at a free device; and no step
+// makes a walk end anywhere else than before, but a map call, at what it names and the caller may
+// map. The walk is spec/translate.cpp, which tests/core compares with the model's.
+#include "theorem.hpp"
+
+namespace horos::proofs {
+
+namespace {
+
+struct Walk {
+    Step& step;
+    Term space = named_bits("space", 32);
+    Term address = named_bits("address", 64);
+    Kernel::Touches touched;
+
+    // What is looked at: for the lemmas, and for a counterexample.
+    void show() {
+        step.kernel.touch(touched, 0);
+        step.engine.touched.insert(step.engine.touched.end(), touched.begin(), touched.end());
+        step.arguments.push_back(space);
+        step.arguments.push_back(address);
+    }
+
+    llvm::Function& function(const char* name) {
+        llvm::Function* f = step.kernel.spec_function(name);
+        if (f == nullptr)
+            throw std::runtime_error(std::string("spec/ has no ") + name);
+        return *f;
+    }
+    Term translate(World& world) {
+        return step.kernel.number(function("translate"), {space, address}, world, &touched);
+    }
+    Term holds(const char* name, const std::vector<Term>& arguments, World& world) {
+        return step.kernel.evaluate(function(name), arguments, world, &touched);
+    }
+    Term is_space(World& world) {
+        touched.emplace_back(step.kernel.objects.find("frames"), std::vector<Term>{space});
+        touched.emplace_back(step.kernel.objects.find("spaces"), std::vector<Term>{space});
+        const Term limit = step.kernel.field("machine", ".frame_limit", {}, world);
+        return land(ult(space, limit), eq(step.kernel.frame_type(space, world),
+                                          num(8, static_cast<uint64_t>(ObjectType::space))));
+    }
+};
+
+// Of any state: nothing is executed.
+Result reach(Bitcode& code, const Settings& settings) {
+    Step step(code, settings);
+    Walk walk{step};
+    World& state = step.kernel.old;
+    const Term t = walk.translate(state);
+    const Term wrong = land({walk.is_space(state),
+                             walk.holds("is_user_address", {walk.space, walk.address}, state),
+                             lnot(walk.holds("reaches_memory", {t}, state))});
+    walk.show();
+    Result result;
+    result.verdict = Verdict::proved;
+    result.bound = "a walk of 4 levels";
+    step.goal(result, "a walk ends at something else than mapped memory or a free device", wrong);
+    finish(result);
+    return result;
+}
+
+// What a call may add to what is reached; null: nothing.
+Term given(const std::string& call, Walk& walk, Step& step, Term translation) {
+    const Term thread =
+        step.kernel.field("cores", "[].thread", {step.kernel.this_core}, step.kernel.old);
+    const Term domain = step.kernel.field("threads", "[].domain", {thread}, step.kernel.old);
+    const auto argument = [&](size_t n, unsigned width) {
+        return resize(step.arguments.at(n), width);
+    };
+    World& old = step.kernel.old;
+    if (call == "map_frame" || call == "map_block")
+        return walk.holds(call == "map_frame" ? "maps_frame" : "maps_block",
+                          {translation, domain, argument(2, 32), argument(3, 8)}, old);
+    if (call == "map_shared")
+        return walk.holds("maps_shared", {translation, domain, argument(2, 32), argument(3, 8)},
+                          old);
+    if (call == "map_mmio")
+        return walk.holds("maps_device",
+                          {translation, domain, argument(2, 32), argument(3, 64), argument(4, 8)},
+                          old);
+    return truth(false);
+}
+
+Result added(Step& step, const std::string& call) {
+    Walk walk{step};
+    Result result;
+    result.verdict = Verdict::proved;
+    for (const std::string& name : step.kernel.left_out)
+        result.bound += (result.bound.empty() ? "not past " : ", ") + name;
+    World& old = step.kernel.old;
+    const Term before = ite(walk.is_space(old), walk.translate(old), num(64, 0));
+    const Term after = walk.translate(step.now);
+    ++result.goals;
+    if (before == after)
+        return result;
+    const Term other = land({walk.is_space(step.now),
+                             walk.holds("is_user_address", {walk.space, walk.address}, step.now),
+                             lnot(eq(after, num(64, 0))), lnot(eq(after, before)),
+                             lnot(given(call, walk, step, after))});
+    --result.goals;
+    walk.show();
+    step.goal(result, "something else is reached than what was given",
+              land(step.outcome.returns.term(), other));
+    finish(result);
+    return result;
+}
+
+} // namespace
+
+std::vector<Theorem> page_theorems(const Bitcode&) {
+    std::vector<Theorem> all;
+    all.push_back({"pages/reach", "pages",
+                   "a walk of any space's tables ends at memory that is counted as mapped, or at a "
+                   "free device",
+                   [](Bitcode& code, const Settings& settings) { return reach(code, settings); }});
+    for (const Hypercall& h : hypercalls()) {
+        all.push_back({"pages/" + h.name, "pages",
+                       "after " + h.name +
+                           " nothing else is reached than before, but what the "
+                           "call was to map",
+                       [h](Bitcode& code, const Settings& settings) {
+                           Step step(code, settings);
+                           step.engine.obligations_on = false; // theorem 1 is about these
+                           step.run_hypercall(h.number);
+                           return added(step, h.name);
+                       }});
+    }
+    return all;
+}
+
+} // namespace horos::proofs
