@@ -4,6 +4,7 @@
 
 #include <gtest/gtest.h>
 #include <set>
+#include <tuple>
 
 namespace horos::model::svm {
 namespace {
@@ -78,7 +79,7 @@ TEST_P(RuleTheorems, EachRuleCanBeTheOnlyOneBroken) {
 
 // Pairs are either breakable together or in this list of pairs that exclude each other, each
 // with its reason.
-bool excluded(RuleId a, RuleId b) {
+bool excluded(RuleId a, RuleId b, const Params& params) {
     using R = RuleId;
     static const std::set<std::pair<R, R>> PAIRS = {
         // an event is injected with one type and one vector
@@ -121,14 +122,23 @@ bool excluded(RuleId a, RuleId b) {
         {R::CTL_AVIC_ADDRESSES, R::CTL_X2AVIC_AVIC},
         {R::CTL_X2AVIC_AVIC, R::CTL_AVIC_MAX_INDEX},
     };
-    return PAIRS.count({a, b}) != 0 || PAIRS.count({b, a}) != 0;
+    // With 52 physical bits CR3 is out of reach in legacy mode only.
+    static const std::set<std::pair<R, R>> WITH_52_BITS = {
+        {R::SAVE_CR3_MBZ, R::SAVE_CR3_PHYS},      {R::SAVE_CR3_PHYS, R::CTL_EVENT_MODE},
+        {R::SAVE_CR3_PHYS, R::CTL_EVENT_MODE_OF}, {R::SAVE_CR3_PHYS, R::SAVE_LME_PG_PAE},
+        {R::SAVE_CR3_PHYS, R::SAVE_LME_PG_PE},    {R::SAVE_CR3_PHYS, R::SAVE_CS_L_D},
+    };
+    const auto in = [&](const auto& pairs) {
+        return pairs.count({a, b}) != 0 || pairs.count({b, a}) != 0;
+    };
+    return in(PAIRS) || (params.physical_limit == 1ull << 52 && in(WITH_52_BITS));
 }
 
 TEST_P(RuleTheorems, PairsCanBeBrokenTogetherOrExcludeEachOther) {
     for (size_t i = 0; i < ids.size(); ++i) {
         for (size_t j = i + 1; j < ids.size(); ++j) {
             const bool together = satisfiable(!holds(ids[i], state) && !holds(ids[j], state));
-            EXPECT_NE(together, excluded(ids[i], ids[j]))
+            EXPECT_NE(together, excluded(ids[i], ids[j], params))
                 << rule_info(ids[i]).name << " and " << rule_info(ids[j]).name;
         }
     }
@@ -203,10 +213,21 @@ TEST_P(RuleTheorems, WitnessesAreWhatTheySay) {
     }
 }
 
+// All that the rules know of a profile.
+auto known_to_rules(const Profile& profile) {
+    const Params p(profile);
+    return std::make_tuple(p.physical_limit, p.cr4_mbz, p.efer_mbz, p.s_cet_mbz, p.asid_count,
+                           p.sev_max_asid, p.long_mode, p.nested_paging, p.cet, p.vnmi, p.avic,
+                           p.x2avic, p.x2avic_ext, p.sev, p.sev_needs_64bit_host);
+}
+// Profiles that are one to the rules (QEMU's versions) are proved once.
 std::vector<std::string> profile_names() {
     std::vector<std::string> names;
+    std::set<decltype(known_to_rules(builtin_profiles()[0]))> seen;
     for (const Profile& p : builtin_profiles()) {
-        names.push_back(p.name);
+        if (seen.insert(known_to_rules(p)).second) {
+            names.push_back(p.name);
+        }
     }
     return names;
 }

@@ -7,6 +7,7 @@
 #include <map>
 #include <optional>
 #include <sstream>
+#include <type_traits>
 
 namespace horos::explain {
 
@@ -24,15 +25,19 @@ std::string lower(std::string s) {
     return s;
 }
 
+// Decimal numbers are printed as signed ones ("%d"), whatever the field is.
 uint64_t parse(const Word& word, int base, const std::string& name, const std::string& key) {
+    const bool negative = base == 10 && word.text[0] == '-';
     size_t used = 0;
     uint64_t n = 0;
     try {
-        n = std::stoull(word.text, &used, base);
+        n = negative ? static_cast<uint64_t>(std::stoll(word.text, &used, base))
+                     : std::stoull(word.text, &used, base);
     } catch (const std::exception&) {
         used = 0;
     }
-    if (used == 0 || used != word.text.size() || word.text[0] == '-') {
+    const bool sign = word.text[0] == '-' || word.text[0] == '+';
+    if (used == 0 || used != word.text.size() || (sign && !negative)) {
         throw InputError(fmt::format("{}:{}: {}: '{}' is not a {} number", name, word.line, key,
                                      word.text, base == 16 ? "hexadecimal" : "decimal"));
     }
@@ -64,10 +69,15 @@ const char* const KEYS[] = {
     "tsc_offset",
     "nested_ctl",
     "nested_cr3",
+    "misc_ctl2", // in the newest kernels virt_ext,
+    "misc_ctl",  // and this nested_ctl
+    "exit_int_data",
+    "event_inj_data",
     "int_vector",
     "int_state",
     "int_ctl",
     "tlb_ctl",
+    "erap_ctl",
     "intercepts",
     "exceptions",
     "virt_ext",
@@ -169,12 +179,20 @@ public:
             const uint64_t n = parse(*word, base, name_, key);
             // KVM keeps some 64-bit fields in 32 bits and prints them so.
             to = static_cast<T>(n);
-            if (static_cast<uint64_t>(to) != n) {
+            const bool minus = word->text[0] == '-' && sizeof(T) >= 4 &&
+                               static_cast<int64_t>(n) == static_cast<std::make_signed_t<T>>(to);
+            if (static_cast<uint64_t>(to) != n && !minus) {
                 throw InputError(fmt::format("{}:{}: {}: {} does not fit {} bits", name_,
                                              word->line, key, word->text, sizeof(T) * 8));
             }
         }
     }
+    // A field that was renamed.
+    template <class T>
+    void put_either(const char* key, const char* newer, T& to, int base) {
+        put(values_.contains(newer) ? newer : key, to, base);
+    }
+    bool has(const char* key) const { return values_.contains(key); }
     uint64_t get(const char* key, int base = 16) {
         uint64_t n = 0;
         put(key, n, base);
@@ -253,6 +271,9 @@ void read_control(Reader& r, svm::ControlArea& c) {
     r.put("tsc_offset", c.tsc_offset);
     r.put("asid", c.guest_asid, 10);
     r.put("tlb_ctl", c.tlb_control, 10);
+    if (r.has("erap_ctl")) {
+        r.put("erap_ctl", c.rap_control, 10);
+    }
     r.put("int_ctl", c.int_ctl);
     r.put("int_vector", c.v_intr_vector);
     r.put("int_state", c.int_state);
@@ -263,11 +284,11 @@ void read_control(Reader& r, svm::ControlArea& c) {
     r.put("exit_info1", c.exit_info_1);
     r.put("exit_info2", c.exit_info_2);
     c.exit_int_info = r.get("exit_int_info") | r.get("exit_int_info_err") << 32;
-    r.put("nested_ctl", c.nested_ctl, 10);
+    r.put_either("nested_ctl", "misc_ctl", c.nested_ctl, 10);
     r.put("nested_cr3", c.nested_cr3);
     r.put("avic_vapic_bar", c.avic_apic_bar);
     c.event_inj = r.get("event_inj") | r.get("event_inj_err") << 32;
-    r.put("virt_ext", c.virt_ext, 10);
+    r.put_either("virt_ext", "misc_ctl2", c.virt_ext, 10);
     r.put("next_rip", c.next_rip);
     r.put("avic_backing_page", c.avic_backing_page);
     r.put("avic_logical_id", c.avic_logical_table);

@@ -109,6 +109,21 @@ Outcome open_outcome(std::string why) {
     return out;
 }
 
+// The host takes a #DB in place of what VMRUN was to return to: nothing else of it is known.
+Outcome leaked_trap() {
+    Outcome out;
+    out.kind = OutcomeKind::FAULT;
+    out.fault = {x86::Vector::DB, false, 0};
+    out.memory_known = false;
+    for (Masked& g : out.gpr) {
+        g.known = 0;
+    }
+    for (Masked& d : out.dr) {
+        d.known = 0;
+    }
+    return out;
+}
+
 Outcome follow(const Machine& machine, guest::Choices& choices, Prediction& prediction) {
     guest::Cpu cpu(machine, choices, prediction);
     try {
@@ -117,7 +132,14 @@ Outcome follow(const Machine& machine, guest::Choices& choices, Prediction& pred
         if (cpu.row) {
             cpu.feature(*cpu.row);
         }
+        if (cpu.leaks_trap(exit)) {
+            return leaked_trap();
+        }
         cpu.roll_back();
+        if (cpu.v86() && (machine.host.efer & x86::efer::LMA) != 0 &&
+            cpu.deviates(Deviation::V86_EXIT_PANIC)) {
+            return open_outcome("dies: VM is set in long mode");
+        }
         return cpu.outcome(exit);
     } catch (const guest::Stop& stop) {
         return cpu.outcome(stop);
@@ -179,6 +201,38 @@ RuleSet unchecked_rules(const Machine& machine, const Params& params, Prediction
 
 } // namespace
 
+// Deviations of parts that die where VMRUN ought to fail. `broken`: the rules that the part checks.
+std::optional<Outcome> dies_at_entry(const Machine& machine, const RuleSet& broken,
+                                     Prediction& prediction) {
+    RuleSet others, events;
+    for (const RuleInfo& rule : all_rules()) {
+        const auto at = static_cast<size_t>(rule.id);
+        if (rule.strength == Strength::MUST && broken[at] && rule.id != RuleId::SAVE_LME_PG_PE) {
+            (rule.name.starts_with("svm.vmrun.event.") ? events : others).set(at);
+        }
+    }
+    const auto deviates = [&](Deviation d) {
+        if (!machine.deviations.test(d)) {
+            return false;
+        }
+        prediction.deviated.set(d);
+        return true;
+    };
+    if (others.any()) {
+        return std::nullopt;
+    }
+    if (broken[static_cast<size_t>(RuleId::SAVE_LME_PG_PE)] &&
+        deviates(Deviation::LONG_MODE_PE_PANIC)) {
+        return open_outcome("dies: change_cpu_mode: EFER.LMA is set when CR0.PE=0");
+    }
+    // The event is looked at after the state was loaded.
+    if (events.any() && (machine.vmcb->save.rflags & x86::rflags::VM) != 0 &&
+        (machine.host.efer & x86::efer::LMA) != 0 && deviates(Deviation::V86_EXIT_PANIC)) {
+        return open_outcome("dies: VM is set in long mode");
+    }
+    return std::nullopt;
+}
+
 Prediction predict(const Machine& machine) {
     if (machine.profile == nullptr || machine.vmcb == nullptr || machine.memory == nullptr) {
         throw std::invalid_argument("predict: profile, vmcb and memory are required");
@@ -190,7 +244,12 @@ Prediction predict(const Machine& machine) {
         prediction.applicable.set(static_cast<size_t>(rule.id), rule_applies(rule.id, params));
     }
     const RuleSet unchecked = unchecked_rules(machine, params, prediction);
-    Verdict verdict = judge(prediction.broken & ~unchecked);
+    const RuleSet checked = prediction.broken & ~unchecked;
+    Verdict verdict = judge(checked);
+    if (auto death = dies_at_entry(machine, checked, prediction)) {
+        prediction.allowed.push_back(std::move(*death));
+        return prediction;
+    }
     if (!verdict.must_be_invalid && (machine.vmcb->save.efer & x86::efer::LMSLE) != 0 &&
         machine.deviations.test(Deviation::EFER_LMSLE_REFUSED)) {
         prediction.deviated.set(Deviation::EFER_LMSLE_REFUSED);

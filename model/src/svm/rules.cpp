@@ -79,9 +79,10 @@ bool rule_applies(RuleId id, const Params& p) {
     switch (id) {
     case RuleId::CTL_NP_HOST_PAGING:
     case RuleId::CTL_NP_NCR3_MBZ:
-    case RuleId::CTL_NP_NCR3_PHYS:
     case RuleId::CTL_NP_GPAT:
         return p.nested_paging;
+    case RuleId::CTL_NP_NCR3_PHYS: // with 52 bits nothing is left between the limit and bit 52
+        return p.nested_paging && p.physical_limit < 1ull << 52;
     case RuleId::CTL_VNMI_NMI_INTERCEPT:
         return p.vnmi;
     case RuleId::CTL_AVIC_ADDRESSES:

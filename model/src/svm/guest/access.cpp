@@ -27,7 +27,13 @@ class GuestEntries final : public EntryResolver {
 public:
     explicit GuestEntries(Cpu& cpu) : cpu_(cpu) {}
     uint64_t resolve(uint64_t entry) override {
-        const uint64_t at = cpu_.nested_translate(entry, Access::WRITE, npf::TABLE);
+        const uint64_t table = cpu_.cr3 & x86::cr3::ADDR_PAE_MASK;
+        const bool pdpe = (entry & ~0x18ull) == table && entry != table && cpu_.nested_paging() &&
+                          paging_mode(cpu_.cr0, cpu_.cr4, cpu_.efer) == PagingMode::PAE &&
+                          cpu_.deviates(Deviation::PDPE_TABLE_ADDRESS);
+        const uint64_t wanted = pdpe ? table : entry;
+        const uint64_t at =
+            cpu_.nested_translate(wanted, Access::WRITE, npf::TABLE) + (entry - wanted);
         cpu_.table_entries.push_back(at);
         return at;
     }
@@ -39,7 +45,9 @@ private:
 } // namespace
 
 bool Cpu::nested_paging() const {
-    return has(x86::cpuid::SVM_EDX_NP) && (control.nested_ctl & nctl::NP_ENABLE) != 0;
+    const bool other_bits = (control.nested_ctl & 0xff) > nctl::NP_ENABLE;
+    return has(x86::cpuid::SVM_EDX_NP) && ((control.nested_ctl & nctl::NP_ENABLE) != 0 ||
+                                           (other_bits && deviates(Deviation::NESTED_CTL_BYTE)));
 }
 
 bool Cpu::canonical(uint64_t address) const { return canonicalize(address) == address; }
@@ -215,6 +223,10 @@ uint64_t Cpu::linear(SegReg r, uint64_t offset, unsigned bytes, Access access) {
         }
         return address;
     }
+    const bool system = (s.attributes & (x86::seg::P | x86::seg::S)) == x86::seg::P;
+    if (system && !real() && r != SegReg::CS && deviates(Deviation::SEGMENT_KINDS)) {
+        throw Open{"an access through a system segment"};
+    }
     if (legacy_refuses(s, r, offset & 0xffffffffull, bytes, access, real() || v86()) &&
         !deviates(Deviation::NO_SEGMENT_CHECKS)) {
         segment_fault(r);
@@ -222,14 +234,34 @@ uint64_t Cpu::linear(SegReg r, uint64_t offset, unsigned bytes, Access access) {
     return (s.base + offset) & 0xffffffffull;
 }
 
+// An instruction that reads and writes one place may be checked for the write at once: table 8-6
+// does not say which of its two accesses a fault reports.
+uint64_t Cpu::translate_read(uint64_t linear, bool user, bool implicit) {
+    if (!modifies) {
+        return translate(linear, Access::READ, user, implicit);
+    }
+    try {
+        return translate(linear, Access::READ, user, implicit);
+    } catch (const Exception&) {
+        if (!choices.flip()) {
+            throw;
+        }
+    } catch (const Exit&) {
+        if (!choices.flip()) {
+            throw;
+        }
+    }
+    return translate(linear, Access::WRITE, user, implicit);
+}
+
 uint64_t Cpu::read_linear(uint64_t linear, unsigned bytes, bool implicit) {
     const bool user = cpl == 3 && !implicit;
     const unsigned first = static_cast<unsigned>(std::min<uint64_t>(bytes, PAGE - linear % PAGE));
-    const uint64_t at = translate(linear, Access::READ, user, implicit);
+    const uint64_t at = translate_read(linear, user, implicit);
     uint64_t second = 0;
     if (first < bytes) {
         const uint64_t next = long_mode() ? linear + first : (linear + first) & 0xffffffffull;
-        second = translate(next, Access::READ, user, implicit);
+        second = translate_read(next, user, implicit);
     }
     uint64_t value = memory.read_number(at, first);
     if (first < bytes) {
@@ -259,12 +291,29 @@ void Cpu::write_linear(uint64_t linear, uint64_t value, unsigned bytes, uint64_t
     }
 }
 
+// §8.2.18: data at CPL 3 with CR0.AM and RFLAGS.AC.
+void Cpu::check_alignment(uint64_t linear, unsigned bytes, Access access) {
+    const bool on = cpl == 3 && (cr0 & x86::cr0::AM) != 0 && (rflags & x86::rflags::AC) != 0;
+    if (!on || real() || bytes < 2 || linear % bytes == 0 ||
+        deviates(Deviation::ALIGNMENT_UNCHECKED)) {
+        return;
+    }
+    for (const uint64_t byte : {linear, linear + bytes - 1}) {
+        translate(long_mode() ? byte : byte & 0xffffffffull, access, true, false);
+    }
+    throw fault(x86::Vector::AC, 0);
+}
+
 Masked Cpu::read(SegReg r, uint64_t offset, unsigned bytes) {
-    return {read_linear(linear(r, offset, bytes, Access::READ), bytes), ~0ull};
+    const uint64_t at = linear(r, offset, bytes, Access::READ);
+    check_alignment(at, bytes, modifies ? Access::WRITE : Access::READ);
+    return {read_linear(at, bytes), ~0ull};
 }
 
 void Cpu::write(SegReg r, uint64_t offset, const Masked& value, unsigned bytes) {
-    write_linear(linear(r, offset, bytes, Access::WRITE), value.value, bytes, value.known);
+    const uint64_t at = linear(r, offset, bytes, Access::WRITE);
+    check_alignment(at, bytes, Access::WRITE);
+    write_linear(at, value.value, bytes, value.known);
 }
 
 } // namespace horos::model::svm::guest

@@ -41,7 +41,9 @@ void smi_and_init(Cpu& cpu) {
 
 bool Cpu::physical_interrupts_enabled() const {
     const bool masking = (control.int_ctl & ic::V_INTR_MASKING) != 0;
-    const uint64_t flags = masking ? machine.host.rflags : rflags;
+    const bool differs = ((machine.host.rflags ^ rflags) & x86::rflags::IF) != 0;
+    const bool hosts = masking && !(differs && deviates(Deviation::HOST_IF_IGNORED));
+    const uint64_t flags = hosts ? machine.host.rflags : rflags;
     return (flags & x86::rflags::IF) != 0 && machine.pending.intr_above_tpr;
 }
 

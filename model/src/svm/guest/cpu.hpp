@@ -72,6 +72,7 @@ public:
     Segment gdtr{}, idtr{}, ldtr{}, tr{};
     uint64_t cr0 = 0, cr2 = 0, cr3 = 0, cr4 = 0, efer = 0, dr6 = 0, dr7 = 0, rflags = 0, rip = 0;
     uint64_t rflags_known = ~0ull;
+    uint64_t cr2_known = ~0ull;
     uint64_t g_pat = 0;
     uint8_t cpl = 0;
     std::array<Masked, 16> gpr{};
@@ -89,7 +90,6 @@ public:
     bool waiting = false;  // HLT, MWAIT
     int pause_budget = -1; // remaining PAUSEs of the filter, -1: no filter
     bool ever_nonshadow = false;
-    uint64_t segments_written = 0;         // bit n: SegReg n was loaded by the guest
     std::optional<Event> delivering;       // what EXITINTINFO reports
     std::optional<Event> first_delivering; // of several that came of one another
     bool virq_in_delivery = false;
@@ -99,7 +99,8 @@ public:
     uint64_t insn_next_rip = 0;   // nRIP of the instruction that executes
     std::vector<uint64_t> table_entries; // guest and nested entries that walks used
     bool tables_written = false;
-    Outcome result; // collects side information (tsc_reads, instructions, ...)
+    bool modifies = false; // a read that the instruction will write back
+    Outcome result;        // collects side information (tsc_reads, instructions, ...)
 
     // ---- modes ----
     bool protected_mode() const { return (cr0 & x86::cr0::PE) != 0; }
@@ -148,9 +149,12 @@ public:
     uint64_t translate(uint64_t linear, Access access, bool user, bool implicit);
     uint64_t nested_translate(uint64_t address, Access access, uint64_t stage);
     uint64_t linear(SegReg r, uint64_t offset, unsigned bytes, Access access);
+    uint64_t translate_read(uint64_t linear, bool user, bool implicit);
     uint64_t read_linear(uint64_t linear, unsigned bytes, bool implicit = false);
     void write_linear(uint64_t linear, uint64_t value, unsigned bytes, uint64_t known = ~0ull,
                       bool implicit = false);
+    // #AC, which comes after the other faults of an access.
+    void check_alignment(uint64_t linear, unsigned bytes, Access access);
     Masked read(SegReg r, uint64_t offset, unsigned bytes);
     void write(SegReg r, uint64_t offset, const Masked& value, unsigned bytes);
 
@@ -167,12 +171,16 @@ public:
     void execute(const Insn& insn);
     bool execute_sensitive(const Insn& insn); // table-driven; false: not in the table
     bool execute_basic(const Insn& insn);
+    bool execute_fpu(const Insn& insn); // x87, MMX, SSE
     // The instruction bytes at CS:RIP that a fetch without side effects reaches (§15.8.4);
     // nullopt if some are not known.
     std::optional<std::vector<uint8_t>> instruction_bytes();
     // Undoes the instruction that was executing, if any. (The catcher of a stop calls it: passing
     // stops on at every level would cost more than all the rest of a prediction.)
     void roll_back();
+    // Deviation::TRAP_LEAKS: the instruction that executes would have been followed by a
+    // single-step trap, which another kind of exit than an exception's overtakes.
+    bool leaks_trap(const Exit& exit) const;
     // The row of the sensitive-instruction table that executes, for the coverage features.
     std::optional<unsigned> row;
     // Whether the part to predict deviates so. Ask only where that makes a difference: it is noted.
@@ -225,6 +233,17 @@ private:
     bool physical_interrupts_enabled() const;
     bool virtual_gif() const;
 };
+
+// A present code or data segment: what Deviation::SEGMENT_KINDS leaves alone.
+constexpr bool is_segment(const Segment& s) {
+    constexpr uint16_t WANTED = x86::seg::P | x86::seg::S;
+    return (s.attributes & WANTED) == WANTED;
+}
+constexpr bool is_system_segment(const Segment& s) {
+    constexpr uint16_t KNOWN = 1u << 1 | 1u << 2 | 1u << 3 | 1u << 9 | 1u << 11; // TSSs and LDT
+    const bool system = (s.attributes & (x86::seg::P | x86::seg::S)) == x86::seg::P;
+    return system && (KNOWN >> (s.attributes & 0xf) & 1) != 0;
+}
 
 // An MSR that a part holds at least in `certain`: if the value has more, the rest is open.
 inline constexpr uint64_t LINEAR_SURE = 0x00007fffffffffffull;

@@ -46,6 +46,16 @@ Sum subtract(uint64_t a, uint64_t b, unsigned bits) {
     return {r, flags};
 }
 
+// An operand that is written back.
+Masked read_to_modify(Cpu& cpu, const ZydisDecodedOperand& operand) {
+    struct Guard {
+        Cpu& cpu;
+        ~Guard() { cpu.modifies = false; }
+    } guard{cpu};
+    cpu.modifies = operand.type == ZYDIS_OPERAND_TYPE_MEMORY;
+    return cpu.read_operand(operand);
+}
+
 void binary(Cpu& cpu, const Insn& insn) {
     const unsigned bits = insn.operands[0].size;
     const auto same = [&] {
@@ -55,7 +65,10 @@ void binary(Cpu& cpu, const Insn& insn) {
     };
     const ZydisMnemonic m = insn.zydis.mnemonic;
     const bool zeroing = same() && (m == ZYDIS_MNEMONIC_XOR || m == ZYDIS_MNEMONIC_SUB);
-    const uint64_t a = zeroing ? 0 : cpu.known_value(cpu.read_operand(insn.operands[0]));
+    const bool compares = m == ZYDIS_MNEMONIC_CMP || m == ZYDIS_MNEMONIC_TEST;
+    const uint64_t a = zeroing    ? 0
+                       : compares ? cpu.known_value(cpu.read_operand(insn.operands[0]))
+                                  : cpu.known_value(read_to_modify(cpu, insn.operands[0]));
     const uint64_t b = zeroing ? 0 : cpu.known_value(cpu.read_operand(insn.operands[1]));
     Sum r{};
     uint64_t undefined = 0;
@@ -80,7 +93,7 @@ void binary(Cpu& cpu, const Insn& insn) {
         r.flags = result_flags(r.value, bits);
         undefined = f::AF;
     }
-    if (m != ZYDIS_MNEMONIC_CMP && m != ZYDIS_MNEMONIC_TEST) {
+    if (!compares) {
         cpu.write_operand(insn.operands[0], {r.value, ~0ull});
     }
     set_flags(cpu, ARITHMETIC, r.flags, undefined);
@@ -88,7 +101,7 @@ void binary(Cpu& cpu, const Insn& insn) {
 
 void increment(Cpu& cpu, const Insn& insn) {
     const unsigned bits = insn.operands[0].size;
-    const uint64_t a = cpu.known_value(cpu.read_operand(insn.operands[0]));
+    const uint64_t a = cpu.known_value(read_to_modify(cpu, insn.operands[0]));
     const Sum r =
         insn.zydis.mnemonic == ZYDIS_MNEMONIC_INC ? add(a, 1, bits) : subtract(a, 1, bits);
     cpu.write_operand(insn.operands[0], {r.value, ~0ull});
@@ -120,8 +133,8 @@ void extend(Cpu& cpu, const Insn& insn) {
 }
 
 void exchange(Cpu& cpu, const Insn& insn) {
-    const Masked a = cpu.read_operand(insn.operands[0]);
-    const Masked b = cpu.read_operand(insn.operands[1]);
+    const Masked a = read_to_modify(cpu, insn.operands[0]);
+    const Masked b = read_to_modify(cpu, insn.operands[1]);
     cpu.write_operand(insn.operands[0], b);
     cpu.write_operand(insn.operands[1], a);
 }
@@ -262,26 +275,20 @@ void swapgs(Cpu& cpu) {
     std::swap(cpu.sreg(SegReg::GS).base, cpu.kernel_gs_base);
 }
 
-} // namespace
-
-bool Cpu::execute_basic(const Insn& insn) {
-    Cpu& cpu = *this;
-    const uint64_t here = rip;
+// Each of these says whether it knows the instruction.
+bool execute_data(Cpu& cpu, const Insn& insn) {
     switch (insn.zydis.mnemonic) {
     case ZYDIS_MNEMONIC_MOV:
-        if (execute_mov_control(cpu, insn)) {
-            return true;
-        }
         move(cpu, insn);
-        break;
+        return true;
     case ZYDIS_MNEMONIC_MOVZX:
     case ZYDIS_MNEMONIC_MOVSX:
     case ZYDIS_MNEMONIC_MOVSXD:
         extend(cpu, insn);
-        break;
+        return true;
     case ZYDIS_MNEMONIC_LEA:
-        write_operand(insn.operands[0], {effective_offset(insn.operands[1]), ~0ull});
-        break;
+        cpu.write_operand(insn.operands[0], {cpu.effective_offset(insn.operands[1]), ~0ull});
+        return true;
     case ZYDIS_MNEMONIC_ADD:
     case ZYDIS_MNEMONIC_SUB:
     case ZYDIS_MNEMONIC_CMP:
@@ -290,27 +297,44 @@ bool Cpu::execute_basic(const Insn& insn) {
     case ZYDIS_MNEMONIC_AND:
     case ZYDIS_MNEMONIC_TEST:
         binary(cpu, insn);
-        break;
+        return true;
     case ZYDIS_MNEMONIC_INC:
     case ZYDIS_MNEMONIC_DEC:
         increment(cpu, insn);
-        break;
+        return true;
     case ZYDIS_MNEMONIC_XCHG:
         exchange(cpu, insn);
-        break;
-    case ZYDIS_MNEMONIC_PUSH: {
-        // An immediate comes sign-extended from the decoder.
-        const Masked value = read_operand(insn.operands[0]);
-        push(value, stack_bytes(cpu, insn));
-        break;
+        return true;
+    case ZYDIS_MNEMONIC_DIV:
+        divide(cpu, insn);
+        return true;
+    case ZYDIS_MNEMONIC_BOUND:
+        bound(cpu, insn);
+        return true;
+    default:
+        return false;
     }
-    case ZYDIS_MNEMONIC_POP:
-        if (insn.operands[0].type != ZYDIS_OPERAND_TYPE_REGISTER ||
-            ZydisRegisterGetClass(insn.operands[0].reg.value) == ZYDIS_REGCLASS_SEGMENT) {
-            return false;
-        }
-        write_reg(insn.operands[0].reg.value, pop(stack_bytes(cpu, insn)));
-        break;
+}
+
+bool execute_stack(Cpu& cpu, const Insn& insn) {
+    if (insn.zydis.mnemonic == ZYDIS_MNEMONIC_PUSH) {
+        // An immediate comes sign-extended from the decoder.
+        const Masked value = cpu.read_operand(insn.operands[0]);
+        cpu.push(value, stack_bytes(cpu, insn));
+        return true;
+    }
+    if (insn.zydis.mnemonic != ZYDIS_MNEMONIC_POP ||
+        insn.operands[0].type != ZYDIS_OPERAND_TYPE_REGISTER ||
+        ZydisRegisterGetClass(insn.operands[0].reg.value) == ZYDIS_REGCLASS_SEGMENT) {
+        return false;
+    }
+    cpu.write_reg(insn.operands[0].reg.value, cpu.pop(stack_bytes(cpu, insn)));
+    return true;
+}
+
+// Sets RIP itself.
+bool execute_flow(Cpu& cpu, const Insn& insn) {
+    switch (insn.zydis.mnemonic) {
     case ZYDIS_MNEMONIC_JMP:
     case ZYDIS_MNEMONIC_CALL:
         branch(cpu, insn);
@@ -334,38 +358,46 @@ bool Cpu::execute_basic(const Insn& insn) {
     case ZYDIS_MNEMONIC_JNL:
     case ZYDIS_MNEMONIC_JLE:
     case ZYDIS_MNEMONIC_JNLE:
-        rip = condition(cpu, insn.zydis.mnemonic) ? branch_target(cpu, insn) : insn.next_rip;
+        cpu.rip = condition(cpu, insn.zydis.mnemonic) ? branch_target(cpu, insn) : insn.next_rip;
         return true;
+    default:
+        return false;
+    }
+}
+
+bool execute_flags(Cpu& cpu, const Insn& insn) {
+    switch (insn.zydis.mnemonic) {
     case ZYDIS_MNEMONIC_STI:
     case ZYDIS_MNEMONIC_CLI:
         sti_cli(cpu, insn);
-        break;
+        return true;
     case ZYDIS_MNEMONIC_CLC:
         set_flags(cpu, f::CF, 0);
-        break;
+        return true;
     case ZYDIS_MNEMONIC_STC:
         set_flags(cpu, f::CF, f::CF);
-        break;
+        return true;
     case ZYDIS_MNEMONIC_CLD:
         set_flags(cpu, f::DF, 0);
-        break;
+        return true;
     case ZYDIS_MNEMONIC_STD:
         set_flags(cpu, f::DF, f::DF);
-        break;
-    case ZYDIS_MNEMONIC_DIV:
-        divide(cpu, insn);
-        break;
-    case ZYDIS_MNEMONIC_BOUND:
-        bound(cpu, insn);
-        break;
+        return true;
+    default:
+        return false;
+    }
+}
+
+bool execute_other(Cpu& cpu, const Insn& insn) {
+    switch (insn.zydis.mnemonic) {
     case ZYDIS_MNEMONIC_SWAPGS:
         swapgs(cpu);
-        break;
+        return true;
     case ZYDIS_MNEMONIC_NOP:
     case ZYDIS_MNEMONIC_LFENCE:
     case ZYDIS_MNEMONIC_MFENCE:
     case ZYDIS_MNEMONIC_SFENCE:
-        break;
+        return true;
     case ZYDIS_MNEMONIC_UD0:
     case ZYDIS_MNEMONIC_UD1:
     case ZYDIS_MNEMONIC_UD2:
@@ -373,10 +405,21 @@ bool Cpu::execute_basic(const Insn& insn) {
     default:
         return false;
     }
-    if (rip == here) {
+}
+
+} // namespace
+
+bool Cpu::execute_basic(const Insn& insn) {
+    if ((insn.zydis.mnemonic == ZYDIS_MNEMONIC_MOV && execute_mov_control(*this, insn)) ||
+        execute_flow(*this, insn)) {
+        return true;
+    }
+    const bool known = execute_data(*this, insn) || execute_stack(*this, insn) ||
+                       execute_flags(*this, insn) || execute_other(*this, insn);
+    if (known) {
         rip = insn.next_rip;
     }
-    return true;
+    return known;
 }
 
 } // namespace horos::model::svm::guest

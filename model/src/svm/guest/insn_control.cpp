@@ -1,5 +1,6 @@
-// Control and debug registers: MOV CRn, MOV DRn, LMSW, SMSW, CLTS (APM vol. 2 rev. 3.42 §15.8.1,
+// Control registers: MOV CRn, LMSW, SMSW, CLTS (APM vol. 2 rev. 3.42 §15.8.1,
 // table 15-7; §3.1).
+#include "guest/control.hpp"
 #include "guest/sensitive.hpp"
 
 namespace horos::model::svm::guest {
@@ -160,8 +161,12 @@ bool selective(const Cpu& cpu, uint64_t value) {
 }
 
 void write_cr(Cpu& cpu, const Insn& insn, unsigned n, uint64_t value, int gpr) {
-    const bool refused = cr_refused(cpu, n, value);
-    if (refused && !cpu.deviates(Deviation::CR_UNCHECKED)) {
+    const bool paged_real = n == 0 && (value & (c0::PG | c0::PE)) == c0::PG &&
+                            !cr0_refused(cpu, value | c0::PE) &&
+                            cpu.deviates(Deviation::CR0_PAGED_REAL);
+    const bool refused = !paged_real && cr_refused(cpu, n, value);
+    const bool late = refused && (n == 3 || n == 8) && cpu.deviates(Deviation::CR3_CR8_LATE);
+    if (refused && !late && !cpu.deviates(Deviation::CR_UNCHECKED)) {
         gp0();
     }
     if (cr_write_intercepted(cpu, n)) {
@@ -171,6 +176,9 @@ void write_cr(Cpu& cpu, const Insn& insn, unsigned n, uint64_t value, int gpr) {
         exit_instruction(cpu, ExitCode::CR0_SEL_WRITE, mov_info(cpu, gpr));
     }
     trap_after_write(cpu, n);
+    if (late) {
+        gp0();
+    }
     if (refused) {
         value = unchecked_value(cpu, n, value);
     }
@@ -180,6 +188,7 @@ void write_cr(Cpu& cpu, const Insn& insn, unsigned n, uint64_t value, int gpr) {
         break;
     case 2:
         cpu.cr2 = value;
+        cpu.cr2_known = ~0ull;
         break;
     case 3:
         value &= cpu.long_mode() ? ~0ull : 0xffffffffull;
@@ -204,129 +213,11 @@ void read_cr(Cpu& cpu, const Insn& insn, unsigned n) {
                          mov_info(cpu, ZydisRegisterGetId(to.reg.value)));
     }
     const uint64_t values[] = {cpu.cr0, 0, cpu.cr2, cpu.cr3, cpu.cr4};
-    cpu.write_reg(to.reg.value, n == 8 ? read_cr8(cpu) : Masked{values[n], ~0ull});
+    const uint64_t known = n == 2 ? cpu.cr2_known : ~0ull;
+    cpu.write_reg(to.reg.value, n == 8 ? read_cr8(cpu) : Masked{values[n], known});
     advance(cpu, insn);
 }
 
-// ---- debug registers ----
-
-unsigned checked_dr(Cpu& cpu, unsigned n) {
-    if (n > 7) {
-        ud();
-    }
-    if (n == 4 || n == 5) {
-        if ((cpu.cr4 & c4::DE) != 0) {
-            ud();
-        }
-    }
-    if (cpu.cpl != 0) {
-        gp0();
-    }
-    if ((cpu.dr7 & x86::dr7::GD) != 0) {
-        cpu.dr6 |= x86::dr6::BD;
-        cpu.dr7 &= ~x86::dr7::GD;
-        throw fault(x86::Vector::DB);
-    }
-    return n;
-}
-// An alias (DR4, DR5) may check its own bit or the one of the register it names.
-bool dr_intercepted(Cpu& cpu, unsigned n, bool write, unsigned& code) {
-    const auto bit = [&](unsigned r) {
-        return (cpu.control.intercept_dr &
-                (write ? horos::svm::intercept_write(r) : horos::svm::intercept_read(r))) != 0;
-    };
-    code = n;
-    if ((n == 4 || n == 5) && bit(n) != bit(n + 2)) {
-        throw Open{"which intercept bit an alias of DR6 or DR7 checks"};
-    }
-    if ((n == 4 || n == 5) && bit(n)) {
-        code = cpu.choices.flip() ? n + 2 : n;
-    }
-    return bit(n);
-}
-Masked dr_info(const Cpu& cpu, int gpr) {
-    return cpu.has(x86::cpuid::SVM_EDX_DECODE_ASSISTS) ? Masked{static_cast<uint64_t>(gpr), ~0ull}
-                                                       : Masked{0, 0};
-}
-
-uint64_t read_dr_value(const Cpu& cpu, unsigned n) {
-    if (n < 4) {
-        return cpu.dr[n];
-    }
-    return n == 4 || n == 6 ? cpu.dr6 : cpu.dr7;
-}
-uint64_t read_dr_known(unsigned n) {
-    return n < 4 ? ~0ull : n == 4 || n == 6 ? 0xe00full : 0xffff23ffull;
-}
-
-// Deviation::DR_CHECKS_LATE: only the CPL comes before the intercept, the rest after it.
-bool dr_checks_differ(const Cpu& cpu, unsigned n, bool write, uint64_t value) {
-    const bool absent = n > 7 || ((n == 4 || n == 5) && (cpu.cr4 & c4::DE) != 0);
-    const bool general_detect = (cpu.dr7 & x86::dr7::GD) != 0;
-    const bool high = write && n >= 4 && (value >> 32) != 0;
-    return absent || general_detect || high;
-}
-void late_dr_checks(Cpu& cpu, unsigned n, bool write, uint64_t value) {
-    if ((n == 4 || n == 5) && (cpu.cr4 & c4::DE) != 0) {
-        ud();
-    }
-    if (write && n >= 4 && (value >> 32) != 0) {
-        gp0();
-    }
-}
-
-// The source of MOV CRn and DRn: 32 bits outside 64-bit mode (vol. 3).
-uint64_t moved_value(Cpu& cpu, ZydisRegister gpr) {
-    const uint64_t value = cpu.reg_value(gpr);
-    if (cpu.code64()) {
-        return value;
-    }
-    const Masked whole =
-        cpu.read_reg(ZydisRegisterGetLargestEnclosing(ZYDIS_MACHINE_MODE_LONG_64, gpr));
-    return whole.value != value && cpu.deviates(Deviation::MOV_64) ? whole.value : value;
-}
-
-void move_dr(Cpu& cpu, const Insn& insn, bool write, unsigned n, ZydisRegister gpr) {
-    const uint64_t value = write ? moved_value(cpu, gpr) : 0;
-    const bool late =
-        dr_checks_differ(cpu, n, write, value) && cpu.deviates(Deviation::DR_CHECKS_LATE);
-    if (late) {
-        need_cpl0(cpu, insn);
-        if (n > 7) {
-            ud();
-        }
-    } else {
-        checked_dr(cpu, n);
-        if (write && n >= 4 && (value >> 32) != 0) {
-            gp0();
-        }
-    }
-    unsigned code = n;
-    if (dr_intercepted(cpu, n, write, code)) {
-        exit_instruction(
-            cpu, horos::svm::exit_code(write ? ExitCode::DR0_WRITE : ExitCode::DR0_READ, code),
-            dr_info(cpu, ZydisRegisterGetId(gpr)));
-    }
-    if (late) {
-        late_dr_checks(cpu, n, write, value);
-    }
-    if (write && ((cpu.dr7 | (n == 5 || n == 7 ? value : 0)) & 0xff) != 0 &&
-        cpu.deviates(Deviation::DR7_ARMED_AFTERWARDS)) {
-        throw Open{"breakpoints armed against a state that VMRUN did not set up"};
-    }
-    if (!write) {
-        cpu.write_reg(gpr, {read_dr_value(cpu, n), read_dr_known(n)});
-    } else if (n < 4) {
-        cpu.dr[n] = value;
-    } else if (n == 4 || n == 6) {
-        cpu.dr6 = value;
-    } else {
-        cpu.dr7 = value | x86::dr7::ONE;
-    }
-    advance(cpu, insn);
-}
-
-// MOV to and from CRn and DRn share their mnemonic with the plain MOV: see execute_basic().
 void lmsw(Cpu& cpu, const Insn& insn) {
     need_cpl0(cpu, insn);
     if (cr_write_intercepted(cpu, 0)) {

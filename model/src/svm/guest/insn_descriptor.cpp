@@ -76,6 +76,7 @@ void lldt(Cpu& cpu, const Insn& insn) {
     }
     cpu.ldtr.selector = selector;
     cpu.ldtr.attributes &= static_cast<uint16_t>(~x86::seg::P);
+    cpu.result.vmsave_base_open |= 1u << 2; // vol. 3 marks it invalid, and says no more
     advance(cpu, insn);
 }
 void ltr(Cpu& cpu, const Insn& insn) {

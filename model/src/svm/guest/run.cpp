@@ -105,6 +105,13 @@ void Cpu::roll_back() {
     }
 }
 
+bool Cpu::leaks_trap(const Exit& exit) const {
+    const bool exception =
+        static_cast<uint64_t>(exit.code) - static_cast<uint64_t>(ExitCode::EXCEPTION_0) < 32;
+    return executing_ && (before_.rflags & x86::rflags::TF) != 0 && !exception &&
+           deviates(Deviation::TRAP_LEAKS);
+}
+
 void Cpu::run() {
     refuse_open_states(*this);
     inject();
@@ -115,6 +122,7 @@ void Cpu::run() {
 }
 
 void Cpu::step() {
+    insn_next_rip = rip;
     boundary();
     if (waiting) {
         throw Stop{OutcomeKind::HALTED};
@@ -159,7 +167,7 @@ void Cpu::execute(const Insn& insn) {
     if ((insn.zydis.attributes & ZYDIS_ATTRIB_HAS_LOCK) != 0) {
         throw Open{"LOCK prefixes are not modelled"};
     }
-    if (!execute_sensitive(insn) && !execute_basic(insn)) {
+    if (!execute_sensitive(insn) && !execute_basic(insn) && !execute_fpu(insn)) {
         throw Open{fmt::format("instruction {} is not modelled",
                                ZydisMnemonicGetString(insn.zydis.mnemonic))};
     }

@@ -37,9 +37,7 @@ private:
 #define AT_CONTROL(member) offsetof(horos::svm::ControlArea, member)
 #define AT_SAVE(member) horos::svm::SAVE_AREA_OFFSET + offsetof(horos::svm::SaveArea, member)
 
-// `loaded`: the guest loaded the register itself, so that all of it is what a descriptor gave.
-void save_segment(Saver& to, size_t offset, const Segment& s, SegReg r, bool in_64bit,
-                  bool loaded) {
+void save_segment(Saver& to, size_t offset, const Segment& s, SegReg r, bool in_64bit) {
     const bool is_code = r == SegReg::CS;
     const bool present = (s.attributes & seg_bits::P) != 0 || is_code;
     uint16_t observed = is_code ? CS_OBSERVED : r == SegReg::SS ? SS_OBSERVED : DATA_OBSERVED;
@@ -50,7 +48,6 @@ void save_segment(Saver& to, size_t offset, const Segment& s, SegReg r, bool in_
     if (r == SegReg::SS && in_64bit) {
         observed = 0; // ignored in 64-bit mode
     }
-    (void)loaded;
     to.put(offset, s.selector, 2);
     to.put(offset + 2, s.attributes, 2, observed);
     const bool limit_used = present && !in_64bit;
@@ -87,12 +84,16 @@ void Cpu::load() {
     tr = context.tr;
     cr0 = save.cr0 | x86::cr0::ET;
     cr2 = save.cr2;
+    cr2_known = deviates(Deviation::CR2_NOT_LOADED) ? 0 : ~0ull;
     cr3 = save.cr3;
     cr4 = save.cr4;
     efer = save.efer;
     dr6 = save.dr6;
     dr7 = save.dr7;
     rflags = (save.rflags & x86::rflags::DEFINED) | x86::rflags::ONE;
+    if ((save.rflags & x86::rflags::ONE) == 0 && deviates(Deviation::RFLAGS_ONE_LOST)) {
+        rflags &= ~x86::rflags::ONE;
+    }
     // Whether reserved bits that VMRUN loads stick is not said.
     rflags_known = x86::rflags::DEFINED | ~save.rflags;
     rip = save.rip;
@@ -113,6 +114,9 @@ void Cpu::load() {
         static_cast<uint8_t>((save.ss.attributes & seg_bits::DPL_MASK) >> seg_bits::DPL_SHIFT);
     if (cpl != ss_dpl && deviates(Deviation::CPL_FROM_SS)) {
         cpl = ss_dpl;
+    }
+    if (cpl != save.cpl && deviates(Deviation::CPL_RAW)) {
+        cpl = save.cpl;
     }
     for (size_t i = 0; i < gpr.size(); ++i) {
         gpr[i] = {context.gpr[i], ~0ull};
@@ -168,6 +172,15 @@ Outcome Cpu::common_outcome() const {
     out.gs = sreg(SegReg::GS);
     out.ldtr = ldtr;
     out.tr = tr;
+    const Segment* stored[] = {&out.fs, &out.gs, &out.ldtr, &out.tr};
+    for (unsigned i = 0; i < 4; ++i) {
+        const Segment& s = *stored[i];
+        const bool odd =
+            (s.attributes & x86::seg::P) != 0 && !is_segment(s) && !is_system_segment(s);
+        if (odd && deviates(Deviation::SEGMENT_KINDS)) {
+            out.vmsave_base_open |= static_cast<uint8_t>(1u << i);
+        }
+    }
     out.writes = memory.writes();
     std::sort(out.writes.begin(), out.writes.end(),
               [](const MemoryWrite& a, const MemoryWrite& b) { return a.address < b.address; });
@@ -257,13 +270,17 @@ void Cpu::save_vmcb(Outcome& out, const Exit& exit) {
     const uint64_t info = exit_int_info();
     const bool valid = (info & horos::svm::event::VALID) != 0;
     const bool has_error = (info & horos::svm::event::ERROR_CODE_VALID) != 0;
+    const bool software = delivering && !delivering->injected &&
+                          (delivering->type != EventType::EXCEPTION || delivering->checks_dpl);
+    const bool stale = software && deviates(Deviation::EXITINTINFO_STALE);
     to.put(AT_CONTROL(exit_int_info), info, 8,
-           !valid                ? ev::VALID
+           !valid || stale       ? ev::VALID
            : has_error && real() ? DEFINED & ~ev::ERROR_CODE_VALID
            : has_error           ? DEFINED | ~0xffffffffull
                                  : DEFINED);
     to.unknown(CONTROL(event_inj)); // whether the processor clears V is not said
-    const uint64_t next = exit.next_rip ? insn_next_rip : 0;
+    const bool wants_next = exit.next_rip || deviates(Deviation::NEXT_RIP_ALWAYS);
+    const uint64_t next = !wants_next ? 0 : exit.next_rip || !delivering ? insn_next_rip : rip;
     to.put(AT_CONTROL(next_rip), next, 8, has(x86::cpuid::SVM_EDX_NRIPS) ? ~0ull : 0);
     save_instruction_bytes(out, exit);
     if (has(x86::cpuid::SVM_EDX_BUS_LOCK_THRESHOLD)) {
@@ -280,8 +297,10 @@ void Cpu::save_vmcb(Outcome& out, const Exit& exit) {
                     {SegReg::SS, AT_SAVE(ss)},
                     {SegReg::DS, AT_SAVE(ds)}};
     for (const auto& s : segments) {
-        save_segment(to, s.offset, sreg(s.reg), s.reg, wide,
-                     (segments_written >> static_cast<unsigned>(s.reg) & 1) != 0);
+        save_segment(to, s.offset, sreg(s.reg), s.reg, wide);
+        if (!is_segment(sreg(s.reg)) && deviates(Deviation::SEGMENT_KINDS)) {
+            to.unknown(s.offset + 2, 14);
+        }
     }
     to.put(AT_SAVE(gdtr) + 4, gdtr.limit, 4, 0xffff);
     to.put(AT_SAVE(gdtr) + 8, gdtr.base, 8, table_base_known(gdtr.base));
@@ -307,7 +326,7 @@ void Cpu::save_vmcb(Outcome& out, const Exit& exit) {
     const Masked& rax = gpr[static_cast<size_t>(Gpr::RAX)];
     to.put(AT_SAVE(rsp), rsp.value, 8, rsp.known & width);
     to.put(AT_SAVE(rax), rax.value, 8, rax.known & width);
-    to.put(AT_SAVE(cr2), cr2, 8, long_mode() ? ~0ull : 0xffffffffull);
+    to.put(AT_SAVE(cr2), cr2, 8, cr2_known & (long_mode() ? ~0ull : 0xffffffffull));
     if (nested_paging()) {
         to.put(AT_SAVE(g_pat), g_pat, 8);
     }

@@ -80,6 +80,29 @@ enum class Deviation : uint8_t {
     IO_BUSY_TSS,        // the I/O bitmap of a busy TSS is not used: #GP
     TASK_SWITCH_NOT_INTERCEPTED,
     UMIP_CPL_1, // UMIP refuses at CPL 1 and 2 as well
+    // loading, saving and MOV CR of a part with another structure
+    CR2_NOT_LOADED,      // the guest runs with the CR2 of before
+    NESTED_CTL_BYTE,     // any bit of the first byte of NESTED_CTL turns nested paging on
+    NEXT_RIP_ALWAYS,     // nRIP holds the next instruction at every exit
+    INJECT_WITHOUT_NRIP, // an injected software interrupt returns to RIP, not to nRIP
+    CR0_PAGED_REAL,      // MOV to CR0 takes PG without PE
+    PDPE_TABLE_ADDRESS,  // a nested fault on a legacy PDPE names the table, not the entry
+    CR3_CR8_LATE,        // MOV to CR3 and CR8: the intercept comes before the checks of the value
+    DR_ORDER,            // MOV DR: DR7.GD before the CPL, the value only after the intercept
+    TRAP_LEAKS,          // a single-step trap that a #VMEXIT overtook is raised in the host
+    EXITINTINFO_STALE,   // software interrupts, INTR and NMI do not set EXITINTINFO
+    HOST_IF_IGNORED,     // with V_INTR_MASKING the guest's RFLAGS.IF still masks
+    CPL_RAW,             // the CPL field is loaded whole, in real mode as well
+    SEGMENT_KINDS,       // segments without P, or that are no segments (S), lose what they hold
+    RFLAGS_ONE_LOST,     // bit 1 of RFLAGS is loaded like others
+    INJECTED_NMI_BLOCKS, // an injected NMI holds back further ones
+    ALIGNMENT_UNCHECKED, // no #AC
+    // ways to die: the outcome is UNSPECIFIED, and its `why` is "dies: " and the message
+    TSS_TYPE_ABORT,     // an inner stack from a TSS that is busy or none
+    TSS_ABSENT_ABORT,   // ... from a TSS that is not present
+    V86_EXIT_PANIC,     // a #VMEXIT from virtual-8086 mode
+    LONG_MODE_PE_PANIC, // EFER.LME and CR0.PG without CR0.PE
+    SHUTDOWN_PANIC,     // a third fault, intercepted or not
     COUNT,
 };
 

@@ -118,6 +118,7 @@ struct GuestContext {
     uint64_t tsc_aux = 0;
     uint64_t xcr0 = x86::xcr0::X87;
     uint32_t pkru = 0;
+    bool x87_pending = false; // an unmasked x87 exception waits for the next instruction
 
     void vmload(const Vmcb& from);
 };

@@ -69,8 +69,10 @@ struct Outcome {
     Masked tsc_aux, xcr0;
     Masked kernel_gs_base, star, lstar, cstar, sfmask, sysenter_cs, sysenter_esp, sysenter_eip;
     Segment fs{}, gs{}, ldtr{}, tr{}; // what VMSAVE would store now
-    std::vector<MemoryWrite> writes;  // sorted by address, one entry a byte
-    bool memory_known = true;         // false: other memory may have changed too
+    // Bit 0 to 3: the base of FS, GS, LDTR, TR is not defined (LLDT of a null selector).
+    uint8_t vmsave_base_open = 0;
+    std::vector<MemoryWrite> writes; // sorted by address, one entry a byte
+    bool memory_known = true;        // false: other memory may have changed too
     std::vector<TscRead> tsc_reads;
     unsigned instructions = 0;    // guest instructions completed
     bool event_delivered = false; // an injected or virtual event went through the guest's IDT
