@@ -1,7 +1,8 @@
 // Theorem 5: what ring 3 and guests reach through page tables. In every state that satisfies the
 // invariants a walk ends at memory that is counted as mapped, or at a free device; and no step
 // makes a walk end anywhere else than before, but a map call, at what it names and the caller may
-// map. The walk is spec/translate.cpp, which tests/core compares with the model's.
+// map. The walk is spec/translate.cpp, written from
+// the architecture's manuals and not from the kernel.
 #include "theorem.hpp"
 
 namespace horos::proofs {
