@@ -80,11 +80,16 @@ Outcome fault_outcome(const RuleInfo& rule, const Machine& machine) {
 }
 
 // §15.5.1, §15.6: the exit code is -1; what else of the written-back fields holds is not said.
-Outcome invalid_outcome(const Machine& machine) {
+Outcome invalid_outcome(const Machine& machine, Prediction& prediction) {
     Outcome out;
     out.kind = OutcomeKind::INVALID;
     out.exit_code = ExitCode::INVALID;
     unchanged_context(out, machine);
+    const uint8_t odd = guest::odd_bases(out);
+    if (odd != 0 && machine.deviations.test(Deviation::SEGMENT_KINDS)) {
+        prediction.deviated.set(Deviation::SEGMENT_KINDS);
+        out.vmsave_base_open = odd;
+    }
     std::memcpy(out.vmcb.value.data(), machine.vmcb, horos::svm::VMCB_BYTES);
     out.vmcb.known.fill(0xff);
     for (const FieldInfo& field : vmcb_fields()) {
@@ -226,7 +231,11 @@ std::optional<Outcome> dies_at_entry(const Machine& machine, const RuleSet& brok
         return open_outcome("dies: change_cpu_mode: EFER.LMA is set when CR0.PE=0");
     }
     // The event is looked at after the state was loaded.
-    if (events.any() && (machine.vmcb->save.rflags & x86::rflags::VM) != 0 &&
+    const uint64_t vector = machine.vmcb->control.event_inj & horos::svm::event::VECTOR;
+    const bool refused = // vectors that every part refuses
+        prediction.broken[static_cast<size_t>(RuleId::CTL_EVENT_VECTOR)] &&
+        (vector == 2 || vector > 31);
+    if ((events.any() || refused) && (machine.vmcb->save.rflags & x86::rflags::VM) != 0 &&
         (machine.host.efer & x86::efer::LMA) != 0 && deviates(Deviation::V86_EXIT_PANIC)) {
         return open_outcome("dies: VM is set in long mode");
     }
@@ -263,7 +272,7 @@ Prediction predict(const Machine& machine) {
         prediction.allowed.push_back(fault_outcome(*verdict.may_fault, machine));
     }
     if (verdict.must_be_invalid || verdict.may_be_invalid) {
-        prediction.allowed.push_back(invalid_outcome(machine));
+        prediction.allowed.push_back(invalid_outcome(machine, prediction));
     }
     if (!verdict.must_be_invalid) {
         add_entered(machine, prediction);

@@ -245,6 +245,9 @@ constexpr bool is_system_segment(const Segment& s) {
     return system && (KNOWN >> (s.attributes & 0xf) & 1) != 0;
 }
 
+// Which of FS, GS, LDTR and TR, as Outcome::vmsave_base_open counts them, are neither.
+uint8_t odd_bases(const Outcome& out);
+
 // An MSR that a part holds at least in `certain`: if the value has more, the rest is open.
 inline constexpr uint64_t LINEAR_SURE = 0x00007fffffffffffull;
 constexpr Masked held(uint64_t value, uint64_t certain) {

@@ -115,7 +115,7 @@ void Cpu::load() {
     if (cpl != ss_dpl && deviates(Deviation::CPL_FROM_SS)) {
         cpl = ss_dpl;
     }
-    if (cpl != save.cpl && deviates(Deviation::CPL_RAW)) {
+    if (cpl != save.cpl && !real() && deviates(Deviation::CPL_RAW)) {
         cpl = save.cpl;
     }
     for (size_t i = 0; i < gpr.size(); ++i) {
@@ -146,6 +146,17 @@ void Cpu::load() {
     }
 }
 
+uint8_t odd_bases(const Outcome& out) {
+    const Segment* const stored[] = {&out.fs, &out.gs, &out.ldtr, &out.tr};
+    unsigned odd = 0;
+    for (unsigned i = 0; i < 4; ++i) {
+        const Segment& s = *stored[i];
+        const bool known = is_segment(s) || is_system_segment(s);
+        odd |= (s.attributes & x86::seg::P) != 0 && !known ? 1u << i : 0;
+    }
+    return static_cast<uint8_t>(odd);
+}
+
 Outcome Cpu::common_outcome() const {
     Outcome out = result;
     // Outside 64-bit mode the upper halves of the registers are not defined (vol. 1 §3.1.2).
@@ -172,14 +183,8 @@ Outcome Cpu::common_outcome() const {
     out.gs = sreg(SegReg::GS);
     out.ldtr = ldtr;
     out.tr = tr;
-    const Segment* stored[] = {&out.fs, &out.gs, &out.ldtr, &out.tr};
-    for (unsigned i = 0; i < 4; ++i) {
-        const Segment& s = *stored[i];
-        const bool odd =
-            (s.attributes & x86::seg::P) != 0 && !is_segment(s) && !is_system_segment(s);
-        if (odd && deviates(Deviation::SEGMENT_KINDS)) {
-            out.vmsave_base_open |= static_cast<uint8_t>(1u << i);
-        }
+    if (const uint8_t odd = odd_bases(out); odd != 0 && deviates(Deviation::SEGMENT_KINDS)) {
+        out.vmsave_base_open |= odd;
     }
     out.writes = memory.writes();
     std::sort(out.writes.begin(), out.writes.end(),
