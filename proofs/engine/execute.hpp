@@ -64,6 +64,8 @@ struct Policy {
     // A function that is not to be executed but replaced by its effect.
     std::function<bool(const std::string&)> replaced;
     unsigned max_iterations = 1024;
+    // Most loops end by their own constant bound; asking costs more than a few rounds too many.
+    unsigned rounds_before_asking = 17;
 };
 
 struct Program {

@@ -60,7 +60,11 @@ std::string field_name(const llvm::StructType* type, unsigned field) {
         std::advance(at, field);
         return at->second;
     }
-    return std::to_string(field);
+    // Of extern tables alone there is no debug information of the row.
+    static const std::map<std::string, std::string> rows{{"horos::core::CapTable", "slots"},
+                                                         {"horos::core::PageTable", "entries"}};
+    const auto row = rows.find(name);
+    return row != rows.end() && field == 0 ? row->second : std::to_string(field);
 }
 
 } // namespace horos::proofs

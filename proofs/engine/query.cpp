@@ -1,4 +1,5 @@
 #include "query.hpp"
+#include "evaluate.hpp"
 
 #include <algorithm>
 #include <chrono>
@@ -32,61 +33,144 @@ Term Model::value(Term t, bool complete) const {
 bool Model::holds(Term t) const { return is_true(value(t)); }
 uint64_t Model::number(Term t) const { return constant(value(t)).value_or(0); }
 
+Effort& effort() {
+    static Effort all;
+    return all;
+}
+
 namespace {
+
+bool tracing() {
+    static const bool on = std::getenv("HOROS_PROVE_TRACE") != nullptr;
+    return on;
+}
+
+class Timer {
+public:
+    explicit Timer(double& into) : into_(into) {}
+    ~Timer() { into_ += seconds(); }
+    Timer(const Timer&) = delete;
+    Timer& operator=(const Timer&) = delete;
+    double seconds() const {
+        return std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count();
+    }
+
+private:
+    double& into_;
+    std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
+};
+
+// A small portfolio: times of one query vary much between these.
+enum class Way : uint8_t {
+    logic,       // what the solver takes for QF_UFBV
+    general,     // its default
+    tactic,      // bits by a SAT solver
+    incremental, // its SMT core, which keeps what it has learned
+};
+
+constexpr uint64_t steps_per_millisecond = 2000; // measured
 
 class Solver {
 public:
-    explicit Solver(unsigned way) {
-        // A small portfolio: times of one query vary much between these.
-        if (way == 1) {
-            solver_ = Z3_mk_solver(context());
-        } else if (way == 2) {
-            Z3_tactic t = Z3_mk_tactic(context(), "qfufbv");
-            Z3_tactic_inc_ref(context(), t);
-            solver_ = Z3_mk_solver_from_tactic(context(), t);
-        } else {
-            solver_ = Z3_mk_solver_for_logic(context(), Z3_mk_string_symbol(context(), "QF_UFBV"));
-        }
+    explicit Solver(Way way) : way_(way), solver_(make(way)) {
         Z3_solver_inc_ref(context(), solver_);
     }
     ~Solver() { Z3_solver_dec_ref(context(), solver_); }
     Solver(const Solver&) = delete;
     Solver& operator=(const Solver&) = delete;
 
-    void add(Term t) { Z3_solver_assert(context(), solver_, t); }
+    void add(Term t) {
+        Timer timer(effort().asserting);
+        Z3_solver_assert(context(), solver_, t);
+    }
+    void push() { Z3_solver_push(context(), solver_); }
+    void pop() { Z3_solver_pop(context(), solver_, 1); }
     Z3_lbool check(unsigned milliseconds) {
+        Timer timer(effort().solving);
         Z3_params p = Z3_mk_params(context());
         Z3_params_inc_ref(context(), p);
-        Z3_params_set_uint(context(), p, Z3_mk_string_symbol(context(), "timeout"), milliseconds);
+        // In the solver's own steps: time would make answers depend on what else runs. The time is
+        // a second line of defence.
+        Z3_params_set_uint(context(), p, Z3_mk_string_symbol(context(), "rlimit"),
+                           static_cast<unsigned>(std::min<uint64_t>(
+                               milliseconds * steps_per_millisecond, 4000000000)));
+        Z3_params_set_uint(context(), p, Z3_mk_string_symbol(context(), "timeout"),
+                           std::min(milliseconds, 100000000u) * 20);
+        if (way_ == Way::incremental) // of much use for these formulas: 0.7 s in place of 6 s
+            Z3_params_set_uint(context(), p, Z3_mk_string_symbol(context(), "relevancy"), 0);
         Z3_solver_set_params(context(), solver_, p);
         Z3_params_dec_ref(context(), p);
-        return Z3_solver_check(context(), solver_);
+        const Z3_lbool answer = Z3_solver_check(context(), solver_);
+        ++effort().checks;
+        effort().timeouts += answer == Z3_L_UNDEF ? 1 : 0;
+        return answer;
     }
     Model model() { return Model(Z3_solver_get_model(context(), solver_)); }
 
 private:
+    static Z3_solver make(Way way) {
+        switch (way) {
+        case Way::general:
+            return Z3_mk_solver(context());
+        case Way::tactic: {
+            Z3_tactic t = Z3_mk_tactic(context(), "qfufbv");
+            Z3_tactic_inc_ref(context(), t);
+            return Z3_mk_solver_from_tactic(context(), t);
+        }
+        case Way::incremental:
+            return Z3_mk_simple_solver(context());
+        case Way::logic:
+            break;
+        }
+        return Z3_mk_solver_for_logic(context(), Z3_mk_string_symbol(context(), "QF_UFBV"));
+    }
+    Way way_;
     Z3_solver solver_;
 };
 
 Z3_lbool ask(const std::vector<Term>& asserted, unsigned milliseconds, Model* model) {
-    static const char* order = std::getenv("HOROS_PROVE_ORDER");
-    static const bool trace = std::getenv("HOROS_PROVE_TRACE") != nullptr;
-    for (const char* way = order != nullptr ? order : "102"; *way != 0; ++way) {
-        const auto before = std::chrono::steady_clock::now();
-        Solver solver(static_cast<unsigned>(*way - '0'));
+    for (const Way way : {Way::logic, Way::general, Way::tactic}) {
+        Solver solver(way);
         for (Term t : asserted)
             solver.add(t);
-        const Z3_lbool answer = solver.check(milliseconds);
-        if (trace) {
-            const std::chrono::duration<double> t = std::chrono::steady_clock::now() - before;
-            std::fprintf(stderr, "  way %c: %d in %.2f s\n", *way, answer, t.count());
+        double seconds = 0;
+        Z3_lbool answer = Z3_L_UNDEF;
+        {
+            Timer timer(seconds);
+            answer = solver.check(milliseconds);
         }
+        if (tracing())
+            std::fprintf(stderr, "  way %d: %d in %.2f s\n", static_cast<int>(way), answer,
+                         seconds);
         if (answer == Z3_L_TRUE && model != nullptr)
             *model = solver.model();
         if (answer != Z3_L_UNDEF)
             return answer;
     }
     return Z3_L_UNDEF;
+}
+
+// The lemmas that a model contradicts: first those that it contradicts whatever the values are that
+// it leaves open. (A mistake here can make a proof fail; it cannot make one succeed.)
+std::vector<size_t> contradicted(const Model& model, const std::vector<Lemma>& lemmas,
+                                 const std::vector<bool>& used) {
+    Timer timer(effort().evaluating);
+    std::vector<size_t> chosen;
+    for (const bool complete : {false, true}) {
+        Evaluation evaluation(model.raw(), complete);
+        for (size_t i = 0; i < lemmas.size(); ++i) {
+            if (used[i])
+                continue;
+            const auto value = evaluation.value(lemmas[i].holds);
+            if (value ? *value == 0 : complete && is_false(model.value(lemmas[i].holds, complete)))
+                chosen.push_back(i);
+        }
+        if (!chosen.empty())
+            break;
+    }
+    std::stable_sort(chosen.begin(), chosen.end(),
+                     [&](size_t x, size_t y) { return lemmas[x].depth < lemmas[y].depth; });
+    return chosen;
 }
 
 } // namespace
@@ -101,30 +185,46 @@ Verdict consistent(const std::vector<Term>& assumptions, Term possible, unsigned
                                  : Verdict::unknown;
 }
 
-Answer prove(const std::vector<Term>& assumptions, Term violated, std::vector<Lemma>& lemmas,
-             const std::function<void(const Lemma&)>& added, const Limits& limits) {
+struct Session::State {
+    Solver solver{Way::incremental};
+    size_t asserted = 0;
+};
+
+Session::Session() : state_(std::make_unique<State>()) {}
+Session::~Session() = default;
+
+Answer Session::prove(const std::vector<Term>& assumptions, Term violated,
+                      std::vector<Lemma>& lemmas, const std::function<void(const Lemma&)>& added,
+                      const Limits& limits) {
     Answer answer;
     if (is_false(violated)) {
         answer.verdict = Verdict::proved;
         return answer;
     }
-    static const bool trace = std::getenv("HOROS_PROVE_TRACE") != nullptr;
+    Solver& solver = state_->solver;
+    for (; state_->asserted < assumptions.size(); ++state_->asserted)
+        solver.add(assumptions[state_->asserted]);
+    solver.push();
+    struct Pop {
+        Solver& solver;
+        ~Pop() { solver.pop(); }
+    } pop{solver};
+    solver.add(violated);
     std::vector<Term> asserted = assumptions;
     asserted.push_back(violated);
     std::vector<bool> used;
-    Solver incremental(0);
-    for (Term t : asserted)
-        incremental.add(t);
     for (answer.rounds = 1; answer.rounds <= limits.rounds; ++answer.rounds) {
-        const auto before = std::chrono::steady_clock::now();
-        Z3_lbool result = incremental.check(std::max(limits.milliseconds / 4, 500u));
-        if (trace) {
-            const std::chrono::duration<double> t = std::chrono::steady_clock::now() - before;
-            std::fprintf(stderr, "round %u: %d in %.2f s, %u of %zu lemmas\n", answer.rounds,
-                         result, t.count(), answer.lemmas, lemmas.size());
+        double seconds = 0;
+        Z3_lbool result = Z3_L_UNDEF;
+        {
+            Timer timer(seconds);
+            result = solver.check(std::max(limits.milliseconds / 4, 500u));
         }
+        if (tracing())
+            std::fprintf(stderr, "round %u: %d in %.2f s, %u of %zu lemmas\n", answer.rounds,
+                         result, seconds, answer.lemmas, lemmas.size());
         if (result == Z3_L_TRUE)
-            answer.model = incremental.model();
+            answer.model = solver.model();
         if (result == Z3_L_UNDEF)
             result = ask(asserted, limits.milliseconds, &answer.model);
         if (result == Z3_L_FALSE) {
@@ -134,42 +234,37 @@ Answer prove(const std::vector<Term>& assumptions, Term violated, std::vector<Le
         }
         if (result == Z3_L_UNDEF)
             return answer;
-        // The nearest of those that the model contradicts, a few at a time: first those that it
-        // contradicts whatever the values are that it leaves open.
         used.resize(lemmas.size(), false);
-        std::vector<size_t> chosen;
-        for (const bool open : {false, true}) {
-            for (size_t i = 0; i < lemmas.size(); ++i) {
-                if (!used[i] && is_false(answer.model.value(lemmas[i].holds, open)))
-                    chosen.push_back(i);
-            }
-            if (!chosen.empty())
-                break;
+        const std::vector<size_t> chosen = contradicted(answer.model, lemmas, used);
+        if (chosen.empty()) {
+            answer.verdict = Verdict::refuted;
+            return answer;
         }
-        std::stable_sort(chosen.begin(), chosen.end(),
-                         [&](size_t x, size_t y) { return lemmas[x].depth < lemmas[y].depth; });
-        constexpr size_t at_once = 12;
-        const bool more = !chosen.empty();
+        // The nearest of them, a few at a time.
+        constexpr size_t at_once = 16;
         for (size_t n = 0; n < std::min(at_once, chosen.size()); ++n) {
             if (lemmas[chosen[n]].depth > lemmas[chosen[0]].depth)
                 break;
             used[chosen[n]] = true;
             const Lemma lemma = lemmas[chosen[n]];
             asserted.push_back(lemma.holds);
-            incremental.add(lemma.holds);
+            solver.add(lemma.holds);
             answer.used.push_back(lemma.name);
             ++answer.lemmas;
-            if (trace)
+            if (tracing())
                 std::fprintf(stderr, "  %u %s\n", lemma.depth, lemma.name.c_str());
+            Timer timer(effort().instantiating);
             if (lemma.depth < limits.depth && added)
                 added(lemma);
         }
-        if (!more) {
-            answer.verdict = Verdict::refuted;
-            return answer;
-        }
     }
     return answer;
+}
+
+Answer prove(const std::vector<Term>& assumptions, Term violated, std::vector<Lemma>& lemmas,
+             const std::function<void(const Lemma&)>& added, const Limits& limits) {
+    Session session;
+    return session.prove(assumptions, violated, lemmas, added, limits);
 }
 
 } // namespace horos::proofs

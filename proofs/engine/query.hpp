@@ -3,6 +3,7 @@
 #pragma once
 #include "terms.hpp"
 #include <functional>
+#include <memory>
 #include <vector>
 
 namespace horos::proofs {
@@ -17,6 +18,7 @@ public:
     Model(const Model& other);
     Model& operator=(const Model& other);
     ~Model();
+    Z3_model raw() const { return model_; }
     bool exists() const { return model_ != nullptr; }
     Term value(Term t, bool complete = true) const; // complete: also what the model leaves open
     bool holds(Term t) const;
@@ -51,8 +53,38 @@ struct Limits {
 Verdict consistent(const std::vector<Term>& assumptions, Term possible, unsigned milliseconds,
                    Model* model = nullptr);
 
-// Proves that `violated` cannot be, under the assumptions and whatever lemmas are needed. `lemmas`
-// grows as `added` tells what each new one brings with it.
+// Where the time goes, of one process.
+struct Effort {
+    double solving = 0;    // in the solver
+    double asserting = 0;  // handing terms to it
+    double evaluating = 0; // lemmas in models
+    double instantiating = 0;
+    unsigned checks = 0;
+    unsigned timeouts = 0;
+};
+Effort& effort();
+
+// Questions under the same assumptions: what the solver has made of them is kept from one question
+// to the next.
+class Session {
+public:
+    Session();
+    ~Session();
+    Session(const Session&) = delete;
+    Session& operator=(const Session&) = delete;
+
+    // Proves that `violated` cannot be, under the assumptions and whatever lemmas are needed.
+    // `lemmas` grows as `added` tells what each new one brings with it. Assumptions may have been
+    // appended since the last question, but not changed.
+    Answer prove(const std::vector<Term>& assumptions, Term violated, std::vector<Lemma>& lemmas,
+                 const std::function<void(const Lemma&)>& added, const Limits& limits);
+
+private:
+    struct State;
+    std::unique_ptr<State> state_;
+};
+
+// The same, for one question.
 Answer prove(const std::vector<Term>& assumptions, Term violated, std::vector<Lemma>& lemmas,
              const std::function<void(const Lemma&)>& added, const Limits& limits);
 

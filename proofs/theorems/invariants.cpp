@@ -29,8 +29,10 @@ Result preserved(Step& step) {
             ++result.goals; // the step does not touch what it speaks of
             continue;
         }
+        const Kernel::Focus focus(step.kernel);
         step.kernel.touch(touched, 0);
-        step.goal(result, inv.name, land({step.outcome.returns.term(), before, lnot(after)}));
+        step.shown = touched;
+        step.goal(result, inv.name, land({step.over(), before, lnot(after)}));
     }
     finish(result);
     return result;
@@ -45,11 +47,22 @@ std::vector<Theorem> invariant_theorems(const Bitcode& bitcode) {
                        "hypercall " + h.name + " preserves every invariant",
                        [h](Bitcode& code, const Settings& settings) {
                            Step step(code, settings);
-                           step.run_hypercall(h.number);
+                           step.run_hypercall(h);
                            return preserved(step);
                        }});
     }
-    (void)bitcode;
+    for (const std::string& symbol : core_exports()) {
+        const llvm::Function* f = bitcode.core().getFunction(symbol);
+        const std::string plain = Objects::plain_name(symbol);
+        if (f == nullptr || f->isDeclaration() || symbol == "hypercall_unknown" || is_boot(plain))
+            continue;
+        all.push_back({"invariants/" + plain, "invariants", plain + " preserves every invariant",
+                       [symbol](Bitcode& code, const Settings& settings) {
+                           Step step(code, settings);
+                           step.run_export(*code.core().getFunction(symbol));
+                           return preserved(step);
+                       }});
+    }
     return all;
 }
 

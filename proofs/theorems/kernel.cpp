@@ -180,12 +180,34 @@ void Kernel::instantiate(const Invariant& invariant, const std::vector<Term>& ar
                          unsigned depth) {
     if (!instances_.insert({&invariant, arguments}).second)
         return;
-    Touches touches;
-    const Term holds = instance(invariant, arguments, old, &touches);
+    const auto [at, is_new] = made_.try_emplace({&invariant, arguments});
+    if (is_new)
+        at->second.first = instance(invariant, arguments, old, &at->second.second);
+    const auto& [holds, touches] = at->second;
     if (is_true(holds))
         return;
     pending_[holds] = {touches, depth};
     add_lemma(invariant.name, holds, depth);
+}
+
+struct Kernel::Focus::Saved {
+    std::vector<Lemma> lemmas;
+    decltype(Kernel::seen_) seen;
+    decltype(Kernel::instances_) instances;
+    decltype(Kernel::pending_) pending;
+    decltype(Kernel::positions_of_) positions;
+};
+
+Kernel::Focus::Focus(Kernel& kernel)
+    : kernel_(kernel), saved_(new Saved{kernel.lemmas, kernel.seen_, kernel.instances_,
+                                        kernel.pending_, kernel.positions_of_}) {}
+
+Kernel::Focus::~Focus() {
+    kernel_.lemmas = std::move(saved_->lemmas);
+    kernel_.seen_ = std::move(saved_->seen);
+    kernel_.instances_ = std::move(saved_->instances);
+    kernel_.pending_ = std::move(saved_->pending);
+    kernel_.positions_of_ = std::move(saved_->positions);
 }
 
 void Kernel::lemma_added(const Lemma& lemma) {

@@ -81,6 +81,20 @@ public:
     void touch(const Touches& touched, unsigned depth);
     void lemma_added(const Lemma& lemma); // what it touches is touched, one deeper
     void add_lemma(const std::string& name, Term holds, unsigned depth);
+    // What one goal brings with it is forgotten after it: the cost of a question grows with the
+    // number of index terms.
+    class Focus {
+    public:
+        explicit Focus(Kernel& kernel);
+        ~Focus();
+        Focus(const Focus&) = delete;
+        Focus& operator=(const Focus&) = delete;
+
+    private:
+        struct Saved;
+        Kernel& kernel_;
+        std::unique_ptr<Saved> saved_;
+    };
     Term frame_type(Term frame, World& world);
     Term field(const std::string& table, const std::string& path, const std::vector<Term>& indices,
                World& world, const Guard& guard = {});
@@ -89,6 +103,7 @@ public:
     Bitcode& bitcode;
     bool one_time = false;          // shell_now answers the same throughout a step
     unsigned calls = 0;             // numbers the answers of privileged steps
+    std::vector<Guard> switches;    // where a step ends by going on in another thread
     std::set<std::string> left_out; // what paths end at without being followed
 
 private:
@@ -105,6 +120,8 @@ private:
     std::set<std::pair<const Invariant*, std::vector<Term>>> instances_;
     std::map<Term, std::pair<Touches, unsigned>> pending_; // of lemmas not yet used
     std::set<Term> positions_of_;
+    // Instances made so far, of this goal or another.
+    std::map<std::pair<const Invariant*, std::vector<Term>>, std::pair<Term, Touches>> made_;
 };
 
 // The type whose memory a view shows; -1 = any (it is not typed).

@@ -25,6 +25,13 @@ std::vector<std::string> core_exports() {
     return all;
 }
 
+bool is_boot(const std::string& plain) {
+    static const std::set<std::string> names{"core_add_ram",   "core_reserve",   "core_split",
+                                             "core_init_core", "core_init_root", "core_root_map",
+                                             "core_root_start"};
+    return names.contains(plain);
+}
+
 std::vector<std::function<std::vector<Theorem>(const Bitcode&)>> theorem_groups() {
     return {safety_theorems, invariant_theorems, refinement_theorems,
             guard_theorems,  count_theorems,     page_theorems};

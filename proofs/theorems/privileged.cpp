@@ -91,6 +91,12 @@ bool Kernel::guest_step(Executor& engine, const Call& call, Value& result) {
         result = Value::of(fresh_bits("own_msr", bits_of(*call.instruction->getType())));
         return true;
     }
+    if (n == "entry_switch") { // another thread goes on; the step is over
+        engine.events.push_back({n, call.guard, call.arguments});
+        switches.push_back(call.guard);
+        call.ends = true;
+        return true;
+    }
     if (n.starts_with("vmx_") || n == "svm_run") {
         left_out.insert(n);
         call.ends = true;

@@ -115,6 +115,7 @@ Result compare(Step& step, llvm::Function& specification) {
             specification.getArg(static_cast<unsigned>(i))->getType()->getIntegerBitWidth())));
     const Outcome expected = other.run(specification, values, Guard());
     step.kernel.touch(other.touched, 0);
+    step.shown = other.touched;
 
     // The paths that the kernel leaves for a guest, and spec's, are the same.
     const Term kernel_goes_on = step.outcome.returns.term();
@@ -150,7 +151,10 @@ Result compare(Step& step, llvm::Function& specification) {
             continue;
         Kernel::Touches touched;
         const Term violated = differs(step, *object, step.now, spec, touched);
+        const Kernel::Focus focus(step.kernel);
         step.kernel.touch(touched, 0);
+        step.shown = other.touched;
+        step.shown.insert(step.shown.end(), touched.begin(), touched.end());
         step.goal(result, "state: " + object->name, land(kernel_goes_on, violated));
     }
     step.goal(result, "privileged steps",
@@ -180,7 +184,7 @@ std::vector<Theorem> refinement_theorems(const Bitcode& bitcode) {
                                throw std::runtime_error("spec/ has no spec_" + h.name);
                            Step step(code, settings);
                            step.kernel.one_time = true;
-                           step.run_hypercall(h.number);
+                           step.run_hypercall(h);
                            return compare(step, *spec);
                        }});
     }

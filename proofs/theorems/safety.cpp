@@ -6,14 +6,6 @@ namespace horos::proofs {
 
 namespace {
 
-// Run once, before anybody else: their loops go over memory.
-bool is_boot(const std::string& name) {
-    static const std::set<std::string> names{"core_add_ram",   "core_reserve",   "core_split",
-                                             "core_init_core", "core_init_root", "core_root_map",
-                                             "core_root_start"};
-    return names.contains(name);
-}
-
 Result prove_safety(Step& step, Result result) {
     result.bound = std::to_string(step.outcome.steps) + " instructions";
     for (const std::string& name : step.kernel.left_out)
@@ -59,7 +51,7 @@ std::vector<Theorem> safety_theorems(const Bitcode& bitcode) {
                        "hypercall " + h.name + " has no undefined behaviour and ends",
                        [h](Bitcode& code, const Settings& settings) {
                            Step step(code, settings);
-                           step.run_hypercall(h.number);
+                           step.run_hypercall(h);
                            return prove_safety(step, {});
                        }});
     }

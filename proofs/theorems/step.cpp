@@ -1,4 +1,4 @@
-#include "theorem.hpp"
+#include "counterexample.hpp"
 
 #include <algorithm>
 #include <cstdio>
@@ -10,12 +10,15 @@ namespace horos::proofs {
 Step::Step(Bitcode& bitcode, const Settings& how)
     : kernel(bitcode), settings(how), engine(kernel.objects, now, kernel.policy) {
     kernel.policy.feasible = [this](const Guard& guard) {
+        Kernel::Focus focus(kernel);
         kernel.touch(engine.touched, 0);
         Limits quick = settings.limits;
         quick.milliseconds = std::min(quick.milliseconds, 4000u);
-        return horos::proofs::prove(
-                   assumptions, guard.term(), kernel.lemmas,
-                   [this](const Lemma& l) { kernel.lemma_added(l); }, quick)
+        quick.rounds = 16;
+        return session
+                   .prove(
+                       assumptions, guard.term(), kernel.lemmas,
+                       [this](const Lemma& l) { kernel.lemma_added(l); }, quick)
                    .verdict != Verdict::proved;
     };
     Kernel::Touches touched;
@@ -71,52 +74,92 @@ void assume_precondition(Step& step, const std::string& name, const std::vector<
 
 } // namespace
 
-void Step::run_hypercall(unsigned number) {
+// The fast entries get the rows that shell_core() names: this core's, and its thread's.
+static Value row_argument(Step& step, const llvm::Argument& a) {
+    const std::string plain = Objects::plain_name(a.getParent()->getName());
+    if (!is_fast_entry(plain))
+        throw Unsupported("pointer argument of " + plain);
+    const bool first = a.getArgNo() == 0;
+    Object* table = step.kernel.objects.find(first ? "cores" : "threads");
+    const Term row =
+        first ? step.kernel.this_core
+              : step.kernel.field("cores", "[].thread", {step.kernel.this_core}, step.kernel.old);
+    const uint64_t size = table->size / llvm::cast<llvm::ArrayType>(table->type)->getNumElements();
+    Value pointer = Value::to(table);
+    pointer.targets[0].offset.add(zext(row, 64), static_cast<int64_t>(size));
+    return pointer;
+}
+
+bool is_fast_entry(const std::string& plain) { return plain.ends_with("_fast"); }
+
+void Step::run_hypercall(const Hypercall& call) {
+    name = call.name;
+    number = static_cast<int>(call.number);
     assume_precondition(*this, "pre_hypercall", {kernel.this_core});
     static const char* registers[] = {"rdi", "rsi", "rdx", "r10", "r8", "r9"};
     std::vector<Value> values;
-    for (const char* name : registers) {
-        arguments.push_back(named_bits(name, 64));
+    for (const char* one : registers) {
+        arguments.push_back(named_bits(one, 64));
         values.push_back(Value::of(arguments.back()));
     }
-    llvm::Function* function = hypercall_entry(kernel.bitcode, number);
+    llvm::Function* function = hypercall_entry(kernel.bitcode, call.number);
     if (function == nullptr)
-        throw std::runtime_error("no function for hypercall " + std::to_string(number));
+        throw std::runtime_error("no function for hypercall " + std::to_string(call.number));
     outcome = engine.run(*function, values, Guard());
     kernel.touch(engine.touched, 0);
+}
+
+void Step::run_hypercall(unsigned call_number) {
+    for (const Hypercall& h : hypercalls()) {
+        if (h.number == call_number)
+            return run_hypercall(h);
+    }
+    throw std::runtime_error("there is no hypercall " + std::to_string(call_number));
 }
 
 void Step::run_export(llvm::Function& function) {
     std::vector<Value> values;
     const std::string plain = Objects::plain_name(function.getName());
+    name = plain;
     for (const llvm::Argument& a : function.args()) {
         if (a.getType()->isPointerTy()) {
-            // A structure of the caller's.
-            throw Unsupported("pointer argument of " + plain);
+            values.push_back(row_argument(*this, a));
+            continue;
         }
-        const std::string name = "argument" + std::to_string(a.getArgNo());
+        const std::string word = "argument" + std::to_string(a.getArgNo());
         const bool core = a.getArgNo() == 0 && a.getType()->isIntegerTy(32);
         arguments.push_back(core ? kernel.this_core
-                                 : named_bits(name, a.getType()->getIntegerBitWidth()));
+                                 : named_bits(word, a.getType()->getIntegerBitWidth()));
         values.push_back(Value::of(arguments.back()));
     }
-    assume_precondition(*this, "pre_" + plain, arguments);
+    if (is_fast_entry(plain)) // a hypercall by another way
+        assume_precondition(*this, "pre_hypercall", {kernel.this_core});
+    else
+        assume_precondition(*this, "pre_" + plain, arguments);
     outcome = engine.run(function, values, Guard());
     kernel.touch(engine.touched, 0);
 }
 
+Term Step::over() const {
+    std::vector<Term> any{outcome.returns.term()};
+    for (const Guard& g : kernel.switches)
+        any.push_back(g.term());
+    return lor(any);
+}
+
 Answer Step::prove(Term violated) {
-    return horos::proofs::prove(
+    Kernel::Focus focus(kernel);
+    return session.prove(
         assumptions, violated, kernel.lemmas, [this](const Lemma& l) { kernel.lemma_added(l); },
         settings.limits);
 }
 
-void Step::goal(Result& result, const std::string& name, Term violated) {
+void Step::goal(Result& result, const std::string& what, Term violated) {
     ++result.goals;
-    if (is_false(violated))
+    if (is_false(violated) || (settings.first_refutation && result.verdict == Verdict::refuted))
         return;
     if (std::getenv("HOROS_PROVE_TRACE") != nullptr)
-        std::fprintf(stderr, "goal %s\n", name.c_str());
+        std::fprintf(stderr, "goal %s\n", what.c_str());
     const Answer answer = prove(violated);
     result.rounds += answer.rounds;
     for (const std::string& l : answer.used)
@@ -124,46 +167,15 @@ void Step::goal(Result& result, const std::string& name, Term violated) {
     if (answer.verdict == Verdict::proved)
         return;
     result.details.push_back((answer.verdict == Verdict::refuted ? "refuted: " : "unknown: ") +
-                             name);
+                             what);
     if (answer.verdict == Verdict::refuted)
         result.verdict = Verdict::refuted;
     else if (result.verdict == Verdict::proved)
         result.verdict = Verdict::unknown;
     if (answer.model.exists() && result.counterexample.empty()) {
-        std::string t;
-        for (size_t i = 0; i < arguments.size(); ++i)
-            t += text(arguments[i]) + " = " + std::to_string(answer.model.number(arguments[i])) +
-                 "\n";
-        t += "core = " + std::to_string(answer.model.number(kernel.this_core)) + "\n";
-        std::set<std::pair<const Object*, std::vector<uint64_t>>> shown;
-        for (const auto& [object, indices] : engine.touched) {
-            std::vector<uint64_t> at;
-            for (Term i : indices)
-                at.push_back(answer.model.number(i));
-            if (!shown.insert({object, at}).second || shown.size() > 40)
-                continue;
-            std::string row;
-            for (const auto& [key, leaf] : object->leaves) {
-                if (leaf->strides.size() > indices.size())
-                    continue;
-                const std::vector<Term> some(
-                    indices.begin(), indices.begin() + static_cast<long>(leaf->strides.size()));
-                const uint64_t before =
-                    answer.model.number(kernel.old.load(*leaf, some, Guard()).bits);
-                const uint64_t after = answer.model.number(now.load(*leaf, some, Guard()).bits);
-                if (before == 0 && after == 0)
-                    continue;
-                row += " " + leaf->path.substr(leaf->path.rfind('.') + 1) + "=" +
-                       std::to_string(before);
-                if (after != before)
-                    row += "->" + std::to_string(after);
-            }
-            std::string where = object->name;
-            for (uint64_t i : at)
-                where += "[" + std::to_string(i) + "]";
-            t += where + ":" + row + "\n";
-        }
-        result.counterexample = t;
+        result.counterexample = counterexample_text(*this, answer.model);
+        if (number >= 0)
+            result.test = counterexample_test(*this, answer.model, what);
     }
 }
 

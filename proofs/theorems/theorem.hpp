@@ -17,7 +17,7 @@ struct Result {
 
 struct Settings {
     Limits limits;
-    bool statistics = false;
+    bool first_refutation = false; // one is enough
 };
 
 struct Theorem {
@@ -56,15 +56,25 @@ struct Step {
     std::vector<Term> assumptions;
     std::vector<Term> arguments;
     Outcome outcome;
+    std::string name;      // of the hypercall or export
+    int number = -1;       // of the hypercall
+    Kernel::Touches shown; // rows that a counterexample shows besides those that the step touched
+    Session session;
 
     // Assumes what holds whenever this function is entered, then executes it.
-    void run_hypercall(unsigned number);
+    void run_hypercall(const Hypercall& call);
+    void run_hypercall(unsigned call_number);
     void run_export(llvm::Function& function);
+    // Where the step is over: it returned, or another thread goes on.
+    Term over() const;
     Answer prove(Term violated);
     // Appends to the result what became of the goal.
     void goal(Result& result, const std::string& name, Term violated);
 };
 void finish(Result& result);
+bool is_fast_entry(const std::string& plain);
+// Run once at boot, before anybody else: their loops go over memory.
+bool is_boot(const std::string& plain);
 // The exported functions of core.bc, other than the hypercalls, that the shell calls.
 std::vector<std::string> core_exports();
 

@@ -1,4 +1,5 @@
 // horos-prove: proves theorems about the kernel's bitcode, each in a process of its own.
+#include "mutants.hpp"
 #include "options.hpp"
 #include "report.hpp"
 #include "run.hpp"
@@ -14,6 +15,10 @@ int main(int argc, char** argv) {
         if (options.help)
             return 0;
         const auto bitcode = load_bitcode(options.core, options.spec);
+        if (options.check_list)
+            return check_list(*bitcode, options);
+        if (options.mutants != 0)
+            return run_mutants(*bitcode, options);
         std::vector<Theorem> theorems = all_theorems(*bitcode, options);
         if (theorems.empty()) {
             std::fprintf(stderr, "horos prove: error: no theorem matches '%s'; see --list\n",

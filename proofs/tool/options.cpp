@@ -13,13 +13,21 @@ Proves theorems about the bitcode that the kernel is made of. Exit status 0: all
 1: one was refuted or is unknown; 2: a bad option or file.
 
   --list             name the theorems and what each says
-  --only PATTERN     only theorems whose name contains PATTERN
+  --check-list       whether every hypercall and every other way into the core has its theorems,
+                     and every name in --expected is one; proves nothing
+  --only PATTERN     only theorems whose name contains PATTERN; several: A,B
+  --mutants N        change one instruction of the kernel at a time, in N ways; each mutant must be
+                     refuted by a theorem, or shown to be equivalent. Exit status 0: 95 % are
+  --table FILE       write the table of mutants
   --jobs N           at once (2)
-  --timeout SECONDS  for one theorem (120)
-  --query-timeout SECONDS  for one question to the solver (10)
+  --timeout SECONDS  of processor time for one theorem (60)
+  --query-timeout SECONDS  for one question to the solver (8); counted in steps of the solver,
+                     so that an answer does not depend on the load of the machine
   --json FILE        write the report as JSON
   --html FILE        write the report as a page
   --assurance FILE   write docs/assurance.md
+  --tests DIR        write each counterexample as a GoogleTest of the code compiled for the host
+                     (tests/prover/counterexample.hpp)
   --cache DIR        keep results, by the hash of bitcode, spec and prover
   --expected FILE    theorems that are known to be open: they do not make the run fail
   --core FILE, --spec FILE, --image FILE   the bitcode, and the image it went into
@@ -52,6 +60,14 @@ Options parse_options(int argc, char** argv) {
             o.help = true;
         } else if (a == "--list")
             o.list = true;
+        else if (a == "--check-list")
+            o.check_list = true;
+        else if (a == "--mutants")
+            o.mutants = number(a, next());
+        else if (a == "--tests")
+            o.tests = next();
+        else if (a == "--table")
+            o.table = next();
         else if (a == "--only")
             o.only = next();
         else if (a == "--jobs")

@@ -14,10 +14,14 @@ struct Options {
     std::string assurance;
     std::string cache;    // directory, empty = none
     std::string expected; // file that lists theorems that are known not to go through
+    std::string tests;    // directory for counterexamples
+    std::string table;    // of the mutants
+    unsigned mutants = 0; // how many, 0 = prove the kernel itself
     unsigned jobs = 2;
-    unsigned timeout = 120;      // seconds for one theorem
-    unsigned query_timeout = 10; // seconds for one query
+    unsigned timeout = 60;      // seconds of processor time for one theorem
+    unsigned query_timeout = 8; // seconds for one query
     bool list = false;
+    bool check_list = false;
     bool help = false;
     bool verbose = false;
 };

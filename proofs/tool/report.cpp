@@ -20,23 +20,6 @@ struct Totals {
     long largest = 0;
 };
 
-std::set<std::string> read_expected(const Options& options) {
-    std::set<std::string> all;
-    if (options.expected.empty())
-        return all;
-    std::ifstream in(options.expected);
-    if (!in)
-        throw std::runtime_error("cannot read " + options.expected);
-    for (std::string line; std::getline(in, line);) {
-        line = line.substr(0, line.find('#'));
-        while (!line.empty() && line.back() == ' ')
-            line.pop_back();
-        if (!line.empty())
-            all.insert(line);
-    }
-    return all;
-}
-
 void write_json(const std::vector<Outcomes>& outcomes, const Options& options,
                 const Totals& totals) {
     json::Array all;
@@ -134,6 +117,38 @@ void print(const Outcomes& o, const Options& options) {
 
 } // namespace
 
+std::set<std::string> read_expected(const Options& options) {
+    std::set<std::string> all;
+    if (options.expected.empty())
+        return all;
+    std::ifstream in(options.expected);
+    if (!in)
+        throw std::runtime_error("cannot read " + options.expected);
+    for (std::string line; std::getline(in, line);) {
+        line = line.substr(0, line.find('#'));
+        while (!line.empty() && line.back() == ' ')
+            line.pop_back();
+        if (!line.empty())
+            all.insert(line);
+    }
+    return all;
+}
+
+static void write_tests(const std::vector<Outcomes>& outcomes, const Options& options) {
+    for (const Outcomes& o : outcomes) {
+        if (o.result.test.empty())
+            continue;
+        std::string file = o.name;
+        std::replace(file.begin(), file.end(), '/', '_');
+        const std::string path = options.tests + "/" + file + "_test.cpp";
+        std::ofstream out(path);
+        out << o.result.test;
+        if (!out)
+            throw std::runtime_error("cannot write " + path);
+        std::printf("counterexample of %s: %s\n", o.name.c_str(), path.c_str());
+    }
+}
+
 int report(const std::vector<Outcomes>& outcomes, const Options& options) {
     const std::set<std::string> expected = read_expected(options);
     Totals totals;
@@ -162,6 +177,8 @@ int report(const std::vector<Outcomes>& outcomes, const Options& options) {
                 file_hash(options.image).c_str());
     if (!options.json.empty())
         write_json(outcomes, options, totals);
+    if (!options.tests.empty())
+        write_tests(outcomes, options);
     if (!options.html.empty())
         write_html(outcomes, options, totals);
     if (!options.assurance.empty())

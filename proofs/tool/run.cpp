@@ -1,9 +1,9 @@
 #include "run.hpp"
 #include "json.hpp"
 
-#include <chrono>
 #include <cstdio>
 #include <cstdlib>
+#include <ctime>
 #include <fstream>
 #include <llvm/Support/SHA1.h>
 #include <poll.h>
@@ -16,13 +16,10 @@ namespace horos::proofs {
 
 namespace {
 
-using Clock = std::chrono::steady_clock;
-
 struct Worker {
     pid_t pid;
     int pipe;
     size_t theorem;
-    Clock::time_point start;
     std::string text;
 };
 
@@ -42,6 +39,14 @@ std::string read_file(const std::string& path) {
     } catch (const std::exception& e) {
         result = {};
         result.details.push_back(std::string("not modelled: ") + e.what());
+    }
+    if (std::getenv("HOROS_PROVE_EFFORT") != nullptr) {
+        const Effort& e = effort();
+        std::fprintf(stderr,
+                     "%s: %u checks %.1f s (%u out of time), asserting %.1f s, evaluating %.1f s, "
+                     "instantiating %.1f s\n",
+                     theorem.name.c_str(), e.checks, e.solving, e.timeouts, e.asserting,
+                     e.evaluating, e.instantiating);
     }
     const std::string text = to_json(result);
     for (size_t at = 0; at < text.size();) {
@@ -67,7 +72,21 @@ Worker start(Bitcode& bitcode, const Theorem& theorem, size_t index, const Optio
         child(bitcode, theorem, options, ends[1]);
     }
     close(ends[1]);
-    return {pid, ends[0], index, Clock::now(), ""};
+    return {pid, ends[0], index, ""};
+}
+
+// Of the processor, so that a verdict does not depend on what else the machine does.
+double processor_seconds(pid_t pid) {
+    clockid_t clock = 0;
+    timespec t{};
+    if (clock_getcpuclockid(pid, &clock) != 0 || clock_gettime(clock, &t) != 0)
+        return 0;
+    return static_cast<double>(t.tv_sec) + static_cast<double>(t.tv_nsec) / 1e9;
+}
+
+double processor_seconds_of(const rusage& usage) {
+    return static_cast<double>(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) +
+           static_cast<double>(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) / 1e6;
 }
 
 void progress(size_t done, size_t all, const std::string& name) {
@@ -116,11 +135,20 @@ std::string file_hash(const std::string& path) {
     return hex;
 }
 
+// "A,B": one of them is in the name.
+static bool matches(const std::string& name, const std::string& patterns) {
+    std::istringstream in(patterns);
+    bool any = patterns.empty();
+    for (std::string one; std::getline(in, one, ',');)
+        any = any || (!one.empty() && name.find(one) != std::string::npos);
+    return any;
+}
+
 std::vector<Theorem> all_theorems(const Bitcode& bitcode, const Options& options) {
     std::vector<Theorem> chosen;
     for (const auto& group : theorem_groups()) {
         for (Theorem& t : group(bitcode)) {
-            if (t.name.find(options.only) != std::string::npos)
+            if (matches(t.name, options.only))
                 chosen.push_back(std::move(t));
         }
     }
@@ -163,7 +191,7 @@ std::vector<Outcomes> run_all(Bitcode& bitcode, const std::vector<Theorem>& theo
         poll(fds.data(), fds.size(), 200);
         for (size_t i = workers.size(); i-- > 0;) {
             Worker& w = workers[i];
-            const double seconds = std::chrono::duration<double>(Clock::now() - w.start).count();
+            const double seconds = processor_seconds(w.pid);
             bool over = false;
             if ((fds[i].revents & (POLLIN | POLLHUP)) != 0) {
                 char buffer[65536];
@@ -191,9 +219,9 @@ std::vector<Outcomes> run_all(Bitcode& bitcode, const std::vector<Theorem>& theo
                 o.result.details.push_back(seconds > options.timeout ? "unknown: out of time"
                                                                      : "the prover crashed");
             }
-            o.seconds = seconds;
+            o.seconds = std::max(seconds, processor_seconds_of(usage));
             o.megabytes = usage.ru_maxrss / 1024;
-            if (!key.empty() && o.result.verdict != Verdict::unknown) {
+            if (!key.empty() && !w.text.empty()) {
                 std::ofstream cache(cache_path(options, key, o.name));
                 cache << to_json(o.result, o.seconds, o.megabytes);
             }

@@ -9,10 +9,15 @@ free of undefined behaviour and bounded, keeps the invariants of spec/, and does
 The options are those of horos-prove; --jobs, --cache and --expected have defaults here.
 
   --list             name the theorems and what each says
-  --only PATTERN     only theorems whose name contains PATTERN
+  --check-list       whether every way into the core has its theorems; proves nothing
+  --only PATTERN     only theorems whose name contains PATTERN; several: A,B
+  --mutants N        change one instruction of the kernel at a time, in N ways: each mutant must be
+                     refuted by a theorem, or shown to be equivalent
+  --table FILE       write the table of mutants
+  --tests DIR        write each counterexample as a GoogleTest of the code for the host
   --jobs N           at once (number of processors)
-  --timeout SECONDS  for one theorem (120)
-  --query-timeout SECONDS  for one question to the solver (10)
+  --timeout SECONDS  of processor time for one theorem (60)
+  --query-timeout SECONDS  for one question to the solver (8), counted in its own steps
   --json FILE        write the report as JSON
   --html FILE        write the report as a page
   --all              also the theorems of proofs/open.txt, which are known not to go through: they

@@ -1,0 +1,63 @@
+// A way into the core that has no theorem is an error of its own: nothing else would show it.
+#include "report.hpp"
+
+#include <cstdio>
+
+namespace horos::proofs {
+
+namespace {
+
+// Written in spec/ by other names, or part of a hypercall that has its own theorem.
+bool has_no_specification(const std::string& entry) {
+    return is_fast_entry(entry) || entry == "svm_set_msr" || entry == "vmx_set_msr";
+}
+
+} // namespace
+
+int check_list(const Bitcode& bitcode, const Options& options) {
+    std::set<std::string> theorems;
+    for (const Theorem& t : all_theorems(bitcode, {}))
+        theorems.insert(t.name);
+    unsigned missing = 0;
+    const auto want = [&](const std::string& name) {
+        if (theorems.contains(name))
+            return;
+        std::fprintf(stderr, "horos prove: there is no theorem %s\n", name.c_str());
+        ++missing;
+    };
+    const auto want_all = [&](const std::string& entry) {
+        want("safety/" + entry);
+        want("invariants/" + entry);
+        if (has_no_specification(entry))
+            return;
+        want("refinement/" + entry);
+        const llvm::Function* spec = bitcode.spec().getFunction("spec_" + entry);
+        if (spec == nullptr || spec->isDeclaration()) {
+            std::fprintf(stderr, "horos prove: spec/ has no spec_%s\n", entry.c_str());
+            ++missing;
+        }
+    };
+    for (const Hypercall& h : hypercalls()) {
+        if (hypercall_entry(bitcode, h.number) == nullptr) {
+            std::fprintf(stderr, "horos prove: hypercall_table has no %s\n", h.name.c_str());
+            ++missing;
+        }
+        want_all(h.name);
+    }
+    for (const std::string& symbol : core_exports()) {
+        const llvm::Function* f = bitcode.core().getFunction(symbol);
+        const std::string plain = Objects::plain_name(symbol);
+        if (f != nullptr && !f->isDeclaration() && symbol != "hypercall_unknown" && !is_boot(plain))
+            want_all(plain);
+    }
+    for (const std::string& name : read_expected(options)) {
+        if (!theorems.contains(name)) {
+            std::fprintf(stderr, "horos prove: %s, listed as open, is no theorem\n", name.c_str());
+            ++missing;
+        }
+    }
+    std::printf("%zu theorems, %u missing\n", theorems.size(), missing);
+    return missing == 0 ? 0 : 1;
+}
+
+} // namespace horos::proofs

@@ -1,0 +1,276 @@
+#include "mutate.hpp"
+
+#include <algorithm>
+#include <llvm/IR/DebugInfoMetadata.h>
+#include <llvm/IR/IRBuilder.h>
+#include <llvm/IR/InstIterator.h>
+
+namespace horos::proofs {
+
+const char* kind_name(MutantKind kind) {
+    switch (kind) {
+    case MutantKind::check_dropped:
+        return "check dropped";
+    case MutantKind::comparison_flipped:
+        return "comparison flipped";
+    case MutantKind::off_by_one:
+        return "off by one";
+    case MutantKind::wrong_mask:
+        return "wrong mask";
+    case MutantKind::wrong_index:
+        return "wrong index";
+    case MutantKind::update_dropped:
+        return "update dropped";
+    case MutantKind::wrong_amount:
+        return "wrong amount";
+    case MutantKind::wrong_answer:
+        return "wrong answer";
+    }
+    return "";
+}
+
+namespace {
+
+using llvm::Instruction;
+
+const llvm::ConstantInt* constant_operand(const Instruction& i, unsigned n) {
+    return n < i.getNumOperands() ? llvm::dyn_cast<llvm::ConstantInt>(i.getOperand(n)) : nullptr;
+}
+
+std::string place_of(const Instruction& i) {
+    const llvm::DILocation* at = i.getDebugLoc().get();
+    const auto plain = [](const std::string& name) { return name.substr(0, name.find('<')); };
+    if (at == nullptr)
+        return plain(Objects::plain_name(i.getFunction()->getName()));
+    const std::string file = at->getFilename().str();
+    return plain(at->getScope()->getSubprogram()->getName().str()) + " " +
+           file.substr(file.rfind('/') + 1) + ":" + std::to_string(at->getLine());
+}
+
+// Operands of a phi or select that are small constants: answers, mostly.
+std::vector<unsigned> small_constants(const Instruction& i) {
+    std::vector<unsigned> all;
+    if (!llvm::isa<llvm::PHINode>(i) && !llvm::isa<llvm::SelectInst>(i))
+        return all;
+    if (!i.getType()->isIntegerTy() || i.getType()->isIntegerTy(1))
+        return all;
+    for (unsigned n = 0; n < i.getNumOperands(); ++n) {
+        const auto* k = constant_operand(i, n);
+        if (k != nullptr && k->getBitWidth() <= 64 && k->getZExtValue() < 64)
+            all.push_back(n);
+    }
+    return all;
+}
+
+bool is_counting(const Instruction& i) {
+    const auto* k = constant_operand(i, 1);
+    return (i.getOpcode() == Instruction::Add || i.getOpcode() == Instruction::Sub) &&
+           k != nullptr && (k->isOne() || k->isMinusOne());
+}
+
+void add_of(const Instruction& i, unsigned number, std::vector<Mutant>& all) {
+    const auto add = [&](MutantKind kind, unsigned variant, const std::string& says) {
+        all.push_back({kind, i.getFunction()->getName().str(), number, variant, place_of(i), says});
+    };
+    if (const auto* branch = llvm::dyn_cast<llvm::BranchInst>(&i)) {
+        if (branch->isConditional()) {
+            add(MutantKind::check_dropped, 0, "the branch is always taken");
+            add(MutantKind::check_dropped, 1, "the branch is never taken");
+        }
+    } else if (const auto* compare = llvm::dyn_cast<llvm::ICmpInst>(&i)) {
+        if (!compare->getOperand(0)->getType()->isIntegerTy())
+            return;
+        add(MutantKind::comparison_flipped, 0,
+            std::string(llvm::CmpInst::getPredicateName(compare->getPredicate()).str()) +
+                " becomes " +
+                llvm::CmpInst::getPredicateName(compare->getInversePredicate()).str());
+        if (!compare->isEquality())
+            add(MutantKind::off_by_one, 0,
+                llvm::CmpInst::getPredicateName(compare->getPredicate()).str() + " becomes " +
+                    llvm::CmpInst::getPredicateName(
+                        compare->isStrictPredicate(compare->getPredicate())
+                            ? compare->getNonStrictPredicate()
+                            : compare->getStrictPredicate())
+                        .str());
+    } else if (i.getOpcode() == Instruction::And || i.getOpcode() == Instruction::Or) {
+        const auto* k = constant_operand(i, 1);
+        if (k != nullptr && k->getBitWidth() > 1 && k->getBitWidth() <= 64)
+            add(MutantKind::wrong_mask, 0, "the lowest bit of the mask moves up by one");
+    } else if (const auto* gep = llvm::dyn_cast<llvm::GetElementPtrInst>(&i)) {
+        for (unsigned n = 1; n < gep->getNumOperands(); ++n) {
+            if (!llvm::isa<llvm::Constant>(gep->getOperand(n)) &&
+                gep->getOperand(n)->getType()->isIntegerTy()) {
+                add(MutantKind::wrong_index, n, "the index is one too large");
+                break;
+            }
+        }
+    } else if (llvm::isa<llvm::StoreInst>(i)) {
+        add(MutantKind::update_dropped, 0, "the store does not happen");
+    } else if (is_counting(i)) {
+        add(MutantKind::wrong_amount, 0, "it moves by two");
+        add(MutantKind::wrong_amount, 1, "it does not move");
+    }
+    for (const unsigned n : small_constants(i))
+        add(MutantKind::wrong_answer, n,
+            std::to_string(constant_operand(i, n)->getZExtValue()) + " becomes " +
+                std::to_string(constant_operand(i, n)->getZExtValue() + 1));
+}
+
+Instruction* find(llvm::Function& f, unsigned number) {
+    for (Instruction& i : llvm::instructions(f)) {
+        if (number-- == 0)
+            return &i;
+    }
+    return nullptr;
+}
+
+void collect(const llvm::Function& f, std::set<const llvm::Function*>& all) {
+    if (f.isDeclaration() || !all.insert(&f).second)
+        return;
+    for (const Instruction& i : llvm::instructions(f)) {
+        if (const auto* call = llvm::dyn_cast<llvm::CallBase>(&i)) {
+            if (const llvm::Function* callee = call->getCalledFunction())
+                collect(*callee, all);
+        }
+    }
+}
+
+std::vector<std::pair<std::string, const llvm::Function*>> entries(const Bitcode& bitcode) {
+    std::vector<std::pair<std::string, const llvm::Function*>> all;
+    for (const Hypercall& h : hypercalls())
+        all.emplace_back(h.name, hypercall_entry(bitcode, h.number));
+    for (const std::string& symbol : core_exports()) {
+        const llvm::Function* f = bitcode.core().getFunction(symbol);
+        if (f != nullptr && !f->isDeclaration() && !is_boot(Objects::plain_name(symbol)))
+            all.emplace_back(Objects::plain_name(symbol), f);
+    }
+    return all;
+}
+
+} // namespace
+
+std::vector<Mutant> all_mutants(const Bitcode& bitcode) {
+    std::set<const llvm::Function*> reached;
+    for (const auto& [name, f] : entries(bitcode))
+        collect(*f, reached);
+    std::vector<Mutant> all;
+    for (const llvm::Function& f : bitcode.core()) {
+        if (!reached.contains(&f))
+            continue;
+        unsigned number = 0;
+        for (const Instruction& i : llvm::instructions(f))
+            add_of(i, number++, all);
+    }
+    return all;
+}
+
+std::vector<Mutant> choose_mutants(const std::vector<Mutant>& all, size_t count) {
+    // Round after round: the next one of each pair of function and kind; pairs in an order that
+    // depends on nothing but their names.
+    std::map<size_t, std::pair<size_t, std::vector<const Mutant*>>> piles;
+    std::map<std::pair<std::string, MutantKind>, size_t> key;
+    for (const Mutant& m : all) {
+        const auto [at, made] = key.try_emplace({m.function, m.kind}, 0);
+        if (made) {
+            uint64_t hash = 0xcbf29ce484222325;
+            for (const char c : m.function + kind_name(m.kind))
+                hash = (hash ^ static_cast<uint8_t>(c)) * 0x100000001b3;
+            at->second = hash;
+        }
+        piles[at->second].second.push_back(&m);
+    }
+    std::vector<Mutant> chosen;
+    for (size_t round = 0; chosen.size() < std::min(count, all.size()); ++round) {
+        for (auto& [hash, pile] : piles) {
+            // Steps through the pile by a stride that is not a divisor of its size.
+            if (round >= pile.second.size() || chosen.size() >= count)
+                continue;
+            const size_t size = pile.second.size();
+            chosen.push_back(*pile.second[(hash + round * (size / 2 * 2 + 1)) % size]);
+        }
+    }
+    return chosen;
+}
+
+bool apply(const Mutant& m, llvm::Module& module) {
+    llvm::Function* f = module.getFunction(m.function);
+    Instruction* i = f != nullptr ? find(*f, m.instruction) : nullptr;
+    if (i == nullptr)
+        return false;
+    auto* constant =
+        llvm::dyn_cast<llvm::ConstantInt>(i->getOperand(i->getNumOperands() > 1 ? 1 : 0));
+    switch (m.kind) {
+    case MutantKind::check_dropped:
+        llvm::cast<llvm::BranchInst>(i)->setCondition(
+            llvm::ConstantInt::getBool(module.getContext(), m.variant == 0));
+        return true;
+    case MutantKind::comparison_flipped: {
+        auto* compare = llvm::cast<llvm::ICmpInst>(i);
+        compare->setPredicate(compare->getInversePredicate());
+        return true;
+    }
+    case MutantKind::off_by_one: {
+        auto* compare = llvm::cast<llvm::ICmpInst>(i);
+        compare->setPredicate(llvm::CmpInst::isStrictPredicate(compare->getPredicate())
+                                  ? compare->getNonStrictPredicate()
+                                  : compare->getStrictPredicate());
+        return true;
+    }
+    case MutantKind::wrong_mask: {
+        const uint64_t k = constant->getZExtValue();
+        const uint64_t lowest = k & (~k + 1);
+        i->setOperand(1, llvm::ConstantInt::get(constant->getType(), (k & ~lowest) | lowest << 1));
+        return true;
+    }
+    case MutantKind::wrong_index: {
+        llvm::IRBuilder<> build(i);
+        llvm::Value* index = i->getOperand(m.variant);
+        i->setOperand(m.variant,
+                      build.CreateAdd(index, llvm::ConstantInt::get(index->getType(), 1)));
+        return true;
+    }
+    case MutantKind::update_dropped:
+        i->eraseFromParent();
+        return true;
+    case MutantKind::wrong_amount: {
+        const int64_t by = constant->isOne() ? 1 : -1;
+        i->setOperand(
+            1, llvm::ConstantInt::getSigned(constant->getType(), m.variant == 0 ? 2 * by : 0));
+        return true;
+    }
+    case MutantKind::wrong_answer: {
+        auto* answer = llvm::cast<llvm::ConstantInt>(i->getOperand(m.variant));
+        i->setOperand(m.variant,
+                      llvm::ConstantInt::get(answer->getType(), answer->getZExtValue() + 1));
+        return true;
+    }
+    }
+    return false;
+}
+
+std::set<std::string> entries_reaching(const Bitcode& bitcode, const std::string& function) {
+    std::set<std::string> all;
+    for (const auto& [name, f] : entries(bitcode)) {
+        std::set<const llvm::Function*> reached;
+        collect(*f, reached);
+        if (reached.contains(bitcode.core().getFunction(function)))
+            all.insert(name);
+    }
+    return all;
+}
+
+size_t size_of_entry(const Bitcode& bitcode, const std::string& entry) {
+    for (const auto& [name, f] : entries(bitcode)) {
+        if (name != entry)
+            continue;
+        std::set<const llvm::Function*> reached;
+        collect(*f, reached);
+        size_t size = 0;
+        for (const llvm::Function* r : reached)
+            size += r->getInstructionCount();
+        return size;
+    }
+    return 0;
+}
+
+} // namespace horos::proofs
