@@ -18,7 +18,7 @@ constexpr u64 reach = u64{1} << 32 >> abi::frame_bits; // what the boot page tab
 constexpr u64 stack_frames = abi::root_stack_size / abi::frame_size;
 constexpr u64 permission_map_frames = 3 + 2;
 constexpr u64 cpu_frames =
-    layout::stack_pages + 3 + layout::per_cpu_pages + 2; // 3 IST stacks, 2 of the vendor
+    layout::stack_pages + 4 + layout::per_cpu_pages + 2; // 4 IST stacks, 2 of the vendor
 
 u64 frames_for(u64 bytes) { return (bytes + abi::frame_size - 1) / abi::frame_size; }
 
@@ -121,6 +121,7 @@ void map_cpu(KernelSpace& space, FramePool& pool, u32 core) {
     map(layout::double_fault_stack_page, 1);
     map(layout::machine_check_stack_page, 1);
     map(layout::per_cpu_page, layout::per_cpu_pages);
+    map(layout::debug_stack_page, 1);
 }
 
 void map_table(KernelSpace& space, u64 virt, const Range& frames) {

@@ -373,7 +373,7 @@ nmi_entry:
     pop %rax
     iretq
 
-// Double fault and machine check never return; on their own stacks, GS unknown.
+// Never returns.
     .macro fatal_stub vector
     mov $\vector, %edi
     mov (%rsp), %rdx
@@ -386,6 +386,22 @@ nmi_entry:
     call shell_kernel_fault
     ud2
     .endm
+
+// On its own stack: the single step of a SYSCALL in ring 3 comes after it on some processors (Bochs
+// 2.7's), at our first instruction, where stack and GS are still the user's. IA32_FMASK has cleared
+// TF by then, so that nothing is left to do.
+debug_entry:
+    testb $3, 8(%rsp)
+    jz 1f
+    push $0
+    push $1
+    jmp trap_common             // which leaves this stack
+1:  cmpq $syscall_entry, (%rsp)
+    jne 2f
+    iretq
+2:  fatal_stub 1
+
+// Double fault and machine check never return; on their own stacks, GS unknown.
 double_fault_entry:
     fatal_stub 8
 machine_check_entry:
@@ -398,7 +414,9 @@ exception_stubs:
     vec = 0
     .rept 32
     .balign 16
-    .if vec == 2
+    .if vec == 1
+    jmp debug_entry
+    .elseif vec == 2
     jmp nmi_entry
     .elseif vec == 8
     jmp double_fault_entry

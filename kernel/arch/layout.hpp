@@ -22,6 +22,7 @@ inline constexpr u64 double_fault_stack_page = 8;
 inline constexpr u64 machine_check_stack_page = 10;
 inline constexpr u64 per_cpu_page = 12;
 inline constexpr u64 per_cpu_pages = 1;
+inline constexpr u64 debug_stack_page = 14;
 
 constexpr u64 cpu_page(u32 cpu, u64 page) { return cpu_area + cpu * cpu_stride + page * 4096; }
 constexpr u64 stack_top(u32 cpu) { return cpu_page(cpu, stack_first_page + stack_pages); }

@@ -25,7 +25,7 @@ struct Gate { // APM vol. 2 §4.8.3, 64-bit interrupt gate
 static_assert(sizeof(Gate) == 16);
 
 constexpr u8 interrupt_gate = 0x8e, user_interrupt_gate = 0xee;
-constexpr u8 ist_nmi = 1, ist_double_fault = 2, ist_machine_check = 3;
+constexpr u8 ist_nmi = 1, ist_double_fault = 2, ist_machine_check = 3, ist_debug = 4;
 
 Gate idt[256];
 
@@ -72,6 +72,7 @@ void build_idt() {
         const bool from_user = v == 3 || v == 4; // INT3, INTO: the instruction may ask for them
         idt[v] = gate(stub, from_user ? user_interrupt_gate : interrupt_gate, 0);
     }
+    idt[1].ist = ist_debug;
     idt[2].ist = ist_nmi;
     idt[8].ist = ist_double_fault;
     idt[18].ist = ist_machine_check;
@@ -89,6 +90,7 @@ void load_segments(u32 core) {
     cpu.tss.ist[ist_double_fault - 1] = layout::cpu_page(core, layout::double_fault_stack_page + 1);
     cpu.tss.ist[ist_machine_check - 1] =
         layout::cpu_page(core, layout::machine_check_stack_page + 1);
+    cpu.tss.ist[ist_debug - 1] = layout::cpu_page(core, layout::debug_stack_page + 1);
     cpu.tss.io_map_base = sizeof(TaskState);
     fill_gdt(cpu);
     const TableRegister gdtr{sizeof cpu.gdt - 1, address_of(cpu.gdt)};

@@ -17,18 +17,11 @@ using machine::run;
 using std::chrono::seconds;
 namespace fs = std::filesystem;
 
-std::string make_image() {
-    const std::string iso = std::string(HOROS_TEST_LOGS) + "/horos.iso";
-    std::string output;
-    const int status = run(std::string(HOROS_SOURCE) + "/tools/horos/make-iso " +
-                               HOROS_KERNEL_IMAGE + " " + pack("linux1.toml") + " " + iso,
-                           output);
-    EXPECT_EQ(status, 0) << output;
-    return iso;
-}
-
 void boot_image(const std::string& name, const std::string& firmware) {
-    Machine m({.cdrom = make_image(), .firmware = firmware, .name = name, .cores = 2});
+    Machine m({.cdrom = machine::make_image("linux1.toml"),
+               .firmware = firmware,
+               .name = name,
+               .cores = 2});
     ASSERT_TRUE(m.expect("/root# ", seconds(240))) << m.tails();
     bool ok = false;
     EXPECT_NE(m.shell("uname -a", seconds(20), ok).find("Debian"), std::string::npos);

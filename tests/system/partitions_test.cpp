@@ -87,6 +87,13 @@ TEST(Partitions, ProberIsStoppedEveryTime) {
     EXPECT_TRUE(m.powered_off());
 }
 
+TEST(Partitions, GuestsBehaveAsTheirMonitorAsks) {
+    Machine m({.bundle = pack("guest-test.toml"), .name = "guest-test", .cores = 1});
+    ASSERT_TRUE(m.expect_log("guests: ", seconds(60))) << m.tails();
+    ASSERT_TRUE(m.expect_log(" failed", seconds(5))) << m.tails();
+    EXPECT_NE(m.log().find(" passed, 0 failed"), std::string::npos) << m.tails();
+}
+
 TEST(Partitions, HypercallsAnswerEveryBadArgument) {
     Machine m({.bundle = pack("hypercalls.toml"), .name = "hypercalls", .cores = 2});
     ASSERT_TRUE(m.expect_log("hypercalls: ", seconds(180))) << m.tails();

@@ -172,7 +172,7 @@ boot_bochs() {
     ((smp <= 8)) || misuse "--target bochs has at most 8 processors, not $smp"
     bochs --help cpu 2>&1 | grep -qx "$cpu" || misuse "Bochs has no processor '$cpu'"
     status "writing build/run/horos.iso"
-    tools/horos/make-iso "$built/horos-kernel" "$1" build/run/horos.iso ||
+    tools/horos/make-iso "$built/horos-kernel" "$1" build/run/horos.iso no ||
         die "the image could not be written"
     status "booting: $smp processor(s) $cpu, $memory MiB, in Bochs; Ctrl-A X ends it"
     local code=0

@@ -36,4 +36,16 @@ std::string pack(const std::string& description) {
     return bundle;
 }
 
+std::string make_image(const std::string& description, const std::string& compression) {
+    const std::string bundle = pack(description);
+    const std::string iso = std::filesystem::path(bundle).replace_extension(".iso");
+    std::string output;
+    const int status = run(std::string(HOROS_SOURCE) + "/tools/horos/make-iso " +
+                               HOROS_KERNEL_IMAGE + " " + bundle + " " + iso + " " + compression,
+                           output);
+    if (status != 0)
+        throw std::runtime_error("make-iso: " + output);
+    return iso;
+}
+
 } // namespace horos::machine

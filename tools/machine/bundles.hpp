@@ -8,6 +8,9 @@ namespace horos::machine {
 // horos-pack's message when it refuses.
 std::string pack(const std::string& description);
 
+// The same, as an ISO image with Horos and GRUB, whose modules are compressed so.
+std::string make_image(const std::string& description, const std::string& compression = "xz");
+
 // Runs a command; gives back its status, and what it printed in `output`.
 int run(const std::string& command, std::string& output);
 

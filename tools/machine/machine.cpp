@@ -31,8 +31,27 @@ std::string tail(const std::string& text, std::size_t size) {
     return text.size() <= size ? text : text.substr(text.size() - size);
 }
 
+// horos-bochs has a Bochs with COM1 on its input and output.
+std::vector<std::string> bochs_line(const MachineOptions& o, const std::string& directory) {
+    return {HOROS_BOCHS,
+            "--iso",
+            o.cdrom,
+            "--model",
+            o.bochs,
+            "--cores",
+            std::to_string(o.cores),
+            "--memory",
+            std::to_string(o.memory_mib),
+            "--directory",
+            directory,
+            "--log",
+            directory + "/log"};
+}
+
 // The same machine as ./horos run.
 std::vector<std::string> command_line(const MachineOptions& o, const std::string& directory) {
+    if (!o.bochs.empty())
+        return bochs_line(o, directory);
     std::vector<std::string> words = {"qemu-system-x86_64",
                                       "-M",
                                       "q35",
@@ -71,7 +90,7 @@ std::vector<std::string> command_line(const MachineOptions& o, const std::string
 }
 
 [[noreturn]] void run_child(const std::vector<std::string>& words, int in, int out) {
-    prctl(PR_SET_PDEATHSIG, SIGKILL); // no QEMU outlives the test
+    prctl(PR_SET_PDEATHSIG, SIGKILL); // no machine outlives the test
     dup2(in, 0);
     dup2(out, 1);
     dup2(out, 2);
@@ -201,7 +220,9 @@ int Machine::wait_exit(std::chrono::seconds limit) {
 }
 
 bool Machine::powered_off() const {
-    return read_file(directory_ + "/events").find("reason=6") != std::string::npos;
+    const std::string events = read_file(directory_ + "/events");
+    return events.find("reason=6") != std::string::npos ||     // QEMU
+           events.find("soft power off") != std::string::npos; // Bochs
 }
 
 std::string Machine::tails() const {

@@ -1,6 +1,6 @@
-// One QEMU process that boots a bundle, for the system tests and the benchmarks: its terminal
-// (COM1) is read and written, its log (COM2) is followed in a file. Ends with the object, whatever
-// happens.
+// One QEMU or Bochs process that boots a bundle, for the system tests and the benchmarks: its
+// terminal (COM1) is read and written, its log (COM2) is followed in a file. Ends with the object,
+// whatever happens.
 #pragma once
 #include <chrono>
 #include <string>
@@ -17,6 +17,7 @@ struct MachineOptions {
     std::string cdrom;    // ISO image
     std::string firmware; // UEFI code image, for `cdrom`
     std::string append;   // kernel command line
+    std::string bochs;    // processor model: `cdrom` boots in Bochs
     std::string name;     // of the kept log files
     unsigned cores = 2;
     unsigned memory_mib = 1024;

@@ -173,23 +173,23 @@ constexpr Probe probes[] = {
     {"ltr", [] { asm volatile("ltr %w0"
                               :
                               : "r"(0x30)); }},
-    // With UMIP these would tell where the kernel's tables are.
+    // Without UMIP these tell where the kernel's tables are.
     {"sgdt", [] { asm volatile("sgdt %0"
-                               : "=m"(table_register)); }},
+                               : "=m"(table_register)); }, false, true},
     {"sidt", [] { asm volatile("sidt %0"
-                               : "=m"(table_register)); }},
+                               : "=m"(table_register)); }, false, true},
     {"sldt", [] { asm volatile("sldt %%eax"
                                :
                                :
-                               : "rax"); }},
+                               : "rax"); }, false, true},
     {"str", [] { asm volatile("str %%eax"
                               :
                               :
-                              : "rax"); }},
+                              : "rax"); }, false, true},
     {"smsw", [] { asm volatile("smsw %%eax"
                                :
                                :
-                               : "rax"); }},
+                               : "rax"); }, false, true},
     {"invlpg", [] { asm volatile("invlpg (%0)"
                                  :
                                  : "r"(u64{0x40'0000})); }},

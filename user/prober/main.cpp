@@ -28,6 +28,12 @@ constinit const GuestCode* current_code = nullptr;
 constinit u32 stopped_count = 0;
 constinit u32 open_count = 0;
 
+bool has_umip() {
+    u32 a = 7, b, c = 0, d;
+    asm volatile("cpuid" : "+a"(a), "=b"(b), "+c"(c), "=d"(d));
+    return (c >> 2 & 1) != 0;
+}
+
 void conclude(const char* name, bool is_stopped, std::string_view how) {
     ++(is_stopped ? stopped_count : open_count);
     rt::print("probe {}: {} ({})\n", name, is_stopped ? "stopped" : "NOT stopped", how);
@@ -61,6 +67,10 @@ void conclude_attempt(const Probe& probe) {
 
 void run(const Probe& probe) {
     rt::heartbeat();
+    if (probe.needs_umip && !has_umip()) {
+        rt::print("probe {}: left out (this processor has no UMIP)\n", probe.name);
+        return;
+    }
     verdict = Verdict::none;
     found.clear();
     current_probe = &probe;

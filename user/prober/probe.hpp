@@ -18,7 +18,8 @@ using rt::u8;
 struct Probe {
     const char* name;
     void (*attempt)();
-    bool runaway = false; // it never ends by itself: the supervisor must get the core back
+    bool runaway = false;    // it never ends by itself: the supervisor must get the core back
+    bool needs_umip = false; // a processor without UMIP lets every program do it
 };
 
 // What an attempt found. The last word counts.

@@ -10,6 +10,16 @@ PrivilegedRegisters& privileged() {
 
 namespace {
 
+// Bytes of a ModRM byte with what belongs to it: SIB and displacement.
+unsigned operand_bytes(const std::uint8_t* modrm) {
+    const unsigned mode = modrm[0] >> 6, base = modrm[0] & 7u;
+    if (mode == 3)
+        return 1;
+    const bool sib = base == 4;
+    const bool absolute = mode == 0 && (sib ? (modrm[1] & 7u) == 5 : base == 5);
+    return 1 + (sib ? 1 : 0) + (mode == 1 ? 1 : mode == 2 || absolute ? 4 : 0);
+}
+
 // Order of the numbers in ModRM.
 constexpr int gpr_of[16] = {REG_RAX, REG_RCX, REG_RDX, REG_RBX, REG_RSP, REG_RBP, REG_RSI, REG_RDI,
                             REG_R8,  REG_R9,  REG_R10, REG_R11, REG_R12, REG_R13, REG_R14, REG_R15};
@@ -36,6 +46,9 @@ bool emulate_privileged(ucontext_t* context) {
     if (code[1] == 0x01 && code[2] == 0xd1) { // XSETBV
         privileged().xcr0 = static_cast<std::uint32_t>(regs[REG_RAX]) |
                             static_cast<std::uint64_t>(regs[REG_RDX]) << 32;
+    } else if (code[1] == 0x01 && (code[2] & 0x38) == 0x10) { // LGDT: the process keeps its own
+        regs[REG_RIP] += prefix + 2 + operand_bytes(code + 2);
+        return true;
     } else if (code[1] >= 0x20 && code[1] <= 0x23) { // MOV to and from CRn, DRn
         std::uint64_t* const target =
             special(code[1], (code[2] >> 3 & 7u) | ((rex & 4) != 0 ? 8u : 0u));

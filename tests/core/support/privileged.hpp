@@ -1,4 +1,4 @@
-// The few privileged instructions of kernel/svm/enter.cpp, which fault in a host process, carried
+// The few privileged instructions of the two enter.cpp, which fault in a host process, carried
 // out on a register set of our own.
 #pragma once
 #include <cstdint>

@@ -1,0 +1,76 @@
+// What the guest of this test does, page code_address: 32-bit protected mode, no paging. Handlers
+// tell their vector by a port of that number.
+    .section .rodata.guest, "a"
+    .code32
+    .macro part name
+    .balign 16
+    .globl guest_\name
+guest_\name:
+    .endm
+
+    .globl guest_begin, guest_end
+guest_begin:
+    part idle                   // takes what comes
+1:  jmp 1b
+
+    part sti                    // interrupts are off for a while
+    cli
+    mov $1000, %ecx
+1:  loop 1b
+    sti
+    nop
+2:  jmp 2b
+
+    part control                // CR0 and CR4 as the guest sees them, before and after a change
+    mov %cr0, %eax
+    mov %cr4, %ebx
+    mov %eax, %ecx
+    or $8, %ecx                 // TS
+    mov %ecx, %cr0
+    mov %cr0, %ecx
+    mov %ebx, %edx
+    or $0x10, %edx              // PSE
+    mov %edx, %cr4
+    mov %cr4, %edx
+    out %al, $0x70
+    hlt
+
+    part msrs                   // LSTAR and PAT: read, then written
+    mov $0xc0000082, %ecx
+    rdmsr
+    mov %eax, %ebx
+    mov $0x12345678, %eax
+    mov $0x00001234, %edx
+    wrmsr
+    mov $0x277, %ecx
+    rdmsr
+    mov %eax, %esi
+    mov $0x06060606, %eax
+    mov %eax, %edx
+    wrmsr
+    out %al, $0x71
+    hlt
+
+    part debug                  // breakpoint addresses are the guest's own
+    mov $0x1234, %eax
+    mov %eax, %dr0
+    mov %dr0, %ebx
+    out %al, $0x72
+    hlt
+
+    .macro handler vector, bytes=0
+    .balign 16
+    .globl guest_handler_\vector
+guest_handler_\vector:
+    out %al, $\vector
+    .if \bytes
+    add $\bytes, %esp
+    .endif
+    iret
+    .endm
+    handler 2
+    handler 6
+    handler 13, 4
+    handler 81
+guest_end:
+    .section .note.GNU-stack, "", @progbits
