@@ -85,5 +85,3 @@ gdt_pointer64:
     .balign 4096
 pml4: .skip 4096
 pdpt: .skip 4096
-    .skip 16384
-stack_top:

@@ -26,7 +26,7 @@ extern const char gdt_pointer64[];
 
 namespace {
 
-constexpr uint32_t MSR_EFER = 0xc0000080, MSR_HSAVE = 0xc0010117;
+constexpr uint32_t MSR_EFER = 0xc0000080, MSR_TSC_AUX = 0xc0000103, MSR_HSAVE = 0xc0010117;
 constexpr uint64_t EFER_SVME = 1 << 12;
 constexpr uint64_t APIC = 0xfee00000;
 
@@ -82,7 +82,7 @@ void load_tables() {
     asm volatile("ltr %w0" ::"r"(0x28));
 }
 
-void read_host(uint64_t (&host)[wire::H_COUNT]) {
+[[gnu::always_inline]] inline void read_host(uint64_t (&host)[wire::H_COUNT]) {
     TablePointer table;
     host[wire::H_CR0] = read_cr0();
     host[wire::H_CR2] = read_cr2();
@@ -108,8 +108,22 @@ void read_host(uint64_t (&host)[wire::H_COUNT]) {
     host[wire::H_RSP_DELTA] = run_rsp_after - run_rsp;
 }
 
+// One condition for all: a branch ends a translated block.
+[[gnu::always_inline]] inline bool as_it_was(const uint64_t (&found)[wire::H_COUNT]) {
+    constexpr wire::HostReg KEPT[] = {wire::H_CR0,        wire::H_CR3,       wire::H_CR4,
+                                      wire::H_CR8,        wire::H_EFER,      wire::H_DR6,
+                                      wire::H_DR7,        wire::H_HSAVE_PA,  wire::H_GDTR_BASE,
+                                      wire::H_GDTR_LIMIT, wire::H_IDTR_BASE, wire::H_IDTR_LIMIT};
+    const auto& good = mailbox().baseline;
+    uint64_t differs = 0;
+#pragma clang loop unroll(full)
+    for (wire::HostReg reg : KEPT)
+        differs |= found[reg] ^ good[reg];
+    return differs == 0;
+}
+
 // What a leak could have broken is put right, so that one case's damage stays its own.
-void mend_host(const uint64_t (&found)[wire::H_COUNT]) {
+[[gnu::noinline]] void mend_host(const uint64_t (&found)[wire::H_COUNT]) {
     const auto& good = mailbox().baseline;
     if (found[wire::H_DR7] != good[wire::H_DR7])
         write_dr(7, good[wire::H_DR7]);
@@ -137,10 +151,10 @@ void mend_host(const uint64_t (&found)[wire::H_COUNT]) {
     }
 }
 
-void install(const wire::CaseSlot& c) {
+[[gnu::always_inline]] inline void install(const wire::CaseSlot& c) {
     uint8_t* vmcb = at<uint8_t>(mailbox().vmcb);
-    copy_qwords(vmcb, c.control, wire::CONTROL_QWORDS);
-    copy_qwords(vmcb + wire::SAVE_OFFSET, c.save, wire::SAVE_QWORDS);
+    copy_block<wire::CONTROL_QWORDS>(vmcb, c.control);
+    copy_block<wire::SAVE_QWORDS>(vmcb + wire::SAVE_OFFSET, c.save);
     for (uint32_t left = c.windows; left; left &= left - 1) {
         const wire::Window& w = mailbox().window[__builtin_ctz(left)];
         copy_qwords(at<void>(w.address), c.window + w.offset, w.qwords);
@@ -162,7 +176,7 @@ void self_interrupt(uint32_t low) {
 }
 
 // Host state that the case asks for. False: an MSR write was refused (recorded as #GP).
-bool prepare_host(const wire::CaseSlot& c) {
+[[gnu::noinline]] bool prepare_host(const wire::CaseSlot& c) {
     if (c.flags & wire::SET_HSAVE && !try_wrmsr(MSR_HSAVE, c.hsave))
         return false;
     if (c.flags & wire::NO_SVME)
@@ -176,13 +190,14 @@ bool prepare_host(const wire::CaseSlot& c) {
     return true;
 }
 
-void collect(const wire::CaseSlot& c, wire::ResultSlot& r) {
+[[gnu::always_inline]] inline void collect(const wire::CaseSlot& c, wire::ResultSlot& r) {
     const uint8_t* vmcb = at<uint8_t>(mailbox().vmcb);
-    copy_qwords(r.gpr, run_gpr, 16);
+    copy_block<16>(r.gpr, run_gpr);
     read_host(r.host);
-    mend_host(r.host);
-    copy_qwords(r.control, vmcb, wire::CONTROL_QWORDS);
-    copy_qwords(r.save, vmcb + wire::SAVE_OFFSET, wire::SAVE_QWORDS);
+    if (!as_it_was(r.host))
+        mend_host(r.host);
+    copy_block<wire::CONTROL_QWORDS>(r.control, vmcb);
+    copy_block<wire::SAVE_QWORDS>(r.save, vmcb + wire::SAVE_OFFSET);
     for (uint32_t left = c.windows; left; left &= left - 1) {
         const wire::Window& w = mailbox().window[__builtin_ctz(left)];
         copy_qwords(r.window + w.offset, at<void>(w.address), w.qwords);
@@ -201,8 +216,11 @@ void collect(const wire::CaseSlot& c, wire::ResultSlot& r) {
 }
 
 // After the case: what came in although GIF was 0, and what was still pending.
-void settle_events(const wire::CaseSlot& c, wire::ResultSlot& r) {
+[[gnu::always_inline]] inline void settle_events(const wire::CaseSlot& c, wire::ResultSlot& r) {
     r.early = run_nmis + run_intrs;
+    constexpr uint64_t INJECTS_NMI = 2;
+    if ((c.control[0xa8 / 8] >> 8 & 7) == INJECTS_NMI)
+        iret_to_next(); // a target may still mask NMIs for the guest's, which no IRET ended
     if (c.flags & (wire::PEND_NMI | wire::PEND_INTR)) {
         stgi();
         asm volatile("sti; nop; nop; nop; cli");
@@ -212,7 +230,7 @@ void settle_events(const wire::CaseSlot& c, wire::ResultSlot& r) {
     r.intrs = run_intrs;
 }
 
-void run_case(const wire::CaseSlot& c, wire::ResultSlot& r) {
+[[gnu::always_inline]] inline void run_case(const wire::CaseSlot& c, wire::ResultSlot& r) {
     install(c);
     run_vector = ~0ull;
     run_nmis = run_intrs = 0;
@@ -240,6 +258,7 @@ void run_case(const wire::CaseSlot& c, wire::ResultSlot& r) {
     if (c.flags & wire::VMLOAD) {
         vmsave(mailbox().vmcb);
         vmload(wire::BASE_STATE_PA);
+        wrmsr(MSR_TSC_AUX, 0); // the one such register that VMLOAD leaves alone
     }
     collect(c, r);
     if (run_vector == ~0ull) {
@@ -259,14 +278,14 @@ void run_case(const wire::CaseSlot& c, wire::ResultSlot& r) {
     r.id = c.id;
 }
 
-void idle() {
+[[gnu::noinline]] void idle() {
     apic_write(0x380, 100000); // a tenth of a millisecond on QEMU
     stgi();
     asm volatile("sti; hlt; cli");
     clgi();
 }
 
-void run_command(wire::Mailbox& box) {
+[[gnu::noinline]] void run_command(wire::Mailbox& box) {
     switch (wire::Command(box.command)) {
     case wire::Command::BareLoop:
         install(*at<wire::CaseSlot>(wire::CASES_PA));
@@ -281,7 +300,7 @@ void run_command(wire::Mailbox& box) {
     box.commandDone = box.commandSeq;
 }
 
-[[noreturn]] void serve() {
+[[noreturn, gnu::section(".text.hot")]] void serve() {
     wire::Mailbox& box = mailbox();
     unsigned quiet = 0;
     uint64_t next = 0; // `consumed` lives in memory that the fuzzer may reset only through us
@@ -301,6 +320,28 @@ void run_command(wire::Mailbox& box) {
             asm volatile("pause");
         }
     }
+}
+
+// What #VMEXIT restores whatever the guest did (APM vol. 2 §15.6); CR8 and DR6 may be the guest's.
+bool host_restored(const wire::ResultSlot& r) {
+    constexpr wire::HostReg RESTORED[] = {wire::H_CR0,        wire::H_CR3,       wire::H_CR4,
+                                          wire::H_EFER,       wire::H_DR7,       wire::H_GDTR_BASE,
+                                          wire::H_GDTR_LIMIT, wire::H_IDTR_BASE, wire::H_IDTR_LIMIT,
+                                          wire::H_SELECTORS,  wire::H_RSP_DELTA};
+    bool good = true;
+    for (wire::HostReg reg : RESTORED) {
+        if (r.host[reg] == mailbox().baseline[reg])
+            continue;
+        good = false;
+        print("differs: host state ");
+        print_hex(reg);
+        print(" expected ");
+        print_hex(mailbox().baseline[reg]);
+        print(" got ");
+        print_hex(r.host[reg]);
+        print("\n");
+    }
+    return good;
 }
 
 [[gnu::section(".embedded"), gnu::used]] wire::Embedded embedded = {.magic = wire::EMBEDDED_EMPTY};
@@ -324,7 +365,7 @@ void run_command(wire::Mailbox& box) {
     print(result.status == wire::Status::Exit ? "exit " : "host exception ");
     print_hex(result.status == wire::Status::Exit ? result.control[0x70 / 8] : result.vector);
     print("\n");
-    bool good = true;
+    bool good = result.status != wire::Status::Exit || host_restored(result);
     for (uint32_t i = 0; i < embedded.expectations; ++i) {
         const wire::Expectation& e = embedded.expectation[i];
         uint64_t got = *reinterpret_cast<const uint64_t*>(

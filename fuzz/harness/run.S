@@ -1,7 +1,9 @@
 // One VMRUN, and what can come instead of it.
 #define CASE_GPR 64
 
-    .section .text
+    // What runs for every case lies together in one page: after each VMRUN and #VMEXIT an emulator
+    // fills its TLB and its table of translated code again, page by page and block by block.
+    .section .text.hot, "ax", @progbits
 
 // void run_guest(const CaseSlot* rdi, uint64_t* out_gpr rsi)
 // Loads the guest's registers, runs, stores them. rax is VMRUN's operand; rax and rsp of the guest
@@ -125,6 +127,8 @@ bare_loop:
     pop %rbx
     ret
 
+    .section .text
+
 // bool try_wrmsr(uint32_t msr edi, uint64_t value rsi): false when it faulted.
     .global try_wrmsr
 try_wrmsr:
@@ -205,8 +209,12 @@ vector_idle:
     add $16, %rsp
     iretq
 
-    .section .bss
-    .balign 64
+    // At the end of the page whose rest is the stack: one page for both.
+    .section .hotdata, "aw", @nobits
+    .global stack_top
+    .balign 4096
+    .skip 16384 - 256
+stack_top:
     .global run_gpr, run_rsp, run_rsp_after, run_rflags, run_active, run_vector, run_error
     .global run_fault_rip, run_nmis, run_intrs
 run_gpr:       .skip 128

@@ -11,6 +11,22 @@ using namespace horos::fuzz;
 
 namespace {
 
+constexpr size_t FEATURES = 1024;
+constexpr size_t RULES = 128;
+
+// libFuzzer takes what it finds in this section for coverage, beside that of instrumented code.
+[[gnu::section("__libfuzzer_extra_counters"), gnu::used]] uint8_t covered[FEATURES + 2 * RULES];
+
+void cover(const svm_model::Prediction& p) {
+    for (size_t i = 0; i < p.features.size(); ++i)
+        covered[i] |= p.features.test(i);
+    const auto broken = p.broken & p.applicable;
+    const bool alone = broken.count() == 1;
+    for (size_t i = 0; i < broken.size(); ++i)
+        if (broken.test(i))
+            covered[FEATURES + (alone ? RULES : 0) + i] = 1;
+}
+
 void require(bool condition, const char* what) {
     if (!condition) {
         std::fprintf(stderr, "property broken: %s\n", what);
@@ -23,6 +39,7 @@ void check(Oracle& oracle, Case& c) {
     using svm_model::OutcomeKind;
     const auto first = oracle.predict(c);
     const auto second = oracle.predict(c);
+    cover(first);
     require(!first.allowed.empty(), "a prediction allows something");
     require(first.allowed.size() == second.allowed.size() && first.broken == second.broken &&
                 first.allowed.front().kind == second.allowed.front().kind,

@@ -188,6 +188,7 @@ void checkWords(const Triaged& t) {
 // "deviation": a name of the model's; "unchecked": a rule of VMRUN.
 void readDefect(const nlohmann::json& entry, Triaged& t) {
     checkWords(t);
+    t.match.observed = entry.value("message", ""); // what the target says as it ends of it
     if (entry.contains("deviation")) {
         const auto name = entry.at("deviation").get<std::string>();
         t.deviation = svm_model::find_deviation(name);

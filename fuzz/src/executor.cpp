@@ -13,6 +13,10 @@ constexpr size_t GROUP = 64;                  // cases rerun together to find a 
 // Of the target's own processor time. A case takes some ten microseconds.
 constexpr std::chrono::milliseconds HANG_LIMIT{100}, HANG_LIMIT_ALONE{400};
 constexpr unsigned CODE_BYTES = 8 * wire::CODE_QWORDS;
+
+// What the harness writes into the result of a case last: never zero, so that neither a slot that
+// was not written nor the memory of a process that is gone can be taken for an answer.
+constexpr uint64_t idOf(uint64_t ringIndex) { return ringIndex + 1; }
 } // namespace
 
 Executor::Executor(Target& target, Oracle& oracle, Handler handler)
@@ -59,7 +63,7 @@ void Executor::giveUp() {
 void Executor::send(Run& run) {
     PhaseScope phase(timing_, Phase::Send);
     wire::CaseSlot slot = run.input.slot;
-    slot.id = target_.submitted();
+    slot.id = idOf(target_.submitted());
     // What is in place may be longer than this program: pad with HLT, as the model sees it.
     unsigned length =
         std::max(slot.codeQwords, installedQwords_ ? installedQwords_ : wire::CODE_QWORDS);
@@ -80,7 +84,7 @@ void Executor::send(Run& run) {
     target_.submit(slot);
 }
 
-void Executor::submit(Case c, svm_model::Prediction p) {
+void Executor::submit(Run run) {
     if (stopped_) {
         ++dropped_;
         return;
@@ -91,7 +95,7 @@ void Executor::submit(Case c, svm_model::Prediction p) {
         ++dropped_;
         return;
     }
-    flying_.push_back({std::move(c), std::move(p), TargetState::Running, {}, {}, {}});
+    flying_.push_back(std::move(run));
     send(flying_.back());
     if (++unpublished_ >= PUBLISH) {
         target_.publish();
@@ -113,12 +117,12 @@ void Executor::collect(uint64_t until) {
     }
     uint64_t done = std::min(target_.finished(), collected_ + flying_.size());
     for (; collected_ < done && !flying_.empty(); ++collected_) {
+        if (!fetch(collected_, flying_.front())) {
+            state = TargetState::Died; // since it said that this one is done
+            break;
+        }
         Run run = std::move(flying_.front());
         flying_.pop_front();
-        {
-            PhaseScope phase(timing_, Phase::Send);
-            target_.fetch(collected_, run.result);
-        }
         ++executed_;
         batch_.push_back(run.input);
         handler_(run);
@@ -127,6 +131,13 @@ void Executor::collect(uint64_t until) {
         giveUp();
     else if (state != TargetState::Running)
         lost(state);
+}
+
+// False: the result is not there, because the target and its memory are gone.
+bool Executor::fetch(uint64_t index, Run& run) {
+    PhaseScope phase(timing_, Phase::Send);
+    target_.fetch(index, run.result);
+    return run.result.id == idOf(index);
 }
 
 void Executor::finish() {
@@ -198,13 +209,13 @@ TargetState Executor::runSingly(std::deque<Run>& waiting, std::string& log) {
         target_.publish();
         ++collected_;
         TargetState state = target_.waitFor(target_.submitted());
-        if (state == TargetState::Running && !target_.alive())
+        if (state == TargetState::Running &&
+            (!target_.alive() || !fetch(target_.submitted() - 1, run)))
             state = TargetState::Died;
         if (state != TargetState::Running) {
             log = target_.log();
             return state;
         }
-        target_.fetch(target_.submitted() - 1, run.result);
         ++executed_;
         batch_.push_back(run.input);
         Run done = std::move(run);
@@ -235,13 +246,18 @@ Run Executor::runAlone(const Case& c) {
         return run;
     }
     ++reruns_;
+    if (run.state == TargetState::Running) {
+        const bool there = fetch(target_.submitted() - 1, run);
+        run.stray = strayWords(target_, CODE_ADDRESS, CODE_BYTES);
+        if (!there || !target_.alive()) // its memory reads as zeros then
+            run.state = TargetState::Died;
+    }
     if (run.state != TargetState::Running) {
+        run.stray.clear();
         run.log = target_.log();
         restart();
         return run;
     }
-    target_.fetch(target_.submitted() - 1, run.result);
-    run.stray = strayWords(target_, CODE_ADDRESS, CODE_BYTES);
     if (!run.stray.empty()) {
         restoreArena(target_);
         installedQwords_ = 0;
@@ -258,8 +274,12 @@ void Executor::checkArena() {
     PinnedScope phase(timing_, Phase::Recheck);
     if (strayWords(target_, CODE_ADDRESS, CODE_BYTES).empty())
         return;
-    restoreArena(target_);
-    installedQwords_ = 0;
+    if (!target_.alive()) { // its memory reads as zeros then; which case it was shows in a rerun
+        restart();
+    } else {
+        restoreArena(target_);
+        installedQwords_ = 0;
+    }
     for (size_t first = 0; first < cases.size() && !over(); first += GROUP)
         recheck(std::span(cases).subspan(first, std::min(GROUP, cases.size() - first)));
     batch_.clear();
@@ -303,6 +323,10 @@ bool Executor::runQuietly(std::span<const Case> cases) {
     }
     if (strayWords(target_, CODE_ADDRESS, CODE_BYTES).empty())
         return false;
+    if (!target_.alive()) {
+        restart();
+        return true;
+    }
     restoreArena(target_);
     installedQwords_ = 0;
     return true;

@@ -51,6 +51,12 @@ bool runsOn(const Prediction& p) {
                        [](const Outcome& outcome) { return outcome.kind == OutcomeKind::RUNS_ON; });
 }
 
+constexpr std::string_view DEATH = "dies: "; // how the model says it
+
+bool isDeath(const Outcome& outcome) {
+    return outcome.kind == OutcomeKind::UNSPECIFIED && outcome.why.starts_with(DEATH);
+}
+
 class Explainer {
 public:
     Explainer(Oracle& oracle, const Run& run, const Triage& triage)
@@ -59,13 +65,20 @@ public:
     // Whether the model with these defects allows what was seen. Leaves behind which made a
     // difference and which field entries were needed besides.
     bool allows(const Deviations& defects) {
-        Prediction p = oracle_.predict(run_.input, defects);
+        const bool known = run_.withDefects &&
+                           defects.behaviours == triage_.deviations().behaviours &&
+                           defects.unchecked == triage_.deviations().unchecked;
+        Prediction p = known ? *run_.withDefects : oracle_.predict(run_.input, defects);
         used = p.deviated;
         fields.clear();
+        const bool death = std::any_of(p.allowed.begin(), p.allowed.end(), isDeath);
+        if (run_.state == TargetState::Died)
+            return death ? run_.log.find(deathMessage(p)) != std::string::npos
+                         : isOpen(p) && endedOfKnownCause();
+        if (death) // which it survived
+            return false;
         if (run_.state == TargetState::Hung)
             return neverReturns(p) || isOpen(p) || losesHost(p, defects);
-        if (run_.state != TargetState::Running)
-            return false;
         std::vector<MemoryWrite> elsewhere;
         for (Outcome& outcome : p.allowed) {
             // alternatives that were given up count for nothing
@@ -96,6 +109,15 @@ public:
     bool leaves = false;
 
 private:
+    // A course that the model does not follow may come to any end that is known.
+    bool endedOfKnownCause() const {
+        return std::any_of(triage_.entries().begin(), triage_.entries().end(),
+                           [&](const Triaged& t) {
+                               return t.deviation && !t.match.observed.empty() &&
+                                      run_.log.find(t.match.observed) != std::string::npos;
+                           });
+    }
+
     static bool neverReturns(const Prediction& p) {
         return std::any_of(p.allowed.begin(), p.allowed.end(), [](const Outcome& outcome) {
             return outcome.kind == OutcomeKind::HALTED || outcome.kind == OutcomeKind::RUNS_ON ||
@@ -127,7 +149,8 @@ private:
 };
 
 // The part of `used` that is needed. To find it takes a prediction for each, so that it is searched
-// for the first few cases of a kind only; later ones take the answer of those.
+// for the first few cases of a kind only; later ones take the answer of those. (That a case is
+// known at all is shown for each, by the whole set.)
 Deviations smallest(Explainer& explainer, const Deviations& used) {
     struct Answer {
         Deviations needed;
@@ -136,7 +159,7 @@ Deviations smallest(Explainer& explainer, const Deviations& used) {
     constexpr unsigned ENOUGH = 5;
     static thread_local std::map<std::string, Answer> answers;
     Answer& answer = answers[used.behaviours.to_string() + used.unchecked.to_string()];
-    if (answer.asked >= ENOUGH && explainer.allows(answer.needed))
+    if (answer.asked >= ENOUGH)
         return answer.needed;
     ++answer.asked;
     Deviations needed = used;
@@ -157,6 +180,13 @@ Deviations smallest(Explainer& explainer, const Deviations& used) {
 }
 
 } // namespace
+
+std::string deathMessage(const Prediction& withDefects) {
+    for (const Outcome& outcome : withDefects.allowed)
+        if (isDeath(outcome))
+            return outcome.why.substr(DEATH.size());
+    return {};
+}
 
 std::string defectsSay(Oracle& oracle, const Run& run, const Triage& triage) {
     Prediction p = oracle.predict(run.input, triage.deviations());

@@ -11,6 +11,9 @@ namespace horos::fuzz {
 std::vector<const Triaged*> explainByDefects(Oracle& oracle, const Run& run, const Triage& triage,
                                              bool& leaves);
 
+// What a target says as it dies of a case, if with its defects the model predicts that; else empty.
+std::string deathMessage(const svm_model::Prediction& withDefects);
+
 // For people who triage: what the model says with all known defects on, and what still differs.
 std::string defectsSay(Oracle& oracle, const Run& run, const Triage& triage);
 

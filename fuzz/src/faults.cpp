@@ -194,9 +194,6 @@ void addSavedState(std::vector<Fault>& f) {
     f.push_back(fieldFault("interrupt shadow not saved", kind, offsetof(ControlArea, int_state), 8,
                            always, [](uint64_t v) { return v & ~1ull; }));
     f.push_back(fieldFault(
-        "EVENTINJ.V not cleared", kind, offsetof(ControlArea, event_inj), 8,
-        [](const Outcome& o) { return o.event_delivered; }, flip(1ull << 31)));
-    f.push_back(fieldFault(
         "V_IRQ stays after it was taken", kind, offsetof(ControlArea, int_ctl), 4,
         [](const Outcome& o) { return o.event_delivered; }, flip(1 << 8)));
     f.push_back(edit("CPUID returns another EAX", kind, [](const Machine&, Outcome& o) {
@@ -226,36 +223,6 @@ std::vector<Fault> seededFaults(const Profile& profile) {
     addInformation(faults);
     addSavedState(faults);
     return faults;
-}
-
-std::vector<Kill> killTable(const CampaignOptions& options, double limit,
-                            const std::function<void(const Kill&)>& report) {
-    Profile profile = find_profile(options.profile.empty() ? defaultProfile(options.target.kind)
-                                                           : options.profile);
-    std::vector<Kill> table;
-    for (const Fault& fault : seededFaults(profile)) {
-        CampaignOptions run = options;
-        run.fault = fault.apply;
-        run.stopAtNew = true;
-        run.minimise = false;
-        run.solver.clear(); // the stored witnesses are enough
-        run.seconds = limit;
-        run.jobs = 1;
-        CampaignResult result = runCampaign(run);
-        if (options.stop && options.stop())
-            break; // says nothing about this fault
-        Kill kill{fault.name, fault.kind, false, false, result.seconds, result.executed, {}};
-        for (const RuleRow& row : result.rules)
-            kill.outOfReach |= !fault.rule.empty() && row.name == fault.rule && !row.reachable;
-        for (const Cluster& cluster : result.clusters)
-            if (!cluster.known && !kill.killed) {
-                kill.killed = true;
-                kill.by = cluster.key.text();
-            }
-        report(kill);
-        table.push_back(std::move(kill));
-    }
-    return table;
 }
 
 } // namespace horos::fuzz

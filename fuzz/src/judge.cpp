@@ -68,29 +68,49 @@ std::string describe(const Outcome& outcome) {
     }
 }
 
-Judgement judge(Oracle& oracle, const Run& run, const Triage& triage) {
-    Judgement j;
+namespace {
+
+std::vector<Finding> findingsOf(Oracle& oracle, const Run& run) {
+    std::vector<Finding> findings = oracle.compare(run.input, run.prediction, run.result);
+    // After a shutdown what memory holds is not said.
+    if (!run.stray.empty() && nearest(run, run.prediction).memory_known)
+        for (const StrayWord& word : run.stray)
+            findings.push_back({fmt::format("stray[{:x}]", word.address), word.expected, ~0ull,
+                                word.found, "APM vol. 2 rev. 3.42 §15.5"});
+    return findings;
+}
+
+Divergence divergenceOf(const Run& run, std::vector<Finding> findings) {
     Divergence d;
     d.input = run.input;
+    d.findings = std::move(findings);
+    d.expected = describe(nearest(run, run.prediction));
     if (run.state == TargetState::Running) {
-        d.findings = oracle.compare(run.input, run.prediction, run.result);
-        // After a shutdown what memory holds is not said.
-        const bool memoryKnown = nearest(run, run.prediction).memory_known;
-        for (const StrayWord& word : memoryKnown ? run.stray : std::vector<StrayWord>{})
-            d.findings.push_back({fmt::format("stray[{:x}]", word.address), word.expected, ~0ull,
-                                  word.found, "APM vol. 2 rev. 3.42 §15.5"});
-        if (d.findings.empty())
-            return j;
         d.observed = describe(run.result);
     } else {
         d.observed = run.state == TargetState::Hung ? "hang" : "died: " + reasonIn(run.log);
         d.log = run.log;
     }
-    d.expected = describe(nearest(run, run.prediction));
     for (size_t i = 0; i < run.prediction.broken.size(); ++i)
         if (run.prediction.broken.test(i) && run.prediction.applicable.test(i) &&
             rule_info(RuleId(i)).strength == Strength::MUST) // others may be checked or not
             d.rules.emplace_back(rule_info(RuleId(i)).name);
+    return d;
+}
+
+} // namespace
+
+Judgement judge(Oracle& oracle, const Run& run, const Triage& triage) {
+    Judgement j;
+    if (run.state == TargetState::Interrupted)
+        return j; // it says nothing, and may not even have been predicted
+    std::vector<Finding> findings;
+    if (run.state == TargetState::Running) {
+        findings = findingsOf(oracle, run);
+        if (findings.empty())
+            return j; // almost always; nothing was copied for it
+    }
+    Divergence d = divergenceOf(run, std::move(findings));
     if (run.state == TargetState::Running) {
         j.whole = d;
         j.explained = triage.explain(d);

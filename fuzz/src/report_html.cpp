@@ -116,16 +116,25 @@ std::string toHtml(const CampaignResult& r) {
         out += "</table>";
     }
     if (!r.deviations.empty()) {
-        out +=
-            "<h2>Fields known to be wrong on this target</h2><table><tr><th>triage<th>cases</tr>";
+        out += "<h2>Known deviations of this target</h2><table><tr><th>triage<th>cases</tr>";
         for (const auto& [id, deviation] : r.deviations)
             out += fmt::format("<tr><td>{}<td>{}</tr>", escape(id), deviation.count);
         out += "</table>";
     }
     out += fmt::format("<h2>Not run</h2><p>Predicted {} cases. Left out: {} that the manual leaves "
                        "open, {} whose guest would never come back, {} that write outside what "
-                       "the harness brings back, {} like cases known to kill this target.</p>",
+                       "the harness brings back, {} of which the model with this target's defects "
+                       "says that they end "
+                       "it.</p>",
                        r.predicted, r.unspecified, r.neverReturns, r.writesOutside, r.avoided);
+    if (!r.fatal.empty()) {
+        out +=
+            "<table><tr><th>what the target says as it ends<th>left out<th>died<th>survived</tr>";
+        for (const auto& [cause, count] : r.fatal)
+            out += fmt::format("<tr><td>{}<td>{}<td>{}<td>{}</tr>", escape(cause), count.leftOut,
+                               count.died, count.survived);
+        out += "</table>";
+    }
     out += "<h2>Rules</h2>" + rulesTable(r) + "<h2>Exits</h2><p>";
     for (const std::string& exit : r.exits)
         out += fmt::format("<code>{}</code> ", escape(exit));
@@ -145,7 +154,7 @@ std::string toMarkdown(const CampaignResult& r) {
                        "| model features | {} |\n| restarts of the target | {} |\n",
                        r.pairs, r.exits.size(), r.features, r.restarts);
     out += fmt::format("| left out | {} unspecified, {} never returning, {} writing outside the "
-                       "windows, {} like known fatal ones |\n",
+                       "windows, {} known to end the target |\n",
                        r.unspecified, r.neverReturns, r.writesOutside, r.avoided);
     out += fmt::format("| clusters | {}, of them new: {} |\n\n## Clusters\n\n", r.clusters.size(),
                        r.unknown());
@@ -156,9 +165,15 @@ std::string toMarkdown(const CampaignResult& r) {
         out += fmt::format("| {} | {} | {} | {} | {} | {} | {} |\n",
                            c.known ? c.known->id : "**new**", c.count, c.key.rules, c.key.expected,
                            c.key.observed, c.key.instruction, c.key.fields);
-    out += "\n## Single fields known to be wrong\n\n| triage | cases |\n| --- | --- |\n";
+    out += "\n## Known deviations\n\n| triage | cases |\n| --- | --- |\n";
     for (const auto& [id, deviation] : r.deviations)
         out += fmt::format("| {} | {} |\n", id, deviation.count);
+    out +=
+        "\n## Known to end the target\n\n| message | left out | died | survived |\n| --- | --- | "
+        "--- | --- |\n";
+    for (const auto& [cause, count] : r.fatal)
+        out += fmt::format("| {} | {} | {} | {} |\n", cause, count.leftOut, count.died,
+                           count.survived);
     out += "\n## Evidence\n\n";
     for (const Triaged& t : r.triage.entries())
         out += fmt::format("- **{}** ({}; {}): {}\n", t.id, t.verdict, t.section, t.evidence);

@@ -57,6 +57,12 @@ Json toJson(const CampaignResult& r) {
                      {"unconfirmed_clusters", r.unconfirmed},
                      {"outside_windows", r.writesOutside}};
     json["restarts"] = r.restarts;
+    json["known_fatal"] = Json::array();
+    for (const auto& [cause, count] : r.fatal)
+        json["known_fatal"].push_back({{"cause", cause},
+                                       {"left_out", count.leftOut},
+                                       {"died", count.died},
+                                       {"survived", count.survived}});
     json["coverage"] = {{"rules_both_sides", r.rulesBothSides},
                         {"rules_reachable", r.rulesReachable},
                         {"rules_applicable", r.rulesApplicable},
@@ -71,6 +77,7 @@ Json toJson(const CampaignResult& r) {
                                              {"broken", row.broken},
                                              {"held", row.held}});
     json["corpus"] = r.corpus;
+    json["imported"] = r.imported;
     for (const auto& [id, deviation] : r.deviations)
         json["known_fields"].push_back(
             {{"id", id}, {"count", deviation.count}, {"case", toJson(deviation.example.input)}});

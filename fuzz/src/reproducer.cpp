@@ -1,10 +1,12 @@
 // What reproduces a cluster: the case, an image that boots by itself and says what differs, and a
 // GoogleTest of the model's side.
+#include "extra_state.hpp"
 #include "horos/fuzz/report.hpp"
 #include "horos/model/svm/fields.hpp"
 #include "process.hpp"
 #include "target_impl.hpp"
 
+#include <algorithm>
 #include <cstring>
 #include <filesystem>
 #include <fmt/format.h>
@@ -34,13 +36,21 @@ uint64_t wordAt(const std::array<uint8_t, horos::svm::VMCB_BYTES>& bytes, size_t
     return word;
 }
 
-void expectVmcb(wire::Embedded& e, const SavedVmcb& vmcb) {
+// What VMSAVE wrote over is not compared in the block itself.
+bool isExtra(size_t offset) {
+    return std::any_of(std::begin(EXTRA_RANGES), std::end(EXTRA_RANGES), [&](ExtraRange range) {
+        return offset >= range.offset && offset < range.offset + range.bytes;
+    });
+}
+
+void expectVmcb(wire::Embedded& e, const SavedVmcb& vmcb, bool vmload) {
     auto range = [&](size_t first, size_t words, size_t slotOffset) {
         for (size_t i = 0; i < words; ++i) {
             size_t offset = first + 8 * i;
             // unchanged fields say nothing: the table has room for what the exit writes
             const auto& info = field_at(uint16_t(offset));
-            if (info.use == FieldUse::IN || info.use == FieldUse::RESERVED)
+            if (info.use == FieldUse::IN || info.use == FieldUse::RESERVED ||
+                (vmload && isExtra(offset)))
                 continue;
             addExpectation(e, std::string(info.name), slotOffset + 8 * i,
                            wordAt(vmcb.known, offset), wordAt(vmcb.value, offset));
@@ -50,7 +60,35 @@ void expectVmcb(wire::Embedded& e, const SavedVmcb& vmcb) {
     range(wire::SAVE_OFFSET, wire::SAVE_QWORDS, offsetof(wire::ResultSlot, save));
 }
 
-void addExpectations(wire::Embedded& e, const Prediction& p, bool vmload) {
+void expectRegisters(wire::Embedded& e, const Outcome& o, uint64_t hostRax) {
+    const size_t first = offsetof(wire::ResultSlot, gpr);
+    addExpectation(e, "host rax", first, ~0ull, hostRax);
+    for (size_t i = 1; i < o.gpr.size(); ++i)
+        addExpectation(e, fmt::format("gpr.{}", gpr_name(Gpr(i))), first + 8 * i, o.gpr[i].known,
+                       o.gpr[i].value);
+}
+
+// Every word of the windows that come back.
+void expectMemory(wire::Embedded& e, const Case& c, const Outcome& o) {
+    for (unsigned i = 0; i < WINDOW_COUNT && o.memory_known; ++i) {
+        const wire::Window& place = windows()[i].place;
+        for (uint32_t q = 0; (c.slot.windows >> i & 1) && q < place.qwords; ++q) {
+            uint64_t value = c.slot.window[place.offset + q], known = ~0ull;
+            for (const MemoryWrite& write : o.writes) {
+                if ((write.address & ~7ull) != place.address + 8 * q)
+                    continue;
+                const unsigned shift = 8 * (write.address & 7);
+                value = (value & ~(0xffull << shift)) | uint64_t(write.value) << shift;
+                known = (known & ~(0xffull << shift)) | uint64_t(write.known) << shift;
+            }
+            addExpectation(e, fmt::format("{}[{:#x}]", windows()[i].name, 8 * q),
+                           offsetof(wire::ResultSlot, window) + 8 * (place.offset + q), known,
+                           value);
+        }
+    }
+}
+
+void addExpectations(wire::Embedded& e, const Prediction& p, const Case& c) {
     const Outcome& o = p.allowed.front();
     const size_t status = offsetof(wire::ResultSlot, status);
     if (o.kind == OutcomeKind::FAULT) {
@@ -59,14 +97,19 @@ void addExpectations(wire::Embedded& e, const Prediction& p, bool vmload) {
         return;
     }
     addExpectation(e, "status", status, 0xffffffff, uint64_t(wire::Status::Exit));
+    if (o.kind == OutcomeKind::UNSPECIFIED)
+        return;
     // With one allowed outcome every value counts; with several only what they share.
-    if (p.allowed.size() == 1 && !vmload)
-        expectVmcb(e, o.vmcb);
-    else if (o.kind != OutcomeKind::UNSPECIFIED)
+    if (p.allowed.size() > 1) {
         addExpectation(e, "control.exit_code",
                        offsetof(wire::ResultSlot, control) +
                            offsetof(horos::svm::ControlArea, exit_code),
                        ~0ull, uint64_t(o.exit_code));
+        return;
+    }
+    expectVmcb(e, o.vmcb, c.slot.flags & wire::VMLOAD);
+    expectRegisters(e, o, c.slot.rax);
+    expectMemory(e, c, o);
 }
 
 // The arena as runs of equal words.
@@ -85,7 +128,8 @@ void addArena(wire::Embedded& e) {
     }
 }
 
-std::string googleTest(const Cluster& cluster, const Prediction& p, const std::string& profile) {
+std::string googleTest(const std::string& name, const std::string& title, const Case& c,
+                       const Prediction& p, const std::string& profile) {
     const Outcome& o = p.allowed.front();
     std::string check = o.kind == OutcomeKind::FAULT
                             ? fmt::format("    EXPECT_EQ(unsigned(outcome.fault.vector), {}u);\n",
@@ -95,15 +139,14 @@ std::string googleTest(const Cluster& cluster, const Prediction& p, const std::s
     return fmt::format("// {}\n// Written by horos-fuzz: what the model says of this case.\n"
                        "#include \"horos/fuzz/case.hpp\"\n#include \"horos/fuzz/oracle.hpp\"\n\n"
                        "#include <gtest/gtest.h>\n#include <nlohmann/json.hpp>\n\n"
-                       "TEST(FuzzRegression, Cluster_{}) {{\n"
+                       "TEST(FuzzRegression, {}) {{\n"
                        "    using namespace horos::fuzz;\n"
                        "    Case c = fromJson(nlohmann::json::parse(R\"json({})json\"));\n"
                        "    Oracle oracle(svm_model::builtin_profile(\"{}\"));\n"
                        "    auto prediction = oracle.predict(c);\n"
                        "    const auto& outcome = prediction.allowed.front();\n"
                        "    EXPECT_EQ(svm_model::kind_name(outcome.kind), \"{}\");\n{}}}\n",
-                       cluster.key.text(), clusterName(cluster.key),
-                       toJson(cluster.example.input).dump(2), profile, kind_name(o.kind), check);
+                       title, name, toJson(c).dump(2), profile, kind_name(o.kind), check);
 }
 
 } // namespace
@@ -129,7 +172,7 @@ std::string embedCase(std::string image, const Case& c, const Prediction& p,
     std::memcpy(embedded->baseState,
                 reinterpret_cast<const uint8_t*>(&baseState()) + wire::SAVE_OFFSET,
                 sizeof embedded->baseState);
-    addExpectations(*embedded, p, c.slot.flags & wire::VMLOAD);
+    addExpectations(*embedded, p, c);
     addArena(*embedded);
 
     uint64_t empty = wire::EMBEDDED_EMPTY;
@@ -142,29 +185,39 @@ std::string embedCase(std::string image, const Case& c, const Prediction& p,
     return image;
 }
 
-std::string writeReproducer(const std::string& folder, const Cluster& cluster,
-                            const TargetOptions& target, const std::string& profileName) {
-    std::string place = folder + "/" + clusterName(cluster.key);
-    std::filesystem::create_directories(place);
+void writeReproducer(const std::string& folder, const std::string& name, const std::string& title,
+                     const Case& example, const TargetOptions& target,
+                     const std::string& profileName) {
+    std::filesystem::create_directories(folder);
     Profile profile = find_profile(profileName);
     Oracle oracle(profile);
-    Case c = cluster.example.input;
+    Case c = example;
+    Oracle::settle(c);
     Prediction p = oracle.predict(c);
     oracle.fit(c, p);
-    writeFile(place + "/case.json", toJson(c).dump(2) + "\n");
-    writeFile(place + "/regression_test.cpp", googleTest(cluster, p, profileName));
-    std::string title = cluster.key.text();
-    writeFile(place + "/standalone.elf", embedCase(readFile(target.harnessElf), c, p, title));
-    writeFile(place + "/standalone.rom", embedCase(readFile(target.harnessRom), c, p, title));
-    writeFile(place + "/bochsrc", bochsConfiguration("standalone.rom", "bochs.log"));
-    writeFile(place + "/README.md",
+    writeFile(folder + "/case.json", toJson(c).dump(2) + "\n");
+    writeFile(folder + "/regression_test.cpp", googleTest(name, title, c, p, profileName));
+    writeFile(folder + "/standalone.elf", embedCase(readFile(target.harnessElf), c, p, title));
+    writeFile(folder + "/standalone.rom", embedCase(readFile(target.harnessRom), c, p, title));
+    writeFile(folder + "/bochsrc", bochsConfiguration("standalone.rom", "bochs.log"));
+    writeFile(folder + "/README.md",
               fmt::format("{}\n\nIn this folder:\n\n"
                           "    qemu-system-x86_64 -nodefaults -display none -cpu max,+svm -m 1040M "
                           "-no-reboot -device isa-debug-exit,iobase=0xf4,iosize=4 -debugcon stdio "
                           "-kernel standalone.elf\n"
                           "    echo c > debugger; bochs -q -f bochsrc -rc debugger\n"
-                          "    horos-fuzz replay case.json --target {}\n",
-                          title, name(target.kind)));
+                          "    horos-fuzz replay case.json --target {}\n\n"
+                          "The images print each value that differs and end with VERDICT agrees or "
+                          "VERDICT diverges; one that the target dies of prints no verdict.\n"
+                          "regression_test.cpp holds the model to its prediction.\n",
+                          title, fuzz::name(target.kind)));
+}
+
+std::string writeReproducer(const std::string& folder, const Cluster& cluster,
+                            const TargetOptions& target, const std::string& profile) {
+    const std::string name = clusterName(cluster.key), place = folder + "/" + name;
+    writeReproducer(place, "Cluster_" + name, cluster.key.text(), cluster.example.input, target,
+                    profile);
     return place;
 }
 

@@ -35,9 +35,8 @@ Worker::Worker(Shared& shared, const Profile& profile, unsigned number)
       executor_(*target_, oracle_, [this](Run& run) { take(run); }), number_(number) {
     if (!shared.options.corpus.empty())
         corpus_ = Corpus(shared.options.corpus);
-    oracle_.fault = shared.options.fault;
     target_->keepSpare(true);
-    executor_.leaveOut = [this](const Run& run) { return leaveOut(run.input, run.prediction); };
+    executor_.leaveOut = [this](const Run& run) { return leaveOut(run); };
     executor_.expired = [this] { return shared_.over(); };
 }
 
@@ -71,6 +70,8 @@ void Worker::run() {
             continue;
         if (pending_)
             refine();
+        if (shared_.options.between && !shared_.options.between(executor_, oracle_))
+            break;
         if (std::exchange(dirty_, false))
             executor_.checkArena(); // the next cases shall not pay for this one
         if (Shared::Clock::now() >= nextLook) {
@@ -82,14 +83,14 @@ void Worker::run() {
     executor_.finish();
     if (!executor_.stopped())
         refine();
+    if (!executor_.stopped() && shared_.options.between)
+        shared_.options.between(executor_, oracle_);
     shared_.executed += executor_.executed() - std::exchange(reported_, executor_.executed());
     target_->stop();
 }
 
-bool Worker::leaveOut(const Case& c, const Prediction& p) {
-    if (const Triaged* entry = shared_.triage.fatal(p, c); entry && fatal_.avoid(*entry, random_))
-        return true;
-    if (!fatal_.avoid(FatalShapes::signature(p), random_))
+bool Worker::leaveOut(const Run& run) {
+    if (!fatal_.avoid(fatal_.cause(shared_.triage, run), random_))
         return false;
     ++avoided_;
     return true;
@@ -98,41 +99,44 @@ bool Worker::leaveOut(const Case& c, const Prediction& p) {
 void Worker::step() {
     Timing& timing = executor_.timing();
     PhaseScope phase(timing, Phase::Generate);
-    Case c = generator_.next();
+    Run run;
+    run.input = generator_.next();
     timing.enter(Phase::Predict);
-    Prediction p = oracle_.predict(c);
+    Oracle::Both both = oracle_.predictBoth(run.input, shared_.triage.deviations());
+    run.prediction = std::move(both.plain);
+    run.withDefects = std::move(both.withDefects);
     ++predicted_;
-    Unfit unfit = oracle_.fit(c, p);
+    Unfit unfit = oracle_.fit(run.input, run.prediction);
     timing.enter(Phase::Generate);
     if (unfit != Unfit::No) {
-        generator_.reject(c, unfit);
+        generator_.reject(run.input, unfit);
         return;
     }
-    if (leaveOut(c, p))
+    if (leaveOut(run))
         return;
-    if (generator_.learn(c, p, p.broken & p.applicable))
-        corpus_.add(c);
-    executor_.submit(std::move(c), std::move(p));
+    const Prediction& p = run.prediction;
+    if (generator_.learn(run.input, p, p.broken & p.applicable))
+        corpus_.add(run.input);
+    executor_.submit(std::move(run));
 }
 
 void Worker::take(Run& run) {
     PhaseScope phase(executor_.timing(), Phase::Judge);
-    Judgement j = judge(oracle_, run, shared_.triage);
     const bool alive = run.state == TargetState::Running;
-    if (const Triaged* entry = shared_.triage.fatal(run.prediction, run.input))
-        alive ? fatal_.survived(*entry) : fatal_.died(*entry);
-    if (alive)
-        fatal_.survived(FatalShapes::signature(run.prediction));
+    if (const std::string cause = fatal_.cause(shared_.triage, run); !cause.empty())
+        fatal_.ran(cause, run.state == TargetState::Died);
+    Judgement j = judge(oracle_, run, shared_.triage);
     if (!j.explained.empty()) {
         std::lock_guard lock(shared_.mutex);
         for (const Triaged* entry : j.explained)
             shared_.clusters.addDeviation(entry, j.whole);
     }
     dirty_ |= j.leaves;
-    if (!j.divergence)
+    if (!j.divergence) {
+        if (alive && shared_.options.observe)
+            shared_.options.observe(oracle_, run, shared_.triage);
         return;
-    if (!alive)
-        fatal_.died(keyOf(*j.divergence).text(), FatalShapes::signature(run.prediction));
+    }
     std::lock_guard lock(shared_.mutex);
     auto [cluster, fresh] = shared_.clusters.add(std::move(*j.divergence), shared_.elapsed());
     pending_ |= fresh && !cluster->known;
@@ -144,9 +148,8 @@ void Worker::refine() {
     PinnedScope phase(executor_.timing(), Phase::Refine);
     pending_ = false;
     executor_.checkArena();
-    while (!executor_.stopped() && refineOne())
-        if (shared_.stop && shared_.options.stopAtNew)
-            break;
+    while (!executor_.stopped() && refineOne()) {
+    }
     std::lock_guard lock(shared_.mutex);
     shared_.clusters.rekey();
 }
@@ -189,10 +192,6 @@ bool Worker::refineOne() {
         at->second.confirmed = true;
     }
     shared_.clusters.rekey();
-    if (shared_.options.stopAtNew && shared_.clusters.confirmedUnknown() > 0) {
-        shared_.stop = true;
-        shared_.hardEnd = shared_.elapsed() + INTERRUPT_GRACE;
-    }
     return true;
 }
 
@@ -200,6 +199,7 @@ void Worker::readCorpora() {
     for (Case& c : corpus_.newCases()) {
         Oracle::settle(c);
         generator_.addSeed(std::move(c));
+        ++imported_;
     }
     for (Case& c : witnesses_.newCases()) {
         Oracle::settle(c);
@@ -229,10 +229,11 @@ void Worker::addTo(CampaignResult& r) {
     r.predicted += predicted_;
     r.unconfirmed += unconfirmed_;
     r.avoided += avoided_;
+    r.imported += imported_;
     r.reruns += executor_.reruns();
     r.dropped += executor_.dropped();
     r.restarts += executor_.restarts();
-    for (const auto& [id, count] : fatal_.triaged()) {
+    for (const auto& [id, count] : fatal_.counts()) {
         FatalCount& sum = r.fatal[id];
         sum.died += count.died;
         sum.survived += count.survived;

@@ -11,31 +11,22 @@
 
 namespace horos::fuzz {
 
-// Cases that kill the target cost a restart each. Two nets: shapes that the triage file names
-// ("fatal" entries), left out once they were seen to kill in this campaign; and shapes learned
-// here: once three deaths of one cluster are known, cases that share all the model features that
-// those have in common are mostly left out. Both are counted, and both keep running a few.
-class FatalShapes {
+// Cases that kill the target cost a restart each. Left out are those, and only those, of which the
+// model with the target's known defects says that they end so, once that message was seen in this
+// campaign; and shapes that the triage file names ("fatal" entries). Both are counted by cause, and
+// both keep running a few, to see whether that is still so.
+class FatalCases {
 public:
-    using Features = std::bitset<1024>;
-    static Features signature(const svm_model::Prediction& p);
-
-    void died(const std::string& cluster, const Features& features);
-    void survived(const Features& features);
-    bool avoid(const Features& features, Random& random) const;
-
-    bool avoid(const Triaged& entry, Random& random);
-    void died(const Triaged& entry) { ++triaged_[entry.id].died; }
-    void survived(const Triaged& entry) { ++triaged_[entry.id].survived; }
-    const std::map<std::string, FatalCount>& triaged() const { return triaged_; }
+    // What of the target's end the case is predicted to be; empty: it is not.
+    std::string cause(const Triage& triage, const Run& run) const;
+    bool avoid(const std::string& cause, Random& random);
+    void ran(const std::string& cause, bool died) {
+        ++(died ? counts_[cause].died : counts_[cause].survived);
+    }
+    const std::map<std::string, FatalCount>& counts() const { return counts_; }
 
 private:
-    struct Entry {
-        Features common;
-        unsigned hits = 0, harmless = 0;
-    };
-    std::map<std::string, Entry> learned_;
-    std::map<std::string, FatalCount> triaged_;
+    std::map<std::string, FatalCount> counts_;
 };
 
 struct Shared {
@@ -70,7 +61,7 @@ public:
 private:
     void step();
     void take(Run& run);
-    bool leaveOut(const Case& c, const svm_model::Prediction& p);
+    bool leaveOut(const Run& run);
     void refine();
     bool refineOne();
     void startSolver();
@@ -84,7 +75,7 @@ private:
     std::unique_ptr<Target> target_;
     Executor executor_;
     Corpus corpus_;
-    FatalShapes fatal_;
+    FatalCases fatal_;
     unsigned number_;
     Process solver_;
     std::unique_ptr<ScratchDirectory> solved_;
@@ -92,7 +83,7 @@ private:
     bool pending_ = false;
     bool dirty_ = false;
     uint64_t unconfirmed_ = 0;
-    uint64_t predicted_ = 0, avoided_ = 0, reported_ = 0;
+    uint64_t predicted_ = 0, avoided_ = 0, reported_ = 0, imported_ = 0;
     double rulesCompleteAt_ = -1;
 };
 

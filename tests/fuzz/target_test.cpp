@@ -82,13 +82,13 @@ TEST_P(FuzzTarget, PendingEventsAreTakenOnceAndAfterwards) {
     run = executor_.runAlone(c);
     EXPECT_EQ(run.prediction.allowed.front().exit_code, ExitCode::INTR);
     EXPECT_EQ(run.result.intrs, 1u) << "taken by the guest or afterwards, but once";
-    if (auto divergence = judge(oracle_, run, triage_).divergence) {
-        // §15.21.1: the host's IF decides. Bochs 2.7 looks at the guest's.
-        EXPECT_EQ(GetParam(), TargetKind::BochsSvm);
-        const Triaged* known = triage_.find(keyOf(*divergence), divergence->input);
-        ASSERT_NE(known, nullptr) << keyOf(*divergence).text();
-        EXPECT_EQ(known->id, "bochs-host-if-ignored");
-    }
+    // §15.21.1: the host's IF decides. Bochs 2.7 looks at the guest's, as triage knows.
+    const Judgement judgement = judge(oracle_, run, triage_);
+    if (judgement.divergence)
+        EXPECT_NE(triage_.find(keyOf(*judgement.divergence), run.input), nullptr)
+            << keyOf(*judgement.divergence).text();
+    EXPECT_EQ(judge(oracle_, run, Triage{}).divergence.has_value(),
+              GetParam() == TargetKind::BochsSvm);
 }
 
 TEST_P(FuzzTarget, WritesOutsideTheWindowsAreFound) {
@@ -117,6 +117,81 @@ TEST_P(FuzzTarget, AHangIsCaughtAndTheNextCaseRuns) {
     EXPECT_EQ(executor_.runAlone(c).state, TargetState::Hung);
     EXPECT_EQ(executor_.restarts(), 1u);
     EXPECT_EQ(exitOf(executor_.runAlone(base())), ExitCode::HLT);
+}
+
+// A guest whose first exception cannot be delivered, nor the double fault. QEMU 7.2 ends itself
+// over another thing: an inner stack from a TSS whose type it does not expect.
+TEST_P(FuzzTarget, DeathIsCaughtAndTheNextCaseRuns) {
+    Case c = base(Mode::Protected32);
+    if (GetParam() == TargetKind::QemuSvm) {
+        c = loadCase(std::string(TRIAGE_DIR) +
+                     "/cases/qemu-svm-qemu-7.2.22/qemu-tss-type-abort.json");
+        Oracle::settle(c);
+    } else {
+        auto v = c.vmcb();
+        v.save.idtr.limit = 0;
+        c.setVmcb(v);
+        c.setCode(std::array<uint8_t, 2>{0x0f, 0x0b}); // ud2
+    }
+    horos::fuzz::Run run = executor_.runAlone(c);
+    ASSERT_EQ(run.state, TargetState::Died);
+    const char* message = GetParam() == TargetKind::QemuSvm ? "invalid tss type" : "3rd";
+    EXPECT_NE(run.log.find(message), std::string::npos) << run.log;
+    EXPECT_EQ(executor_.restarts(), 1u);
+    EXPECT_EQ(exitOf(executor_.runAlone(base())), ExitCode::HLT);
+    // Without triage it is a divergence that carries its case and what the target said; with it,
+    // the model predicts exactly this death.
+    auto divergence = judge(oracle_, run, Triage{}).divergence;
+    ASSERT_TRUE(divergence);
+    EXPECT_EQ(contentName(divergence->input), contentName(run.input));
+    EXPECT_NE(divergence->observed.find("died: "), std::string::npos);
+    EXPECT_NE(divergence->observed.find(message), std::string::npos);
+    EXPECT_FALSE(judge(oracle_, run, triage_).divergence);
+}
+
+// In the middle of a full ring: the case that did it is named, all others get their answers.
+TEST_P(FuzzTarget, AmongManyTheCaseThatHangsIsNamed) {
+    unsigned good = 0;
+    std::vector<uint64_t> hung;
+    Executor many(*target_, oracle_, [&](horos::fuzz::Run& run) {
+        good += run.state == TargetState::Running && exitOf(run) == ExitCode::HLT;
+        if (run.state != TargetState::Running)
+            hung.push_back(run.input.slot.gpr[1]);
+    });
+    many.start();
+    for (uint64_t i = 0; i < 100; ++i) {
+        horos::fuzz::Run run;
+        run.input = base();
+        run.input.slot.gpr[1] = i;
+        run.prediction = oracle_.predict(run.input);
+        if (i == 37)
+            run.input.setCode(std::array<uint8_t, 2>{0xeb, 0xfe}); // jmp .
+        many.submit(std::move(run));
+    }
+    many.finish();
+    EXPECT_EQ(good, 99u);
+    EXPECT_EQ(hung, std::vector<uint64_t>{37});
+    EXPECT_EQ(many.restarts(), 1u);
+}
+
+// QEMU 7.2 leaves the guest's CR0 in the host here (a known defect): a leak of host state.
+TEST_P(FuzzTarget, ALeakOfHostStateIsReportedAndMended) {
+    if (GetParam() != TargetKind::QemuSvm)
+        GTEST_SKIP() << "the stored case is of QEMU";
+    Case c =
+        loadCase(std::string(TRIAGE_DIR) + "/cases/qemu-svm-qemu-7.2.22/qemu-host-cr0-lost.json");
+    Oracle::settle(c);
+    horos::fuzz::Run run = executor_.runAlone(c);
+    ASSERT_EQ(run.state, TargetState::Running);
+    auto divergence = judge(oracle_, run, Triage{}).divergence;
+    ASSERT_TRUE(divergence);
+    bool host = false;
+    for (const Finding& finding : divergence->findings)
+        host |= finding.field == "host.cr0";
+    EXPECT_TRUE(host) << keyOf(*divergence).text();
+    run = executor_.runAlone(base());
+    EXPECT_FALSE(judge(oracle_, run, Triage{}).divergence) << "the host is as it was";
+    EXPECT_EQ(executor_.restarts(), 0u);
 }
 
 TEST_P(FuzzTarget, AStandaloneImageSaysTheSame) {

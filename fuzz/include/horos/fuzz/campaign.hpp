@@ -29,12 +29,13 @@ struct CampaignOptions {
     std::function<bool()> stop;
     // Called about once a second with a line for people.
     std::function<void(const std::string&)> progress;
-    // For the kill table: a seeded fault in the prediction, and stop at the first divergence.
-    std::function<void(const svm_model::Machine&, svm_model::Prediction&)> fault;
-    bool stopAtNew = false;
+    // For the kill table (one job): sees every run that came back and is no new divergence; and,
+    // every 256 cases, may run some alone. False ends the campaign.
+    std::function<void(Oracle&, Run&, const Triage&)> observe;
+    std::function<bool(Executor&, Oracle&)> between;
 };
 
-// What became of the cases that have the shape of one "fatal" triage entry.
+// What became of the cases that are known to end the target in one way.
 struct FatalCount {
     uint64_t died = 0, survived = 0, leftOut = 0;
 };
@@ -49,13 +50,14 @@ struct CampaignResult {
     uint64_t seed = 0;
     double seconds = 0;
     uint64_t executed = 0, predicted = 0;
-    uint64_t avoided = 0;                    // like cases that killed the target in this campaign
+    uint64_t avoided = 0;                    // known to end the target: `fatal` says of what
     uint64_t reruns = 0;                     // to confirm, to minimise, to find a stray write
     uint64_t dropped = 0;                    // in flight when time was up
-    std::map<std::string, FatalCount> fatal; // by triage ID
+    std::map<std::string, FatalCount> fatal; // by what the target says as it dies
     PhaseSeconds phases{};                   // of all workers together
     uint64_t unconfirmed = 0;                // clusters that did not show again from a clean state
     uint64_t unspecified = 0, neverReturns = 0, writesOutside = 0;
+    uint64_t imported = 0; // cases that the corpus folder held or others put there
     unsigned restarts = 0;
     double casesPerSecond = 0;
     double rulesCompleteAt = -1; // seconds until both sides of every reachable rule, -1: never

@@ -15,6 +15,8 @@ namespace horos::fuzz {
 struct Run {
     Case input;
     svm_model::Prediction prediction;
+    // With the target's known defects, where that is known already and differs.
+    std::unique_ptr<svm_model::Prediction> withDefects = {};
     TargetState state = TargetState::Running;
     wire::ResultSlot result{};
     std::string log;              // of a target that died
@@ -29,7 +31,7 @@ public:
 
     void start(); // brings the target up and takes its baseline
     // Queues a case; hands finished ones to the handler.
-    void submit(Case c, svm_model::Prediction p);
+    void submit(Run run);
     void finish(); // waits for all
     // One case by itself, with the whole arena checked. Keeps nothing queued.
     Run runAlone(const Case& c);
@@ -55,6 +57,7 @@ public:
 
 private:
     void send(Run& run);
+    bool fetch(uint64_t index, Run& run);
     void collect(uint64_t until);
     void lost(TargetState state);
     void restart();

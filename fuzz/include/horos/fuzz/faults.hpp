@@ -5,7 +5,6 @@
 
 #include "horos/fuzz/campaign.hpp"
 
-#include <functional>
 #include <string>
 #include <vector>
 
@@ -14,7 +13,7 @@ namespace horos::fuzz {
 struct Fault {
     std::string name;
     std::string kind; // "missing rule", "wrong mask", "wrong exit", ...
-    std::function<void(const svm_model::Machine&, svm_model::Prediction&)> apply;
+    Oracle::FaultFunction apply;
     std::string rule = {}; // the one that is missing, if one is
 };
 
@@ -25,13 +24,17 @@ struct Kill {
     std::string fault, kind;
     bool killed = false;
     bool outOfReach = false; // the harness cannot set up the host state that breaks this rule
-    double seconds = 0;
-    uint64_t cases = 0;
-    std::string by; // the cluster that gave it away
+    double seconds = 0;      // into the campaign, when it was found
+    uint64_t cases = 0;      // likewise
+    uint64_t touched = 0;    // cases whose prediction it changed, until then
+    std::string by;          // the cluster that gave it away
 };
 
-// Runs a campaign of at most `limit` seconds for each fault. `report` is called after each.
-std::vector<Kill> killTable(const CampaignOptions& options, double limit,
-                            const std::function<void(const Kill&)>& report);
+// One campaign on the target, with the right model; each result is held against every faulty
+// prediction as well. That is what a campaign with the faulty model would see of the same cases:
+// a fault changes predictions only, never what runs. A fault is found when a case that shows
+// nothing new with the right model is a divergence that triage does not know with the faulty one,
+// and is so again when run alone from a clean state.
+std::vector<Kill> killTable(const CampaignOptions& options);
 
 } // namespace horos::fuzz

@@ -8,6 +8,7 @@
 #include "horos/model/svm/rules.hpp"
 
 #include <functional>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -41,6 +42,16 @@ public:
     static void settle(Case& c);
     // With `deviations`: how a part with these defects ends the case.
     svm_model::Prediction predict(const Case& c, const svm_model::Deviations& deviations = {});
+    struct Both {
+        svm_model::Prediction plain;
+        // With the defects, where they make a difference.
+        std::unique_ptr<svm_model::Prediction> withDefects;
+    };
+    // Both at the price of one for cases that meet no defect.
+    Both predictBoth(const Case& c, const svm_model::Deviations& defects);
+    using FaultFunction = std::function<void(const svm_model::Machine&, svm_model::Prediction&)>;
+    // The case as the model is told of it; valid during the call only.
+    void withMachine(const Case& c, const std::function<void(const svm_model::Machine&)>& use);
     // Also decides which windows the harness has to handle.
     Unfit fit(Case& c, const svm_model::Prediction& prediction) const;
     std::vector<Finding> compare(const Case& c, const svm_model::Prediction& prediction,
@@ -52,12 +63,13 @@ public:
     // The registers of the harness as it reports them when it starts.
     void setBaseline(const uint64_t (&host)[wire::H_COUNT]);
     // A test build replaces the prediction by one with a seeded fault in it.
-    std::function<void(const svm_model::Machine&, svm_model::Prediction&)> fault;
+    FaultFunction fault;
 
 private:
     void place(const Case& c);
     void unplace(const Case& c);
     svm_model::Machine machine(const Case& c);
+    svm_model::Prediction ask(svm_model::Machine& m, const svm_model::Deviations& deviations);
     void compareHost(const Case& c, const wire::ResultSlot& r, bool exited,
                      const svm_model::Deviations& deviations, std::vector<Finding>& findings) const;
     void compareEvents(const Case& c, const svm_model::Prediction& p, const wire::ResultSlot& r,

@@ -21,6 +21,10 @@ std::string clusterName(const ClusterKey& key);
 std::string writeReproducer(const std::string& folder, const Cluster& cluster,
                             const TargetOptions& target, const std::string& profile);
 
+// The same for any case, straight into `folder`; `name` is that of the GoogleTest.
+void writeReproducer(const std::string& folder, const std::string& name, const std::string& title,
+                     const Case& example, const TargetOptions& target, const std::string& profile);
+
 // What Bochs needs to boot a standalone ROM.
 std::string standaloneBochsConfiguration(const std::string& rom, const std::string& log);
 

@@ -9,7 +9,7 @@
 namespace horos::fuzz::wire {
 
 inline constexpr uint64_t MAGIC = 0x315a4653'4f524f48ull; // "HOROSFZ1"
-inline constexpr uint32_t VERSION = 3;
+inline constexpr uint32_t VERSION = 4;
 
 // What the harness prints when its pages are marked: looking for the marks all the time would cost
 // more than the start itself.
@@ -172,7 +172,7 @@ struct Expectation {
     uint64_t mask;
     uint64_t value;
 };
-inline constexpr uint32_t EXPECTATIONS = 64;
+inline constexpr uint32_t EXPECTATIONS = 224;
 inline constexpr uint32_t ARENA_RUNS = 1024;
 struct ArenaRun { // `count` equal qwords
     uint64_t address;

@@ -73,6 +73,25 @@ struct StackFrame {
     void add(uint64_t value, uint64_t known = ~0ull) { values[count++] = {value, known}; }
 };
 
+// Virtual-8086 mode always changes to another stack. A part that ends itself over the TSS does so
+// before anything that is left open here.
+void end_over_tss(Cpu& cpu, const Event& event, uint16_t selector) {
+    if (!cpu.machine.deviations.test(Deviation::TSS_TYPE_ABORT) &&
+        !cpu.machine.deviations.test(Deviation::TSS_ABSENT_ABORT)) {
+        return;
+    }
+    bool inner = false;
+    try {
+        const Descriptor code = handler_code(cpu, event, selector, false);
+        inner = !code.conforming() && code.dpl() < cpu.cpl;
+    } catch (const Exception&) {
+        return; // the handler's segment faults first
+    }
+    if (inner) {
+        check_tss(cpu, true);
+    }
+}
+
 } // namespace
 
 void Cpu::deliver_protected(const Event& event) {
@@ -97,6 +116,7 @@ void Cpu::deliver_protected(const Event& event) {
         task_gate(*this, event, selector);
     }
     if (v86()) {
+        end_over_tss(*this, event, selector);
         throw Open{"event delivery from virtual-8086 mode is not modelled"};
     }
     const unsigned size = (type & 8) != 0 ? 4 : 2;
