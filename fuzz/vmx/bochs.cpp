@@ -14,7 +14,9 @@ namespace horos::fuzz::vmx {
 namespace {
 
 constexpr auto START_LIMIT = std::chrono::seconds(60);
-constexpr auto CASE_LIMIT = std::chrono::seconds(4); // a batch takes milliseconds
+// A batch takes milliseconds. Time on the wall would blame a healthy target on a busy machine.
+constexpr auto PROCESSOR_LIMIT = std::chrono::seconds(2);
+constexpr auto WALL_LIMIT = std::chrono::seconds(60);
 
 std::string configuration(const std::string& cpu, const std::string& log) {
     return fmt::format("romimage: file={}\n"
@@ -113,8 +115,15 @@ void Bochs::start() {
     }
     read(offsetof(Mailbox, host), &host_, sizeof host_);
     ++starts_;
+    send_fields();
+}
+
+void Bochs::send_fields() {
     const size_t from = offsetof(Mailbox, write_count);
     write(from, reinterpret_cast<const uint8_t*>(&fields_) + from, sizeof(Mailbox) - from);
+    const uint32_t go = FIELDS_CHANGED;
+    write(offsetof(Mailbox, lane) + offsetof(Lane, command), &go, sizeof go);
+    wait(0);
 }
 
 void Bochs::set_fields(const std::vector<uint16_t>& write_list,
@@ -128,47 +137,74 @@ void Bochs::set_fields(const std::vector<uint16_t>& write_list,
     std::copy(write_slots.begin(), write_slots.end(), fields_.write_slot);
     std::copy(read_slots.begin(), read_slots.end(), fields_.read_slot);
     if (instance_) {
-        const size_t from = offsetof(Mailbox, write_count);
-        write(from, reinterpret_cast<const uint8_t*>(&fields_) + from, sizeof(Mailbox) - from);
+        send_fields();
     }
 }
 
-std::vector<Result> Bochs::run(const std::vector<Case>& cases) {
-    std::vector<Slot> slots(cases.size());
-    for (size_t n = 0; n < cases.size(); ++n) {
-        slots[n].test = cases[n];
-    }
-    write(4096, slots.data(), slots.size() * sizeof(Slot));
-    const auto count = uint32_t(cases.size());
-    write(offsetof(Mailbox, count), &count, sizeof count);
-    const uint32_t go = RUN;
-    write(offsetof(Mailbox, command), &go, sizeof go);
-    const auto limit = std::chrono::steady_clock::now() + CASE_LIMIT;
+void Bochs::lost(bool late) {
+    const std::string why = late ? "hangs" : instance_->process.ending();
+    const std::string text = log();
+    const size_t panic = text.rfind("PANIC");
+    const std::string line =
+        panic == std::string::npos ? "" : text.substr(panic, text.find('\n', panic) - panic);
+    stop();
+    throw TargetLost(why + (line.empty() ? "" : ": " + line));
+}
+
+void Bochs::wait(unsigned lane) {
+    const auto limit = std::chrono::steady_clock::now() + WALL_LIMIT;
+    const auto used = processorTime(instance_->process.pid());
+    const size_t place = offsetof(Mailbox, lane) + lane * sizeof(Lane) + offsetof(Lane, command);
     for (unsigned turn = 0;; ++turn) {
         uint32_t command = IDLE;
-        read(offsetof(Mailbox, command), &command, sizeof command);
+        read(place, &command, sizeof command);
         if (command == IDLE) {
-            break;
+            return;
         }
-        const bool late = std::chrono::steady_clock::now() > limit;
+        const bool late =
+            std::chrono::steady_clock::now() > limit ||
+            (turn % 64 == 0 && processorTime(instance_->process.pid()) > used + PROCESSOR_LIMIT);
         if (late || (turn % 64 == 0 && !instance_->process.alive())) {
-            const std::string why = late ? "hangs" : instance_->process.ending();
-            const std::string text = log();
-            const size_t panic = text.rfind("PANIC");
-            std::string line = panic == std::string::npos
-                                   ? ""
-                                   : text.substr(panic, text.find('\n', panic) - panic);
-            stop();
-            throw TargetLost(why + (line.empty() ? "" : ": " + line));
+            lost(late);
         }
         std::this_thread::sleep_for(std::chrono::microseconds(turn < 200 ? 20 : 500));
     }
-    read(4096, slots.data(), slots.size() * sizeof(Slot));
-    std::vector<Result> results;
-    for (const Slot& slot : slots) {
-        results.push_back(slot.result);
+}
+
+void Bochs::post(unsigned lane, const std::vector<Case>& cases) {
+    for (size_t n = 0; n < cases.size(); ++n) {
+        buffer_[n].test = cases[n];
     }
+    write(4096 + lane * LANE_SLOTS * sizeof(Slot), buffer_.data(), cases.size() * sizeof(Slot));
+    const Lane start{RUN, uint32_t(cases.size()), 0, 0};
+    write(offsetof(Mailbox, lane) + lane * sizeof(Lane) + offsetof(Lane, count),
+          reinterpret_cast<const uint8_t*>(&start) + offsetof(Lane, count), 8);
+    const uint32_t go = RUN; // last: the harness begins when it sees this
+    write(offsetof(Mailbox, lane) + lane * sizeof(Lane), &go, sizeof go);
+    posted_[lane] = cases.size();
+}
+
+std::vector<Result> Bochs::take(unsigned lane) {
+    wait(lane);
+    read(4096 + lane * LANE_SLOTS * sizeof(Slot), buffer_.data(), posted_[lane] * sizeof(Slot));
+    std::vector<Result> results;
+    results.reserve(posted_[lane]);
+    for (size_t n = 0; n < posted_[lane]; ++n) {
+        results.push_back(buffer_[n].result);
+    }
+    posted_[lane] = 0;
     return results;
+}
+
+std::vector<Result> Bochs::run(const std::vector<Case>& cases, unsigned lane) {
+    std::vector<Result> all;
+    for (size_t from = 0; from < cases.size(); from += LANE_SLOTS) {
+        const size_t end = std::min<size_t>(cases.size(), from + LANE_SLOTS);
+        post(lane, {cases.begin() + std::ptrdiff_t(from), cases.begin() + std::ptrdiff_t(end)});
+        const std::vector<Result> some = take(lane);
+        all.insert(all.end(), some.begin(), some.end());
+    }
+    return all;
 }
 
 } // namespace horos::fuzz::vmx

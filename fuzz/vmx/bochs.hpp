@@ -4,6 +4,7 @@
 #include "process.hpp"
 #include "wire.hpp"
 
+#include <array>
 #include <memory>
 #include <stdexcept>
 #include <vector>
@@ -25,8 +26,12 @@ public:
     // The encodings that each case writes and reads, with the places of their values.
     void set_fields(const std::vector<uint16_t>& write, const std::vector<uint8_t>& write_slots,
                     const std::vector<uint16_t>& read, const std::vector<uint8_t>& read_slots);
-    // Runs up to SLOTS cases. Throws TargetLost when the emulator panics or hangs.
-    std::vector<Result> run(const std::vector<Case>& cases);
+    // Starts up to LANE_SLOTS cases in one of the two halves; take() waits for them and throws
+    // TargetLost when the emulator panics or hangs.
+    void post(unsigned lane, const std::vector<Case>& cases);
+    std::vector<Result> take(unsigned lane);
+    // Both, for any number of cases, in a half that is free.
+    std::vector<Result> run(const std::vector<Case>& cases, unsigned lane = 0);
 
 private:
     struct Instance {
@@ -35,6 +40,9 @@ private:
         uint64_t block = 0; // address of the shared block in the process
     };
     bool find_block();
+    void send_fields();
+    void wait(unsigned lane);
+    [[noreturn]] void lost(bool late);
     void read(uint64_t offset, void* to, size_t size);
     void write(uint64_t offset, const void* from, size_t size);
     std::string log() const;
@@ -43,6 +51,8 @@ private:
     std::unique_ptr<Instance> instance_;
     HostValues host_{};
     Mailbox fields_{};
+    std::array<size_t, LANES> posted_{};
+    std::vector<Slot> buffer_ = std::vector<Slot>(LANE_SLOTS);
     unsigned starts_ = 0;
 };
 

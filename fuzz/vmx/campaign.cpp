@@ -6,42 +6,66 @@
 
 namespace horos::fuzz::vmx {
 
-namespace {
-
 using namespace model::vmx;
-using Clock = std::chrono::steady_clock;
 
-std::string rule_names(const RuleSet& broken) {
-    std::string list;
-    for (const RuleInfo& rule : all_rules()) {
-        if (broken[size_t(rule.id)]) {
-            list += (list.empty() ? "" : "+") + rule.name;
-        }
+size_t Report::fresh() const {
+    size_t count = 0;
+    for (const auto& [key, cluster] : clusters) {
+        count += cluster.known == nullptr ? 1 : 0;
     }
-    return list;
+    return count;
 }
 
-} // namespace
-
-Campaign::Campaign(const Options& options, std::map<std::string, Known> known)
-    : options_(options), profile_(builtin_profile(options.profile)), known_(std::move(known)),
-      bochs_(options.cpu), base_(default_state(profile_)) {
+Campaign::Campaign(const Options& options, Triage triage)
+    : options_(options), profile_(builtin_profile(options.profile)), triage_(std::move(triage)),
+      bochs_(options.cpu), base_(default_state(profile_)), random_(options.seed) {
     const FieldLists lists = field_lists(profile_);
     bochs_.set_fields(lists.write, lists.write_slots, lists.read, lists.read_slots);
+    if (options.kill_table) {
+        // What the target overlooks itself cannot be found on it.
+        for (Fault& fault : seeded_faults(profile_)) {
+            if (fault.of ==
+                    options.only.value_or(fault.of == Kind::SEQUENCE ? Kind::ENTRY : fault.of) &&
+                find_known(triage_.clusters, "overlooked | " + fault.rule) == nullptr) {
+                faults_.push_back(std::move(fault));
+            }
+        }
+    }
+    report_.options = options;
+    report_.evidence = triage_.named;
+    begin_ = last_ = Clock::now();
     start();
 }
 
 // Starts the target and launches the VMCS that stays launched.
 void Campaign::start() {
     bochs_.start();
-    RuleState state = canonical(base_, profile_, bochs_.host());
-    Case first = make_case(state);
-    first.flags = FLAG_LAUNCHED;
-    (void)bochs_.run({first});
+    Test first;
+    first.state = canonical(base_, profile_, bochs_.host());
+    Case launch = make_case(first);
+    launch.flags = FLAG_LAUNCHED;
+    (void)bochs_.run({launch}, free_lane_);
+    for (unsigned lane = 0; lane < LANES; ++lane) { // what was in flight goes out again
+        if (lane != free_lane_ && !flying_[lane].empty()) {
+            post(lane);
+        }
+    }
 }
 
-std::vector<Result> Campaign::run_cases(const std::vector<Case>& cases) {
-    return bochs_.run(cases);
+void Campaign::post(unsigned lane) {
+    std::vector<Case> cases;
+    cases.reserve(flying_[lane].size());
+    for (const Test& test : flying_[lane]) {
+        cases.push_back(make_case(test));
+    }
+    bochs_.post(lane, cases);
+}
+std::vector<Result> Campaign::run_alone(const Test& test) {
+    return bochs_.run({make_case(test)}, free_lane_);
+}
+
+bool Campaign::over() const {
+    return Clock::now() >= end_ || (options_.cases != 0 && report_.cases >= options_.cases);
 }
 
 void Campaign::probe_fields() {
@@ -54,7 +78,7 @@ void Campaign::probe_fields() {
     bochs_.set_fields({}, {}, encodings, slots);
     Case probe{};
     probe.flags = FLAG_PROBE;
-    const Result result = run_cases({probe}).at(0);
+    const Result result = bochs_.run({probe}).at(0);
     for (size_t n = 0; n < encodings.size(); ++n) {
         const FieldInfo& field = vmcs_fields()[n];
         const bool there = result.value[n] != 0;
@@ -68,245 +92,345 @@ void Campaign::probe_fields() {
     bochs_.set_fields(lists.write, lists.write_slots, lists.read, lists.read_slots);
 }
 
-void Campaign::note_lost(const RuleState& state, const std::string& how) {
-    record(state, {"lost: " + how, "an outcome", how});
+void Campaign::note_lost(const Test& test, const std::string& how) {
     ++report_.restarts;
-    fatal_ |= broken_rules(state, profile_);
+    const Divergence divergence{"lost: " + how, "an outcome", how, {}, {}};
+    fatal_ |= broken_rules(test.state, profile_);
     start();
+    record(test, divergence);
 }
 
-void Campaign::run_alone(const RuleState& state) {
-    if ((broken_rules(state, profile_) & fatal_).any()) {
-        return;
-    }
-    try {
-        const Result result = run_cases({make_case(state)}).at(0);
-        if (const auto divergence = judge(state, profile_, result)) {
-            record(state, *divergence);
+// The dead do not say which case it was.
+void Campaign::rerun(const std::vector<Test>& tests) {
+    for (const Test& test : tests) {
+        if (Clock::now() >= end_) {
+            return;
         }
-        ++report_.exits[observed_text(result)];
-    } catch (const TargetLost& lost) {
-        note_lost(state, lost.what());
-    }
-}
-
-void Campaign::flush() {
-    std::vector<RuleState> states;
-    states.swap(queue_);
-    size_t from = 0;
-    while (from < states.size()) {
-        const size_t count = std::min<size_t>(SLOTS, states.size() - from);
-        std::vector<Case> cases;
-        for (size_t n = 0; n < count; ++n) {
-            cases.push_back(make_case(states[from + n]));
-        }
-        std::vector<Result> results;
-        try {
-            results = run_cases(cases);
-        } catch (const TargetLost&) {
-            // The dead do not say which case it was: run them one by one.
-            start();
-            for (size_t n = 0; n < count; ++n) {
-                run_alone(states[from + n]);
-            }
-            report_.cases += count;
-            from += count;
+        if ((broken_rules(test.state, profile_) & fatal_).any()) {
+            ++report_.avoided;
             continue;
         }
-        for (size_t n = 0; n < count; ++n) {
-            if (const auto divergence = judge(states[from + n], profile_, results[n])) {
-                record(states[from + n], *divergence);
-            }
-            ++report_.exits[observed_text(results[n])];
+        try {
+            judge_one(test, run_alone(test).at(0));
+        } catch (const TargetLost& lost) {
+            note_lost(test, lost.what());
         }
-        report_.cases += count;
-        from += count;
+    }
+}
+
+void Campaign::dispatch() {
+    if (pending_.empty()) {
+        return;
+    }
+    const unsigned lane = next_lane_;
+    next_lane_ ^= 1;
+    collect(lane);
+    flying_[lane].swap(pending_);
+    pending_.clear();
+    post(lane);
+    free_lane_ = lane ^ 1;
+}
+
+void Campaign::collect(unsigned lane) {
+    if (flying_[lane].empty()) {
+        return;
+    }
+    free_lane_ = lane;
+    std::vector<Test> tests;
+    tests.swap(flying_[lane]);
+    try {
+        const std::vector<Result> results = bochs_.take(lane);
+        for (size_t n = 0; n < tests.size(); ++n) {
+            judge_one(tests[n], results[n]);
+        }
+    } catch (const TargetLost&) {
+        std::vector<Test> other;
+        other.swap(flying_[lane ^ 1]);
+        start();
+        rerun(tests);
+        rerun(other);
     }
     if (Clock::now() - last_ > std::chrono::seconds(2)) {
         progress();
     }
 }
 
-void Campaign::submit(const RuleState& wanted) {
-    const RuleState state = canonical(wanted, profile_, bochs_.host());
-    const RuleSet broken = broken_rules(state, profile_);
-    // A rule whose breaking has stopped the target once would stop it again and again.
-    if ((broken & fatal_).any()) {
-        return;
-    }
-    broken_seen_ |= broken;
-    queue_.push_back(state);
-    if (queue_.size() >= SLOTS * 8) {
-        flush();
+void Campaign::finish() {
+    dispatch();
+    collect(next_lane_);
+    collect(next_lane_ ^ 1);
+}
+
+void Campaign::submit(Test test) {
+    pending_.push_back(std::move(test));
+    if (pending_.size() >= LANE_SLOTS) {
+        dispatch();
     }
 }
 
+void Campaign::submit_entry(const RuleState& wanted) {
+    Test test;
+    test.state = canonical(wanted, profile_, bochs_.host());
+    const RuleSet broken = broken_rules(test.state, profile_);
+    // A rule whose breaking has stopped the target once would stop it again and again.
+    if ((broken & fatal_).any()) {
+        ++report_.avoided;
+        return;
+    }
+    broken_seen_ |= broken;
+    submit(std::move(test));
+}
+
 void Campaign::witnesses() {
-    RuleSet held;
     for (const Witness& witness : rule_witnesses(profile_, base_)) {
         const bool boundary = witness.name.ends_with(":boundary");
-        const RuleState state = canonical(witness.state, profile_, bochs_.host());
-        const RuleSet broken = broken_rules(state, profile_);
+        Test test;
+        test.state = canonical(witness.state, profile_, bochs_.host());
+        const RuleSet broken = broken_rules(test.state, profile_);
         broken_seen_ |= broken;
         if (boundary && broken.none()) {
-            held.set(size_t(witness.target[0]));
-            pool_.push_back(state);
+            held_seen_.set(size_t(witness.target[0]));
+            pool_.push_back(test.state);
         }
-        queue_.push_back(state);
+        submit(std::move(test));
     }
-    held_seen_ |= held;
     pool_.push_back(canonical(base_, profile_, bochs_.host()));
-    flush();
+    finish();
+    report_.rules_complete_at = std::chrono::duration<double>(Clock::now() - begin_).count();
 }
 
 void Campaign::pairs() {
     for (const Witness& witness : pair_witnesses(profile_, base_)) {
-        submit(witness.state);
+        if (over()) {
+            break;
+        }
+        submit_entry(witness.state);
     }
-    flush();
 }
 
-void Campaign::mutations(Clock::time_point end) {
-    std::mt19937_64 random(options_.seed);
-    while (Clock::now() < end) {
-        for (unsigned n = 0; n < SLOTS * 8; ++n) {
-            submit(mutate(pool_[random() % pool_.size()], profile_, random));
+void Campaign::random_tests() {
+    const RuleState base = canonical(base_, profile_, bochs_.host());
+    while (!over()) {
+        // Sequences stop the harness for a reason that is not found yet: by --only sequence alone.
+        Kind kind = random_() % 8 < 3 ? Kind::ENTRY : Kind::GUEST;
+        kind = options_.only.value_or(kind);
+        if (kind == Kind::ENTRY) {
+            submit_entry(mutate(pool_[random_() % pool_.size()], profile_, random_));
+        } else if (kind == Kind::GUEST) {
+            Test test = guest_test(base, profile_, random_);
+            test.state = canonical_guest(test.state, profile_, bochs_.host());
+            if ((broken_rules(test.state, profile_) & fatal_).none()) {
+                submit(std::move(test));
+            }
+        } else {
+            submit(sequence_test(base, profile_, random_));
         }
     }
-    flush();
 }
 
-std::optional<Divergence> Campaign::try_one(const RuleState& state) {
+void Campaign::judge_one(const Test& test, const Result& result) {
+    ++report_.cases;
+    ++report_.by_kind[size_t(test.kind)];
+    const Verdict verdict = judge(test, profile_, bochs_.host(), result, triage_.deviations);
+    ++report_.exits[observed_text(test, result)];
+    for (const std::string& step : verdict.path) {
+        ++(step.starts_with("open: ") ? report_.opens : report_.paths)[step];
+    }
+    report_.open += verdict.open ? 1 : 0;
+    for (size_t n = 0; n < verdict.deviated.size(); ++n) {
+        if (verdict.deviated[n]) {
+            ++report_.deviations[std::string(deviation_name(Deviation(n)))];
+        }
+    }
+    if (verdict.divergence) {
+        record(test, *verdict.divergence);
+    } else if (!verdict.open && verdict.deviated.none() && options_.kill_table) {
+        try_faults(test, result);
+    }
+}
+
+// A fault is found when a case that agrees with the model disagrees with the faulty one.
+void Campaign::try_faults(const Test& test, const Result& result) {
+    for (auto fault = faults_.begin(); fault != faults_.end();) {
+        const bool concerns =
+            fault->of == test.kind || (fault->of == Kind::ENTRY && test.kind == Kind::GUEST);
+        if (!concerns) {
+            ++fault;
+            continue;
+        }
+        const Verdict verdict =
+            judge(test, profile_, bochs_.host(), result, triage_.deviations, &*fault);
+        if (!verdict.divergence) {
+            ++fault;
+            continue;
+        }
+        const double seconds = std::chrono::duration<double>(Clock::now() - begin_).count();
+        report_.kills.push_back({fault->name, fault->kind, true, report_.cases, seconds,
+                                 raw_key(test, *verdict.divergence, profile_)});
+        fault = faults_.erase(fault);
+    }
+}
+
+std::optional<Divergence> Campaign::replay(const Test& test) {
     try {
-        return judge(state, profile_, run_cases({make_case(state)}).at(0));
+        return judge(test, profile_, bochs_.host(), run_alone(test).at(0), triage_.deviations)
+            .divergence;
     } catch (const TargetLost& lost) {
         start();
         ++report_.restarts;
-        return Divergence{std::string("lost: ") + lost.what(), "an outcome", lost.what()};
+        return Divergence{std::string("lost: ") + lost.what(), "an outcome", lost.what(), {}, {}};
     }
 }
 
-// Takes back what does not matter, input by input, as long as the same divergence stays.
-RuleState Campaign::minimise(const RuleState& state, const Divergence& divergence) {
-    const bool costly = divergence.what.starts_with("lost");
+bool Campaign::same(const Test& test, const Divergence& divergence) {
+    const auto still = replay(test);
+    return still && still->what == divergence.what && still->where == divergence.where &&
+           still->overlooked == divergence.overlooked;
+}
+
+// Takes back what does not matter, piece by piece, as long as the same divergence stays.
+Test Campaign::minimise(const Test& test, const Divergence& divergence) {
     const RuleState base = canonical(base_, profile_, bochs_.host());
-    RuleState best = state;
-    for (size_t i = 0; i < INPUTS; ++i) {
-        if (best.value[i] == base.value[i]) {
-            continue;
-        }
-        RuleState candidate = best;
-        candidate.value[i] = base.value[i];
-        if (costly && report_.restarts > 40) {
-            break;
-        }
-        const auto still = try_one(canonical(candidate, profile_, bochs_.host()));
-        if (still && still->what == divergence.what && still->expected == divergence.expected) {
+    Test best = test;
+    const auto attempt = [&](Test candidate) {
+        candidate.state = test.kind == Kind::ENTRY
+                              ? canonical(candidate.state, profile_, bochs_.host())
+                              : canonical_guest(candidate.state, profile_, bochs_.host());
+        if (Clock::now() < end_ && same(candidate, divergence)) {
             best = candidate;
         }
+    };
+    for (size_t i = 0; i < INPUTS && test.kind != Kind::SEQUENCE; ++i) {
+        if (best.state.value[i] != base.value[i]) {
+            Test candidate = best;
+            candidate.state.value[i] = base.value[i];
+            attempt(candidate);
+        }
+    }
+    for (unsigned n = best.guest.pokes; n-- > 0;) {
+        Test candidate = best;
+        candidate.guest.poke[n] = candidate.guest.poke[--candidate.guest.pokes];
+        attempt(candidate);
+    }
+    for (unsigned n = 0; n < 16 && test.kind == Kind::GUEST; ++n) {
+        Test candidate = best;
+        candidate.guest.gpr[n] = 0;
+        attempt(candidate);
+    }
+    for (size_t n = best.steps.size(); n-- > 0;) {
+        Test candidate = best;
+        candidate.steps.erase(candidate.steps.begin() + std::ptrdiff_t(n));
+        attempt(candidate);
     }
     return best;
 }
 
-void Campaign::record(const RuleState& state, const Divergence& divergence) {
-    const RuleSet broken = broken_rules(state, profile_);
-    const bool named = !divergence.overlooked.empty();
-    const std::string raw = named ? "overlooked | " + divergence.overlooked
-                                  : divergence.what + " | " + rule_names(broken);
+void Campaign::record(const Test& test, const Divergence& divergence) {
+    const std::string raw = raw_key(test, divergence, profile_);
     if (const auto seen = by_raw_.find(raw); seen != by_raw_.end()) {
-        ++report_.clusters[seen->second].count;
+        Cluster& cluster = report_.clusters.at(seen->second);
+        ++cluster.count;
+        report_.known_cases += cluster.known != nullptr ? 1 : 0;
         return;
     }
     const bool lost = divergence.what.starts_with("lost");
-    const RuleState small = lost || named ? state : minimise(state, divergence);
+    const bool named =
+        !divergence.overlooked.empty() || find_known(triage_.clusters, raw) != nullptr;
+    const bool shrink = options_.minimise && !lost && !named;
+    const Test small = shrink ? minimise(test, divergence) : test;
     const RuleState base = canonical(base_, profile_, bochs_.host());
-    Cluster cluster;
-    cluster.divergence = divergence;
-    cluster.state = small;
-    std::string fields;
-    for (const InputInfo& input : rule_inputs()) {
-        if (small.value[input.input] != base.value[input.input]) {
-            cluster.changed.push_back(fmt::format("{} = {:#x} (from {:#x})", input.name,
-                                                  small.value[input.input],
-                                                  base.value[input.input]));
-            fields += (fields.empty() ? "" : "+") + std::string(input.name);
-        }
-    }
-    const RuleSet left = broken_rules(small, profile_);
-    const std::string rules = rule_names(left);
-    cluster.broken.push_back(rules);
-    // Where a rule is broken it names the cause; else what was changed does.
-    cluster.key = divergence.what + " | " + (rules.empty() ? "valid: " + fields : rules);
-    if (named) {
-        cluster.key = raw;
-    }
+    Cluster cluster = make_cluster(small, divergence, base, profile_);
     by_raw_[raw] = cluster.key;
-    cluster.known = is_known(known_, cluster.key);
+    cluster.known = find_known(triage_.clusters, cluster.key);
     Cluster& kept = report_.clusters.try_emplace(cluster.key, cluster).first->second;
     ++kept.count;
+    report_.known_cases += kept.known != nullptr ? 1 : 0;
 }
 
 void Campaign::progress() {
     last_ = Clock::now();
     const double seconds = std::chrono::duration<double>(last_ - begin_).count();
-    size_t fresh = 0;
-    for (const auto& [key, cluster] : report_.clusters) {
-        fresh += cluster.known ? 0 : 1;
+    fmt::print(stderr,
+               "{:6.1f} s  {:8} cases  {:6.0f}/s  rules {}/{}  {} exits  {} clusters, {} new  {} "
+               "restarts\n",
+               seconds, report_.cases, double(report_.cases) / seconds, broken_seen_.count(),
+               held_seen_.count(), report_.exits.size(), report_.clusters.size(), report_.fresh(),
+               report_.restarts);
+}
+
+void Campaign::coverage() {
+    for (const RuleInfo& rule : all_rules()) {
+        if (!rule_applies(rule.id, profile_)) {
+            continue;
+        }
+        RuleRow row{rule.name, rule.section, reachable(rule.id), broken_seen_[size_t(rule.id)],
+                    held_seen_[size_t(rule.id)]};
+        report_.rows.push_back(row);
+        if (!row.reachable) {
+            continue;
+        }
+        ++report_.rules;
+        report_.broken_side += row.broken ? 1 : 0;
+        report_.held_side += row.held ? 1 : 0;
+        if (!row.broken || !row.held) {
+            report_.uncovered.push_back(rule.name + (row.broken ? "" : " (broken)") +
+                                        (row.held ? "" : " (held)"));
+        }
     }
-    fmt::print(stderr, "{:6.1f} s  {:8} cases  {:6.0f}/s  {} clusters, {} new  {} restarts\n",
-               seconds, report_.cases, double(report_.cases) / seconds, report_.clusters.size(),
-               fresh, report_.restarts);
 }
 
 Report Campaign::run() {
     begin_ = last_ = Clock::now();
-    const auto end = begin_ + std::chrono::seconds(options_.seconds);
+    end_ = begin_ + std::chrono::seconds(options_.seconds);
     probe_fields();
-    witnesses();
-    if (Clock::now() < end) {
+    if (!options_.only || *options_.only == Kind::ENTRY) {
+        witnesses();
+    }
+    if (options_.cases == 0 && (!options_.only || *options_.only == Kind::ENTRY)) {
         pairs();
     }
-    mutations(end);
+    random_tests();
+    finish();
     report_.seconds = std::chrono::duration<double>(Clock::now() - begin_).count();
-    for (const RuleInfo& rule : all_rules()) {
-        if (!rule_applies(rule.id, profile_) || !reachable(rule.id)) {
-            continue;
-        }
-        ++report_.rules;
-        const bool broken = broken_seen_[size_t(rule.id)];
-        const bool held = held_seen_[size_t(rule.id)];
-        report_.broken_side += broken ? 1 : 0;
-        report_.held_side += held ? 1 : 0;
-        if (!broken || !held) {
-            report_.uncovered.push_back(rule.name + (broken ? "" : " (broken)") +
-                                        (held ? "" : " (held)"));
-        }
+    for (const Fault& fault : faults_) {
+        report_.kills.push_back({fault.name, fault.kind, false, 0, 0, ""});
     }
+    coverage();
     progress();
     return report_;
 }
 
-void Campaign::bench() {
-    const RuleState state = canonical(base_, profile_, bochs_.host());
-    const auto rate = [&](const char* what) {
-        const std::vector<Case> cases(SLOTS, make_case(state));
-        const auto begin = Clock::now();
+Rates measure(const Options& options, double seconds) {
+    const Profile& profile = builtin_profile(options.profile);
+    Bochs bochs(options.cpu);
+    const FieldLists lists = field_lists(profile);
+    bochs.set_fields(lists.write, lists.write_slots, lists.read, lists.read_slots);
+    bochs.start();
+    Test test;
+    test.state = canonical(default_state(profile), profile, bochs.host());
+    Case full = make_case(test);
+    full.flags = FLAG_LAUNCHED;
+    (void)bochs.run({full});
+    full.flags = FLAG_LAUNCHED | FLAG_RESUME;
+    const auto rate = [&](const Case& c) {
+        const std::vector<Case> cases(LANE_SLOTS, c);
+        const auto begin = std::chrono::steady_clock::now();
+        const auto elapsed = [&] {
+            return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+        };
         uint64_t done = 0;
-        while (Clock::now() - begin < std::chrono::seconds(5)) {
-            run_cases(cases);
-            done += cases.size();
+        bochs.post(0, cases);
+        unsigned lane = 1;
+        for (; elapsed() < seconds; lane ^= 1) {
+            bochs.post(lane, cases);
+            done += bochs.take(lane ^ 1).size();
         }
-        const double perSecond =
-            double(done) / std::chrono::duration<double>(Clock::now() - begin).count();
-        fmt::print("{:40} {:8.0f} cases/s\n", what, perSecond);
-        return perSecond;
+        (void)bochs.take(lane ^ 1);
+        return double(done) / elapsed();
     };
-    const double full = rate("whole VMCS rewritten and read");
-    const double same = [&] {
-        bochs_.set_fields({}, {}, {}, {});
-        return rate("bare entry (nothing written or read)");
-    }();
-    fmt::print("ratio {:.2f}\n", full / same);
+    Case bare = full;
+    bare.flags = FLAG_BARE;
+    return {rate(full), rate(bare)};
 }
 
 } // namespace horos::fuzz::vmx

@@ -172,8 +172,34 @@ RuleState canonical(const RuleState& wanted, const Profile& p, const HostValues&
     return s;
 }
 
-Case make_case(const RuleState& s) {
+RuleState canonical_guest(const RuleState& wanted, const Profile& p, const HostValues& host) {
+    RuleState s = wanted;
+    put_machine(s, host);
+    put_addresses(s, p);
+    put_host(s, model::vmx::broken_rules(s, p), host);
+    if (s[F::GUEST_ACTIVITY] == uint64_t(Activity::WAIT_FOR_SIPI)) {
+        s[F::GUEST_ACTIVITY] = 0;
+    }
+    return s;
+}
+
+std::string_view kind_name(Kind kind) {
+    constexpr std::string_view NAMES[KINDS] = {"entry", "guest", "sequence"};
+    return NAMES[size_t(kind)];
+}
+
+Case make_case(const Test& test) {
+    const RuleState& s = test.state;
     Case c{};
+    std::copy_n(s.value.begin(), model::vmx::FIELD_SLOTS, c.value);
+    if (test.kind == Kind::SEQUENCE) {
+        c.flags = FLAG_SEQUENCE;
+        constexpr Operand NOTHING{uint16_t(model::vmx::Instruction::VMPTRST), 0, 0, 0, 0, 0};
+        for (unsigned n = 0; n < OPERATIONS; ++n) {
+            c.step[n] = n < test.steps.size() ? test.steps[n] : NOTHING;
+        }
+        return c;
+    }
     for (unsigned n = 0; n < 4; ++n) {
         c.pdpte[n] = s[static_cast<E>(unsigned(E::PDPTE0) + n)];
     }
@@ -186,7 +212,10 @@ Case make_case(const RuleState& s) {
     flag(s[E::CURRENT_VMCS] == ~0ull, FLAG_NO_VMCS);
     flag(s[E::VMX_OPERATION] == 0, FLAG_VMXOFF);
     flag(s[E::SHADOW_VMCS] != 0, FLAG_SHADOW);
-    std::copy_n(s.value.begin(), model::vmx::FIELD_SLOTS, c.value);
+    if (test.kind == Kind::GUEST) {
+        c.flags |= FLAG_GUEST;
+        c.guest = test.guest;
+    }
     return c;
 }
 

@@ -3,6 +3,7 @@
 
 #include "cases.hpp"
 
+#include <functional>
 #include <optional>
 #include <string>
 
@@ -13,10 +14,38 @@ struct Divergence {
     std::string expected; // in words
     std::string observed;
     std::string overlooked = {}; // the rule without which the result would be right
+    std::string where = {};      // a guest: how its run ended; a sequence: the instruction
 };
 
-std::optional<Divergence> judge(const RuleState& state, const Profile& profile,
-                                const Result& result);
-std::string observed_text(const Result& result);
+// A fault seeded into a copy of the model: what it changes in the model's answers.
+struct Fault {
+    std::string name, kind;
+    std::string rule = {}; // the one that is missing, if one is
+    Kind of = Kind::ENTRY;
+    std::function<void(const RuleState&, RuleSet&)> rules = {};
+    std::function<void(const Test&, model::vmx::GuestExit&)> exit = {};
+    std::function<void(const model::vmx::Request&, model::vmx::Completion&)> step = {};
+};
+
+struct Verdict {
+    std::optional<Divergence> divergence;
+    bool open = false;             // the model does not say: nothing was compared
+    std::vector<std::string> path; // what the guest went through
+    // The target's known defects with which the result is right; the divergence is then absent.
+    model::vmx::Deviations deviated = {};
+};
+
+// `sequence_host`: the machine in which a sequence begins.
+Verdict judge(const Test& test, const Profile& profile, const HostValues& host,
+              const Result& result, const model::vmx::Deviations& known,
+              const Fault* fault = nullptr);
+std::string observed_text(const Test& test, const Result& result);
+
+// Parts of judge().
+Verdict judge_guest(const Test& test, const Profile& profile, const Result& result,
+                    const model::vmx::Deviations& known, const Fault* fault);
+Verdict judge_sequence(const Test& test, const Profile& profile, const HostValues& host,
+                       const Result& result, const Fault* fault);
+uint64_t at(const Result& result, Field field);
 
 } // namespace horos::fuzz::vmx

@@ -1,16 +1,17 @@
-// horos-fuzz-vmx: the VMX rules against Bochs. Exit status: 0 no new divergence, 1 new ones (or a
+// horos-fuzz-vmx: the VMX model against Bochs. Exit status: 0 no new divergence, 1 new ones (or a
 // rule side not covered), 2 an error.
-#include "campaign.hpp"
+#include "process.hpp"
+#include "report.hpp"
 
 #include <CLI/CLI.hpp>
 #include <fmt/core.h>
-#include <fstream>
 #include <nlohmann/json.hpp>
 
 namespace {
 
 using namespace horos::fuzz::vmx;
-using nlohmann::json;
+using horos::fuzz::readFile;
+using horos::fuzz::writeFile;
 
 struct Model {
     const char* cpu;
@@ -21,71 +22,91 @@ constexpr Model MODELS[] = {{"corei7_skylake_x", "bochs-2.7-skylake-x"},
                             {"corei7_icelake_u", "bochs-2.7-icelake"},
                             {"tigerlake", "bochs-2.7-tigerlake"}};
 
-json to_json(const Report& r, const Options& options) {
-    json clusters = json::array();
-    for (const auto& [key, c] : r.clusters) {
-        clusters.push_back({{"cluster", key},
-                            {"count", c.count},
-                            {"known", c.known},
-                            {"expected", c.divergence.expected},
-                            {"observed", c.divergence.observed},
-                            {"broken", c.broken},
-                            {"changed", c.changed}});
+struct Files {
+    std::string triage = HOROS_VMX_TRIAGE "/bochs-vmx-bochs-2.7.json";
+    std::string json, html, markdown, reproducers, replay;
+};
+
+int bench(const Options& options, bool as_json) {
+    const Rates rates = measure(options, options.seconds < 5 ? 5 : options.seconds / 2);
+    if (as_json) {
+        fmt::print("{}\n", nlohmann::json{{"target", "bochs-vmx"},
+                                          {"cpu", options.cpu},
+                                          {"full_vmcs_per_second", rates.full},
+                                          {"bare_entries_per_second", rates.bare},
+                                          {"ratio", rates.full / rates.bare}}
+                               .dump(2));
+        return 0;
     }
-    return {{"target", "bochs-vmx"},    {"cpu", options.cpu},           {"seed", options.seed},
-            {"cases", r.cases},         {"seconds", r.seconds},         {"restarts", r.restarts},
-            {"rules", r.rules},         {"broken_side", r.broken_side}, {"held_side", r.held_side},
-            {"uncovered", r.uncovered}, {"fields", r.field_mismatches}, {"exits", r.exits},
-            {"clusters", clusters}};
+    fmt::print("{:44} {:8.0f} cases/s\n", "whole VMCS rewritten, guest state read", rates.full);
+    fmt::print("{:44} {:8.0f} entries/s\n", "bare entries (nothing written or read)", rates.bare);
+    fmt::print("ratio {:.2f}\n", rates.full / rates.bare);
+    return 0;
 }
 
-int report(const Report& r, const Options& options, const std::string& file) {
-    fmt::print("{}: {} cases in {:.1f} s ({:.0f}/s), {} restarts\n", options.cpu, r.cases,
-               r.seconds, double(r.cases) / r.seconds, r.restarts);
-    fmt::print("rules: {} reachable, {} broken, {} held at the boundary\n", r.rules, r.broken_side,
-               r.held_side);
-    for (const std::string& rule : r.uncovered) {
-        fmt::print("  not covered: {}\n", rule);
+int replay(Campaign& campaign, const std::string& file) {
+    const Test test = test_from_json(nlohmann::json::parse(readFile(file)));
+    const auto divergence = campaign.replay(test);
+    for (const std::string& line : changed_inputs(test, campaign.base())) {
+        fmt::print("{}\n", line);
     }
-    for (const std::string& field : r.field_mismatches) {
-        fmt::print("  field {}\n", field);
+    if (!divergence) {
+        fmt::print("as the model says\n");
+        return 0;
     }
-    int fresh = 0;
-    for (const auto& [key, c] : r.clusters) {
-        fmt::print("{} {:7} x {}\n", c.known ? "known" : "NEW  ", c.count, key);
-        if (!c.known) {
-            ++fresh;
-            fmt::print("        expected {}; observed {}\n", c.divergence.expected,
-                       c.divergence.observed);
-            for (const std::string& line : c.changed) {
-                fmt::print("        {}\n", line);
-            }
-        }
+    fmt::print("{}: expected {}; observed {}\n", divergence->what, divergence->expected,
+               divergence->observed);
+    return 1;
+}
+
+int run(Campaign& campaign, const Files& files) {
+    const Report report = campaign.run();
+    print(report);
+    if (!files.json.empty()) {
+        writeFile(files.json, to_json(report).dump(1) + "\n");
     }
-    if (!file.empty()) {
-        std::ofstream(file) << to_json(r, options).dump(2) << "\n";
+    if (!files.html.empty()) {
+        writeFile(files.html, to_html(report));
     }
-    return fresh == 0 && r.uncovered.empty() ? 0 : 1;
+    if (!files.markdown.empty()) {
+        writeFile(files.markdown, to_markdown(report));
+    }
+    const bool complete = report.options.only || report.uncovered.empty();
+    bool all_killed = true;
+    for (const Kill& kill : report.kills) {
+        all_killed = all_killed && kill.killed;
+    }
+    return report.fresh() == 0 && complete && all_killed ? 0 : 1;
 }
 
 } // namespace
 
 int main(int argc, char** argv) {
-    CLI::App app{"Differential fuzzer of VM entries: the same VMCS in Bochs and in the model."};
+    CLI::App app{
+        "Differential fuzzer of VMX: the same entry, guest or sequence of VMX instructions "
+        "in Bochs and in the model."};
     app.name("horos-fuzz-vmx");
     Options options;
     options.cpu = "corei7_skylake_x";
-    std::string target = "bochs-vmx";
-    std::string file;
-    std::string triage = HOROS_VMX_TRIAGE "/bochs-vmx-bochs-2.7.json";
+    std::string target = "bochs-vmx", only;
+    Files files;
+    bool bench_only = false, as_json = false;
     app.add_option("--target", target, "bochs-vmx")->check(CLI::IsMember({"bochs-vmx"}));
     app.add_option("--cpu", options.cpu,
                    "corei7_skylake_x, corei7_haswell_4770, corei7_icelake_u or tigerlake");
     app.add_option("--time", options.seconds, "seconds");
-    app.add_option("--seed", options.seed, "of the mutations");
-    app.add_option("--json", file, "write the report as JSON");
-    app.add_option("--triage", triage, "known divergences");
-    app.add_flag("--bench", options.bench, "measure cases per second only");
+    app.add_option("--cases", options.cases, "end after so many cases (repeats exactly)");
+    app.add_option("--seed", options.seed, "of the random tests");
+    app.add_option("--only", only, "entry, guest or sequence")
+        ->check(CLI::IsMember({"entry", "guest", "sequence"}));
+    app.add_option("--json", files.json, "write the report as JSON");
+    app.add_option("--html", files.html, "write the report as one HTML page");
+    app.add_option("--markdown", files.markdown, "write the report as Markdown");
+    app.add_option("--triage", files.triage, "known divergences");
+    app.add_option("--replay", files.replay, "run one case (JSON) and compare");
+    app.add_flag("--kill-table", options.kill_table, "hold each case against seeded faults too");
+    app.add_flag("--bench", bench_only, "measure cases per second only");
+    app.add_flag("--bench-json", as_json, "with --bench: as JSON");
     try {
         app.parse(argc, argv);
         for (const Model& model : MODELS) {
@@ -96,12 +117,16 @@ int main(int argc, char** argv) {
         if (options.profile.empty()) {
             throw std::runtime_error("--cpu: no profile for '" + options.cpu + "' (see --help)");
         }
-        Campaign campaign(options, load_triage(triage));
-        if (options.bench) {
-            campaign.bench();
-            return 0;
+        for (const Kind kind : {Kind::ENTRY, Kind::GUEST, Kind::SEQUENCE}) {
+            if (only == kind_name(kind)) {
+                options.only = kind;
+            }
         }
-        return report(campaign.run(), options, file);
+        if (bench_only || as_json) {
+            return bench(options, as_json);
+        }
+        Campaign campaign(options, load_triage(files.triage));
+        return files.replay.empty() ? run(campaign, files) : replay(campaign, files.replay);
     } catch (const CLI::ParseError& error) {
         return app.exit(error) == 0 ? 0 : 2;
     } catch (const std::exception& error) {

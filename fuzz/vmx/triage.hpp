@@ -1,6 +1,8 @@
 // What is known of a target's divergences: fuzz/triage/bochs-vmx-bochs-2.7.json.
 #pragma once
 
+#include "horos/model/vmx/guest.hpp"
+
 #include <map>
 #include <string>
 
@@ -11,9 +13,15 @@ struct Known {
     std::string section;
     std::string why;
 };
-// By cluster key; a key that ends in '*' stands for all that begin so. Throws std::runtime_error
-// that names the file and the entry.
-std::map<std::string, Known> load_triage(const std::string& file);
-bool is_known(const std::map<std::string, Known>& known, const std::string& key);
+// `clusters`: by cluster key; a key that ends in '*' stands for all that begin so. `deviations`: a
+// wrong behaviour that the model can predict with.
+struct Triage {
+    std::map<std::string, Known> clusters;
+    std::map<std::string, Known> named; // by the deviation's name
+    model::vmx::Deviations deviations;
+};
+// Throws std::runtime_error that names the file and the entry.
+Triage load_triage(const std::string& file);
+const Known* find_known(const std::map<std::string, Known>& known, const std::string& key);
 
 } // namespace horos::fuzz::vmx

@@ -49,7 +49,8 @@ entry64:
     jmp 1b
 
     .section .text
-// uint32_t vmx_enter(uint32_t flags): 0 VMfailInvalid, 1 VMfailValid, 2 exit, 100h + vector.
+// uint32_t vmx_enter(uint32_t flags, const uint64_t* registers): 0 VMfailInvalid, 1 VMfailValid,
+// 2 exit, 100h + vector. Of an exit the guest's registers are in `guest_registers`.
     .global vmx_enter
 vmx_enter:
     push %rbx
@@ -59,21 +60,23 @@ vmx_enter:
     push %r14
     push %r15
     mov %rsp, saved_rsp
-    mov $0x10, %ebx
-    test $4, %edi
-    jnz 2f
-    test $1, %edi
-    jnz 1f
+    mov %rsi, %rax
+    bt $2, %edi
+    jc 2f
+    bt $0, %edi
+    call load_registers
+    jc 1f
     vmlaunch
     jmp 4f
 1:  vmresume
     jmp 4f
-2:  test $1, %edi
-    jnz 3f
-    mov %ebx, %ss
+2:  bt $0, %edi
+    call load_registers
+    jc 3f                       // the guest's registers are in place: SS from memory
+    mov stack_selector, %ss
     vmlaunch
     jmp 4f
-3:  mov %ebx, %ss
+3:  mov stack_selector, %ss
     vmresume
 4:  setz %al
     movzbl %al, %eax
@@ -85,12 +88,123 @@ back:
     pop %rbp
     pop %rbx
     ret
+load_registers:                 // keeps CF
+    mov 8(%rax), %rcx
+    mov 16(%rax), %rdx
+    mov 24(%rax), %rbx
+    mov 40(%rax), %rbp
+    mov 48(%rax), %rsi
+    mov 56(%rax), %rdi
+    mov 64(%rax), %r8
+    mov 72(%rax), %r9
+    mov 80(%rax), %r10
+    mov 88(%rax), %r11
+    mov 96(%rax), %r12
+    mov 104(%rax), %r13
+    mov 112(%rax), %r14
+    mov 120(%rax), %r15
+    mov (%rax), %rax
+    ret
     .global vm_exit
 vm_exit:
+    mov %rax, guest_registers
+    mov %rcx, guest_registers + 8
+    mov %rdx, guest_registers + 16
+    mov %rbx, guest_registers + 24
+    mov %rbp, guest_registers + 40
+    mov %rsi, guest_registers + 48
+    mov %rdi, guest_registers + 56
+    mov %r8, guest_registers + 64
+    mov %r9, guest_registers + 72
+    mov %r10, guest_registers + 80
+    mov %r11, guest_registers + 88
+    mov %r12, guest_registers + 96
+    mov %r13, guest_registers + 104
+    mov %r14, guest_registers + 112
+    mov %r15, guest_registers + 120
     mov saved_rsp, %rsp
     mov $2, %eax
     cld
     jmp back
+
+// uint32_t vmx_step(uint32_t instruction, const Operand*, uint64_t* value): 0 VMfailInvalid,
+// 1 VMfailValid, 5 success, 100h + vector. One VMX instruction; VMLAUNCH and VMRESUME go by
+// vmx_enter.
+    .global vmx_step
+vmx_step:
+    push %rbx
+    push %rbp
+    push %r12
+    push %r13
+    push %r14
+    push %r15
+    mov %rsp, saved_rsp
+    mov %rdx, %r12
+    mov 8(%rsi), %rax           // operand
+    mov 16(%rsi), %rcx          // value
+    mov %edi, %edi
+    lea step_table(,%rdi,8), %rdx
+    jmp *(%rdx)
+step_done:                      // CF: invalid, ZF: valid
+    mov $0, %eax
+    jc back
+    mov $1, %eax
+    jz back
+    mov $5, %eax
+    jmp back
+step_vmxon:
+    vmxon 8(%rsi)
+    jmp step_done
+step_vmxoff:
+    vmxoff
+    jmp step_done
+step_vmclear:
+    vmclear 8(%rsi)
+    jmp step_done
+step_vmptrld:
+    vmptrld 8(%rsi)
+    jmp step_done
+step_vmptrst:
+    vmptrst (%r12)
+    jmp step_done
+step_vmread:
+    vmread %rax, (%r12)
+    jmp step_done
+step_vmwrite:
+    vmwrite %rcx, %rax
+    jmp step_done
+step_invept:
+    invept 16(%rsi), %rax
+    jmp step_done
+step_invvpid:
+    invvpid 16(%rsi), %rax
+    jmp step_done
+step_vmfunc:
+    mov %rcx, %rbx
+    mov 24(%rsi), %rcx
+    vmfunc
+    jmp step_done
+step_vmcall:
+    vmcall
+    jmp step_done
+step_mov_cr0:
+    mov %rax, %cr0
+    mov $5, %eax
+    jmp back
+step_mov_cr4:
+    mov %rax, %cr4
+    mov $5, %eax
+    jmp back
+step_nothing:
+    mov $0x1ff, %eax
+    jmp back
+    .section .rodata
+    .balign 8
+step_table:
+    .quad step_vmxon, step_vmxoff, step_vmclear, step_vmptrld, step_vmptrst, step_vmread
+    .quad step_vmwrite, step_nothing, step_nothing, step_invept, step_invvpid, step_vmfunc
+    .quad step_vmcall, step_mov_cr0, step_mov_cr4
+    .section .text
 
 // 32 entries of 16 bytes; a fault anywhere ends the entry that is under way.
     .balign 16
@@ -109,6 +223,7 @@ fault:
     jmp back
 
     .section .data
+stack_selector: .word 0x10
     .balign 16
     .global gdt
 gdt:
@@ -135,4 +250,6 @@ stack_top:
     .skip 4096
     .global exit_stack_top
 exit_stack_top:
-saved_rsp: .quad 0
+saved_rsp: .skip 8
+    .global guest_registers
+guest_registers: .skip 128

@@ -1,17 +1,17 @@
 // The VMX harness: takes cases from the shared block, writes the whole VMCS, enters, reads it back.
-#include "../wire.hpp"
+#include "../layout.hpp"
 
 #include <stddef.h>
 
 using namespace horos::fuzz::vmx;
 
-extern "C" uint32_t vmx_enter(uint32_t flags);
+extern "C" uint32_t vmx_enter(uint32_t flags, const uint64_t* registers);
+extern "C" uint32_t vmx_step(uint32_t instruction, const Operand* operand, uint64_t* value);
 extern "C" char vm_exit[], fault_entries[], exit_stack_top[], gdt[], gdt_tss[];
+extern "C" uint64_t guest_registers[16];
 extern "C" void* memset(void* to, int value, size_t size) {
-    auto* bytes = static_cast<uint8_t*>(to);
-    for (size_t i = 0; i < size; ++i) {
-        bytes[i] = static_cast<uint8_t>(value);
-    }
+    void* at = to;
+    asm volatile("rep stosb" : "+D"(at), "+c"(size) : "a"(value) : "memory");
     return to;
 }
 
@@ -79,28 +79,9 @@ void set_up_descriptors() {
     asm volatile("lidt %0" ::"m"(pointer));
 }
 
-// Identity maps of the first 4 GiB; the guest may read and run, not write.
 void set_up_memory() {
-    memset(reinterpret_cast<void*>(VMXON_PA), 0, 0x20000);
-    qwords(EPT_PML4_PA)[0] = EPT_PDPT_PA | 7;
-    qwords(GUEST_PML4_PA)[0] = GUEST_PDPT_PA | 0x27;
-    for (uint64_t n = 0; n < 4; ++n) {
-        qwords(EPT_PDPT_PA)[n] = n << 30 | 0x80 | 6 << 3 | 5;
-        qwords(GUEST_PDPT_PA)[n] = n << 30 | 0xe7;
-    }
-    for (uint64_t n = 0; n < 1024; ++n) {
-        dwords(GUEST_PD32_PA)[n] = uint32_t(n << 22 | 0xe7);
-    }
-    for (uint64_t n = 0; n < MSR_ENTRIES; ++n) { // IA32_SYSENTER_CS
-        qwords(MSR_LIST_PA)[n * 2] = 0x174;
-        qwords(MSR_STORE_PA)[n * 2] = 0x174;
-    }
-    auto* code = reinterpret_cast<uint8_t*>(CODE_PA);
-    for (unsigned n = 0; n < 4096; n += 3) { // VMCALL all over
-        code[n] = 0x0f;
-        code[n + 1] = 0x01;
-        code[n + 2] = 0xc1;
-    }
+    memset(reinterpret_cast<void*>(VMXON_PA), 0, 0x30000);
+    put_arena([](uint64_t pa, uint64_t value) { *qwords(pa) = value; });
 }
 
 bool set_up_vmx() {
@@ -109,6 +90,9 @@ bool set_up_vmx() {
     constexpr uint64_t REGIONS[] = {VMXON_PA, VMCS_CLEAR_PA, VMCS_LAUNCHED_PA};
     for (const uint64_t pa : REGIONS) {
         *dwords(pa) = revision;
+    }
+    for (unsigned n = 0; n < SEQUENCE_REGIONS; ++n) {
+        *dwords(SEQUENCE_PA + n * 4096) = revision;
     }
     return vmxon(VMXON_PA) && vmclear(VMCS_CLEAR_PA) && vmclear(VMCS_LAUNCHED_PA);
 }
@@ -146,25 +130,50 @@ void reload_tables(const HostValues& host) {
     asm volatile("lgdt %0; lidt %1" ::"m"(g), "m"(i));
 }
 
-bool write_all(const Case& test, Result& result) {
-    const Mailbox& box = mailbox();
+// An exit leaves NMIs blocked as the guest had them; IRET ends that.
+void unblock_nmis() {
+    uint64_t scratch;
+    asm volatile("mov %%rsp, %0; push $0x10; push %0; pushf; push $0x08; push $1f; iretq; 1:"
+                 : "=&r"(scratch)::"memory", "cc");
+}
+
+// VMWRITE and VMREAD of all listed fields as straight code: a loop over a list costs an emulator
+// four times as much.
+alignas(16) uint8_t write_code[FIELDS * 12 + 16], read_code[FIELDS * 12 + 16];
+
+void generate(uint8_t* code, uint8_t opcode, const uint16_t* list, const uint8_t* slots,
+              unsigned count) {
+    const auto put32 = [&](uint32_t value) {
+        for (unsigned n = 0; n < 4; ++n) {
+            *code++ = uint8_t(value >> n * 8);
+        }
+    };
+    for (unsigned n = 0; n < count; ++n) {
+        *code++ = 0xb8; // mov $encoding, %eax
+        put32(list[n]);
+        *code++ = 0x0f; // vmwrite disp32(%rdi), %rax; vmread %rax, disp32(%rdi)
+        *code++ = opcode;
+        *code++ = 0x87;
+        put32(slots[n] * 8u);
+    }
+    *code = 0xc3;
+}
+void take_fields() {
+    Mailbox& box = mailbox();
+    box.bad_encoding = 0;
+    vmptrld(VMCS_CLEAR_PA);
     for (unsigned n = 0; n < box.write_count; ++n) {
-        if (!vmwrite(box.write_list[n], test.value[box.write_slot[n]])) {
-            result.outcome = WRITE_FAILED;
-            result.bad_encoding = box.write_list[n];
-            return false;
+        if (!vmwrite(box.write_list[n], 0)) {
+            box.bad_encoding = box.write_list[n];
         }
     }
-    return true;
+    generate(write_code, 0x79, box.write_list, box.write_slot, box.write_count);
+    generate(read_code, 0x78, box.read_list, box.read_slot, box.read_count);
 }
-void read_all(Result& result) {
-    const Mailbox& box = mailbox();
-    for (unsigned n = 0; n < box.read_count; ++n) {
-        if (!vmread(box.read_list[n], result.value[box.read_slot[n]])) {
-            result.bad_encoding = box.read_list[n];
-        }
-    }
+void write_all(const uint64_t* values) {
+    reinterpret_cast<void (*)(const uint64_t*)>(write_code)(values);
 }
+void read_all(uint64_t* values) { reinterpret_cast<void (*)(uint64_t*)>(read_code)(values); }
 // Which encodings can be read at all: 1 in `value`, at their place in the list.
 void probe(Result& result) {
     const Mailbox& box = mailbox();
@@ -176,22 +185,111 @@ void probe(Result& result) {
     result.outcome = EXITED;
 }
 
-void run(const Case& test, Result& result) {
-    result.bad_encoding = 0;
-    result.error = 0;
-    if ((test.flags & FLAG_PROBE) != 0) {
-        probe(result);
-        return;
+// ---- guests ----
+
+void invept_all() {
+    const uint64_t descriptor[2] = {0, 0};
+    asm volatile("invept %0, %1" ::"m"(descriptor), "r"(uint64_t{2}) : "cc", "memory");
+}
+uint64_t replaced[POKES], replaced_code[CODE_BYTES / 8];
+
+void prepare_guest(const GuestPart& g) {
+    for (unsigned n = 0; n < g.pokes; ++n) {
+        replaced[n] = *qwords(g.poke[n].address);
+        *qwords(g.poke[n].address) = g.poke[n].value;
     }
+    const auto* code = reinterpret_cast<const uint64_t*>(g.code);
+    for (unsigned n = 0; n * 8 < g.code_bytes; ++n) {
+        replaced_code[n] = qwords(CODE_PA)[n];
+        qwords(CODE_PA)[n] = code[n];
+    }
+    if (g.pokes != 0) {
+        invept_all();
+    }
+}
+void finish_guest(const GuestPart& g, Result& result) {
+    for (unsigned n = 0; n < 16; ++n) {
+        result.gpr[n] = guest_registers[n];
+    }
+    for (unsigned n = 0; n < 8; ++n) {
+        result.data[n] = qwords(DATA_PA)[n];
+        result.data[8 + n] = qwords(STACK_PA - 64)[n];
+    }
+    for (unsigned n = g.pokes; n-- > 0;) {
+        result.after[n] = *qwords(g.poke[n].address);
+    }
+    for (unsigned n = g.pokes; n-- > 0;) {
+        *qwords(g.poke[n].address) = replaced[n];
+    }
+    for (unsigned n = 0; n * 8 < g.code_bytes; ++n) {
+        qwords(CODE_PA)[n] = replaced_code[n];
+    }
+    memset(reinterpret_cast<void*>(DATA_PA), 0, 4096);
+    qwords(LOG_PA)[0] = 0;
+    // An exit leaves CD and NW as the guest had them.
+    asm volatile("mov %0, %%cr8; mov %1, %%cr0" ::"r"(uint64_t{0}), "r"(mailbox().host.cr0));
+    if (g.pokes != 0) {
+        invept_all();
+    }
+}
+
+// ---- sequences of VMX instructions ----
+
+uint64_t enter_step(const Operand& op, Result& result, unsigned n) {
+    const bool resume = op.instruction == 8;
+    const uint32_t flags = (resume ? FLAG_RESUME : 0u) | (op.mov_ss != 0 ? FLAG_MOV_SS : 0u);
     const HostValues before = host_values();
-    const uint64_t pa = (test.flags & FLAG_LAUNCHED) != 0 ? VMCS_LAUNCHED_PA : VMCS_CLEAR_PA;
-    if ((test.flags & FLAG_LAUNCHED) == 0) {
-        vmclear(pa);
+    const uint32_t outcome = vmx_enter(flags, guest_registers);
+    if (outcome == EXITED) {
+        reload_tables(before);
+        vmread(0x4402, result.value[n * 2 + 1]);
     }
-    vmptrld(pa);
-    if (!write_all(test, result)) {
-        return;
+    return outcome;
+}
+void run_sequence(const Case& test, Result& result) {
+    const HostValues before = host_values();
+    for (unsigned n = 0; n < OPERATIONS; ++n) {
+        const Operand& op = test.step[n];
+        uint64_t outcome = SUCCEEDED;
+        result.value[n * 2 + 1] = 0;
+        if (op.instruction == STEP_FILL) {
+            uint64_t pointer; // outside VMX operation VMWRITE would fault
+            if (vmx_step(4, &op, &pointer) == SUCCEEDED) {
+                write_all(test.value);
+            }
+        } else if (op.instruction == STEP_REVISION) {
+            *dwords(op.operand) = uint32_t(op.value);
+        } else if (op.instruction == 7 || op.instruction == 8) {
+            outcome = enter_step(op, result, n);
+        } else {
+            outcome = vmx_step(op.instruction, &op, &result.value[n * 2 + 1]);
+        }
+        uint64_t error = 0;
+        if (outcome == FAIL_VALID) {
+            vmread(0x4400, error);
+        }
+        result.value[n * 2] = outcome | error << 32;
     }
+    // Back to where every case begins.
+    asm volatile("mov %0, %%cr0; mov %1, %%cr4" ::"r"(before.cr0), "r"(before.cr4));
+    Operand op{};
+    uint64_t ignored;
+    vmx_step(1, &op, &ignored);
+    const auto revision = uint32_t(rdmsr(0x480));
+    for (unsigned n = 0; n < SEQUENCE_REGIONS; ++n) {
+        *dwords(SEQUENCE_PA + n * 4096) = revision;
+    }
+    vmxon(VMXON_PA);
+    for (unsigned n = 0; n < SEQUENCE_REGIONS; ++n) {
+        vmclear(SEQUENCE_PA + n * 4096);
+    }
+    result.outcome = SUCCEEDED;
+    result.host_changed = changed(before, host_values());
+}
+
+// ---- one case ----
+
+void prepare_memory(const Case& test, uint64_t pa) {
     for (unsigned n = 0; n < 4; ++n) {
         qwords(PAE_PDPT_PA)[n] = test.pdpte[n];
     }
@@ -208,24 +306,82 @@ void run(const Case& test, Result& result) {
     if ((test.flags & FLAG_VMXOFF) != 0) {
         asm volatile("vmxoff" ::: "memory", "cc");
     }
-    result.outcome = vmx_enter(test.flags);
+}
+
+void enter_case(const Case& test, Result& result, uint64_t pa, const HostValues& before) {
+    const bool guest = (test.flags & FLAG_GUEST) != 0;
+    if (guest) {
+        prepare_guest(test.guest);
+    }
+    result.outcome = vmx_enter(test.flags, guest ? test.guest.gpr : guest_registers);
     if ((test.flags & FLAG_VMXOFF) != 0) {
         vmxon(VMXON_PA);
         vmptrld(pa);
     }
     if (result.outcome == EXITED) {
         reload_tables(before);
-        read_all(result);
+        unblock_nmis();
+        read_all(result.value);
     } else if (result.outcome == FAIL_VALID) {
         uint64_t error = 0;
         vmread(0x4400, error);
         result.error = uint32_t(error);
     }
+    if (guest) {
+        finish_guest(test.guest, result);
+    }
+}
+
+void run(const Case& test, Result& result) {
+    result.bad_encoding = mailbox().bad_encoding;
+    result.error = 0;
+    if ((test.flags & FLAG_PROBE) != 0) {
+        probe(result);
+        return;
+    }
+    if ((test.flags & FLAG_SEQUENCE) != 0) {
+        run_sequence(test, result);
+        return;
+    }
+    if (result.bad_encoding != 0) {
+        result.outcome = WRITE_FAILED;
+        return;
+    }
+    const HostValues before = host_values();
+    if ((test.flags & FLAG_BARE) != 0) { // no more than the entry, the exit and the host's tables
+        result.outcome = vmx_enter(FLAG_RESUME, guest_registers);
+        reload_tables(before);
+        result.host_changed = 0;
+        return;
+    }
+    const uint64_t pa = (test.flags & FLAG_LAUNCHED) != 0 ? VMCS_LAUNCHED_PA : VMCS_CLEAR_PA;
+    if ((test.flags & FLAG_LAUNCHED) == 0) {
+        vmclear(pa);
+    }
+    vmptrld(pa);
+    write_all(test.value);
+    prepare_memory(test, pa);
+    enter_case(test, result, pa, before);
     if ((test.flags & FLAG_SHADOW) != 0) {
         vmclear(pa);
         *dwords(pa) &= 0x7fffffffu;
     }
     result.host_changed = changed(before, host_values());
+}
+
+void serve(unsigned n) {
+    Lane& lane = mailbox().lane[n];
+    if (lane.command == FIELDS_CHANGED) {
+        take_fields();
+    } else {
+        for (unsigned i = 0; i < lane.count; ++i) {
+            lane.current = i;
+            Slot& s = slot(n * LANE_SLOTS + i);
+            run(s.test, s.result);
+        }
+    }
+    asm volatile("" ::: "memory");
+    lane.command = IDLE;
 }
 
 } // namespace
@@ -240,15 +396,10 @@ extern "C" void harness_main() {
     box.self = SHARED_PA;
     box.magic = MAGIC;
     box.ready = works ? 1 : 2;
-    for (;;) {
-        while (box.command == IDLE) {
-            asm volatile("" ::: "memory");
-        }
-        for (unsigned n = 0; n < box.count; ++n) {
-            box.current = n;
-            run(slot(n).test, slot(n).result);
+    for (unsigned n = 0;; n ^= 1) {
+        if (box.lane[n].command != IDLE) {
+            serve(n);
         }
         asm volatile("" ::: "memory");
-        box.command = IDLE;
     }
 }

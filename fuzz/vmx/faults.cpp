@@ -1,0 +1,246 @@
+#include "faults.hpp"
+
+#include <fmt/core.h>
+
+namespace horos::fuzz::vmx {
+
+namespace {
+
+using namespace model::vmx;
+using namespace horos::vmx;
+using F = Field;
+
+bool is(const GuestExit& e, ExitReason reason) { return e.reason == uint32_t(reason); }
+
+void missing_rules(std::vector<Fault>& faults, const Profile& profile) {
+    for (const RuleInfo& rule : all_rules()) {
+        if (!rule_applies(rule.id, profile) || !reachable(rule.id) ||
+            rule.strength == Strength::MAY) {
+            continue;
+        }
+        Fault f{"without " + rule.name, "missing rule", rule.name};
+        f.rules = [id = rule.id](const RuleState&, RuleSet& broken) { broken.reset(size_t(id)); };
+        faults.push_back(f);
+    }
+}
+
+void false_rules(std::vector<Fault>& faults) {
+    const auto add = [&](std::string name, F field, uint64_t bits, RuleId rule) {
+        Fault f{std::move(name), "wrong mask"};
+        f.rules = [=](const RuleState& s, RuleSet& broken) {
+            if ((s[field] & bits) != 0) {
+                broken.set(size_t(rule));
+            }
+        };
+        faults.push_back(f);
+    };
+    add("guest CR0.AM reserved", F::GUEST_CR0, x86::cr0::AM, RuleId::GUEST_CR0);
+    add("guest CR4.DE reserved", F::GUEST_CR4, x86::cr4::DE, RuleId::GUEST_CR4);
+    add("guest RFLAGS.TF refused", F::GUEST_RFLAGS, x86::rflags::TF, RuleId::GUEST_RFLAGS_RESERVED);
+    add("blocking by NMI refused", F::GUEST_INTERRUPTIBILITY, 8, RuleId::BLOCKING_RESERVED);
+    add("HLT activity refused", F::GUEST_ACTIVITY, 1, RuleId::ACTIVITY_VALUE);
+    add("PAUSE exiting reserved", F::PROC_CONTROLS, proc::PAUSE_EXITING, RuleId::PROC_RESERVED);
+    add("accessed flags of EPT refused", F::EPTP, eptp::ACCESSED_DIRTY, RuleId::EPTP_RESERVED);
+    add("VPID above 255 refused", F::VPID, 0xff00, RuleId::VPID_ZERO);
+}
+
+// A broken rule answered as another: a wrong error number, or a wrong phase.
+void wrong_failures(std::vector<Fault>& faults) {
+    const auto add = [&](std::string name, RuleId from, RuleId to) {
+        Fault f{std::move(name), "wrong failure"};
+        f.rules = [=](const RuleState&, RuleSet& broken) {
+            if (broken[size_t(from)]) {
+                broken.reset(size_t(from));
+                broken.set(size_t(to));
+            }
+        };
+        faults.push_back(f);
+    };
+    add("host CR0 reported as a control", RuleId::HOST_CR0, RuleId::PIN_RESERVED);
+    add("VPID 0 reported as host state", RuleId::VPID_ZERO, RuleId::HOST_CR3);
+    add("guest CR3 checked with the controls", RuleId::GUEST_CR3, RuleId::PIN_RESERVED);
+    add("link pointer with qualification 0", RuleId::LINK_ADDRESS, RuleId::GUEST_CR3);
+    add("PDPTEs with qualification 0", RuleId::PDPTE_FIELDS, RuleId::GUEST_CR3);
+    add("launch state before the current VMCS", RuleId::INSN_CURRENT_VMCS, RuleId::INSN_CLEAR);
+    add("MOV SS after the controls", RuleId::INSN_MOV_SS, RuleId::PIN_RESERVED);
+}
+
+using Edit = std::function<void(GuestExit&)>;
+void edit(std::vector<Fault>& faults, std::string name, std::string kind, Edit change) {
+    Fault f{std::move(name), std::move(kind), "", Kind::GUEST};
+    f.exit = [change](const Test&, GuestExit& e) { change(e); };
+    faults.push_back(f);
+}
+
+void wrong_exits(std::vector<Fault>& faults) {
+    const auto swap = [&](const char* name, ExitReason from, ExitReason to) {
+        edit(faults, name, "wrong exit", [=](GuestExit& e) {
+            if (is(e, from)) {
+                e[F::EXIT_REASON].value = uint64_t(to);
+            }
+        });
+    };
+    swap("CPUID exits as RDTSC", ExitReason::CPUID, ExitReason::RDTSC);
+    swap("RDTSCP exits as RDTSC", ExitReason::RDTSCP, ExitReason::RDTSC);
+    swap("INVD exits as WBINVD", ExitReason::INVD, ExitReason::WBINVD);
+    swap("SGDT exits as SLDT", ExitReason::GDTR_IDTR_ACCESS, ExitReason::LDTR_TR_ACCESS);
+    swap("RDRAND exits as RDSEED", ExitReason::RDRAND, ExitReason::RDSEED);
+    swap("EPT violation for misconfiguration", ExitReason::EPT_MISCONFIGURATION,
+         ExitReason::EPT_VIOLATION);
+    swap("interrupt window for NMI window", ExitReason::NMI_WINDOW, ExitReason::INTERRUPT_WINDOW);
+    swap("VMREAD exits as VMWRITE", ExitReason::VMREAD, ExitReason::VMWRITE);
+    swap("triple fault as #DF", ExitReason::TRIPLE_FAULT, ExitReason::EXCEPTION_OR_NMI);
+    swap("monitor trap overlooked", ExitReason::MONITOR_TRAP_FLAG, ExitReason::VMCALL);
+    swap("#UD before the exit of XSETBV", ExitReason::XSETBV, ExitReason::EXCEPTION_OR_NMI);
+    swap("MOV DR checked for CPL first", ExitReason::MOV_DR, ExitReason::EXCEPTION_OR_NMI);
+    swap("RDMSR outside the bitmaps does not exit", ExitReason::RDMSR, ExitReason::VMCALL);
+    swap("preemption timer of 0 counts on", ExitReason::PREEMPTION_TIMER, ExitReason::VMCALL);
+}
+
+void wrong_information(std::vector<Fault>& faults) {
+    const auto flip = [&](const char* name, ExitReason when, F field, uint64_t bits) {
+        edit(faults, name, "wrong exit information", [=](GuestExit& e) {
+            if (is(e, when)) {
+                e[field].value ^= bits & e[field].known;
+            }
+        });
+    };
+    const F q = F::EXIT_QUALIFICATION, info = F::EXIT_INSTRUCTION_INFO;
+    flip("I/O direction inverted", ExitReason::IO, q, io_access::IN);
+    flip("I/O port lost", ExitReason::IO, q, 0x60u << 16);
+    flip("REP not reported", ExitReason::IO, q, io_access::REP);
+    flip("CR number wrong", ExitReason::CR_ACCESS, q, 1);
+    flip("register of MOV CR wrong", ExitReason::CR_ACCESS, q, 1u << 8);
+    flip("register of MOV DR wrong", ExitReason::MOV_DR, q, 1u << 9);
+    flip("EPT violation: permissions inverted", ExitReason::EPT_VIOLATION, q, 7u << 3);
+    flip("EPT violation: linear address not valid", ExitReason::EPT_VIOLATION, q, 1u << 7);
+    flip("EPT violation: page table for page", ExitReason::EPT_VIOLATION, q, 1u << 8);
+    flip("EPT violation: offset of the address lost", ExitReason::EPT_VIOLATION,
+         F::GUEST_PHYSICAL_ADDRESS, 0x18);
+    flip("EPT misconfiguration: no physical address", ExitReason::EPT_MISCONFIGURATION,
+         F::GUEST_PHYSICAL_ADDRESS, ~0ull);
+    flip("INVLPG: address of another page", ExitReason::INVLPG, q, 0x1000);
+    flip("LMSW: source lost", ExitReason::CR_ACCESS, q, 0xffff0000);
+    flip("SGDT: identity of SIDT", ExitReason::GDTR_IDTR_ACCESS, info, 1u << 28);
+    flip("SLDT: register for memory", ExitReason::LDTR_TR_ACCESS, info, 1u << 10);
+    flip("RDRAND: register wrong", ExitReason::RDRAND, info, 1u << 4);
+    flip("RDSEED: operand size wrong", ExitReason::RDSEED, info, 1u << 11);
+    flip("VMREAD: second register wrong", ExitReason::VMREAD, info, 1u << 29);
+    flip("VMPTRST: base register wrong", ExitReason::VMPTRST, info, 1u << 23);
+    flip("VMPTRST: displacement not sign-extended", ExitReason::VMPTRST, q, 0xffffffff00000000);
+    flip("OUTS: segment wrong", ExitReason::IO, info, 1u << 15);
+    flip("exception: error code not valid", ExitReason::EXCEPTION_OR_NMI, F::EXIT_INTERRUPTION_INFO,
+         1u << 11);
+    flip("exception: software for hardware", ExitReason::EXCEPTION_OR_NMI,
+         F::EXIT_INTERRUPTION_INFO, 5u << 8);
+    flip("#PF: no address", ExitReason::EXCEPTION_OR_NMI, q, ~0ull);
+    flip("error code: EXT inverted", ExitReason::EXCEPTION_OR_NMI, F::EXIT_INTERRUPTION_ERROR_CODE,
+         1);
+    flip("CPUID: length 3", ExitReason::CPUID, F::EXIT_INSTRUCTION_LENGTH, 1);
+    flip("WRMSR: length 0", ExitReason::WRMSR, F::EXIT_INSTRUCTION_LENGTH, 2);
+}
+
+void wrong_state(std::vector<Fault>& faults) {
+    const auto flip = [&](const char* name, F field, uint64_t bits, auto when) {
+        edit(faults, name, "wrong saved state", [=](GuestExit& e) {
+            if (when(e)) {
+                e[field].value ^= bits & e[field].known;
+            }
+        });
+    };
+    const auto vectoring = [](const GuestExit& e) {
+        return (e[F::IDT_VECTORING_INFO].value & interruption::VALID) != 0;
+    };
+    flip("HLT: RIP of the next instruction", F::GUEST_RIP, 1,
+         [](const GuestExit& e) { return is(e, ExitReason::HLT); });
+    flip("IDT vectoring not reported", F::IDT_VECTORING_INFO, interruption::VALID, vectoring);
+    flip("IDT vectoring: wrong type", F::IDT_VECTORING_INFO, 1u << 8, vectoring);
+    flip("IDT vectoring: error code lost", F::IDT_VECTORING_ERROR_CODE, ~0ull, vectoring);
+    flip("a double fault keeps the first event", F::IDT_VECTORING_INFO, interruption::VALID,
+         [](const GuestExit& e) {
+             return (e[F::EXIT_INTERRUPTION_INFO].value & 0x800000ff) == 0x80000008;
+         });
+    flip("blocking by STI not saved", F::GUEST_INTERRUPTIBILITY, 1,
+         [](const GuestExit& e) { return (e[F::GUEST_INTERRUPTIBILITY].value & 1) != 0; });
+    flip("blocking by MOV SS not saved", F::GUEST_INTERRUPTIBILITY, 2,
+         [](const GuestExit& e) { return (e[F::GUEST_INTERRUPTIBILITY].value & 2) != 0; });
+    flip("an injected NMI does not block NMIs", F::GUEST_INTERRUPTIBILITY, 8,
+         [](const GuestExit& e) { return (e[F::GUEST_INTERRUPTIBILITY].value & 8) != 0; });
+    flip("HLT activity not saved", F::GUEST_ACTIVITY, 1,
+         [](const GuestExit& e) { return e[F::GUEST_ACTIVITY].value == 1; });
+    flip("CLTS clears a bit that the host owns", F::GUEST_CR0, x86::cr0::TS,
+         [](const GuestExit& e) { return (e[F::GUEST_CR0].value & x86::cr0::TS) != 0; });
+    flip("WRMSR does not reach the saved SYSENTER_CS", F::GUEST_SYSENTER_CS, 0xff,
+         [](const GuestExit& e) { return e[F::GUEST_SYSENTER_CS].value != 0; });
+    edit(faults, "the CR0 mask does not hide bits", "wrong register", [](GuestExit& e) {
+        if (!e.path.empty() && e.path.front() == "mov: completed") {
+            e.gpr[0].value ^= e.gpr[0].known & 0x80000001;
+        }
+    });
+    edit(faults, "a store does not reach memory", "wrong memory",
+         [](GuestExit& e) { e.writes.clear(); });
+}
+
+void wrong_steps(std::vector<Fault>& faults) {
+    const auto add = [&](const char* name, auto change) {
+        Fault f{name, "wrong instruction", "", Kind::SEQUENCE};
+        f.step = change;
+        faults.push_back(f);
+    };
+    const auto error = [&](const char* name, InstructionError from, InstructionError to) {
+        add(name, [=](const Request&, Completion& c) {
+            if (c.status == Completion::VMFAIL_VALID && c.error == from) {
+                c.error = to;
+                c.failures = {};
+            }
+        });
+    };
+    using Error = InstructionError;
+    error("VMCLEAR of the VMXON region as a bad address", Error::VMCLEAR_VMXON_POINTER,
+          Error::VMCLEAR_ADDRESS);
+    error("VMPTRLD: revision as address", Error::VMPTRLD_REVISION, Error::VMPTRLD_ADDRESS);
+    error("VMPTRLD: VMXON region as address", Error::VMPTRLD_VMXON_POINTER, Error::VMPTRLD_ADDRESS);
+    error("read-only field as missing", Error::VMWRITE_READ_ONLY, Error::UNSUPPORTED_FIELD);
+    error("VMXON in root operation as VMCALL", Error::VMXON_IN_ROOT, Error::VMCALL_IN_ROOT);
+    error("VMRESUME error for VMLAUNCH", Error::VMLAUNCH_NOT_CLEAR, Error::VMRESUME_NOT_LAUNCHED);
+    error("INVEPT operand as field", Error::INVEPT_INVVPID_OPERAND, Error::UNSUPPORTED_FIELD);
+    add("no current VMCS still gives an error number", [](const Request& r, Completion& c) {
+        if (c.status == Completion::VMFAIL_INVALID && r.instruction == Instruction::VMREAD) {
+            c.status = Completion::VMFAIL_VALID;
+        }
+    });
+    add("outside VMX operation #GP for #UD", [](const Request&, Completion& c) {
+        c.status = c.status == Completion::UD ? Completion::GP : c.status;
+    });
+    add("VMPTRST of no VMCS stores 0", [](const Request& r, Completion& c) {
+        if (r.instruction == Instruction::VMPTRST && c.value == NO_VMCS) {
+            c.value = 0;
+        }
+    });
+    add("INVVPID takes VPID 0", [](const Request& r, Completion& c) {
+        if (r.instruction == Instruction::INVVPID && (r.value & 0xffff) == 0) {
+            c.status = Completion::SUCCEED;
+        }
+    });
+    add("VMREAD of a high half gives the low one", [](const Request& r, Completion& c) {
+        if (r.instruction == Instruction::VMREAD && (r.operand & 1) != 0 && c.known) {
+            c.value ^= 0x1000;
+        }
+    });
+}
+
+} // namespace
+
+std::vector<Fault> seeded_faults(const Profile& profile) {
+    std::vector<Fault> faults;
+    missing_rules(faults, profile);
+    false_rules(faults);
+    wrong_failures(faults);
+    wrong_exits(faults);
+    wrong_information(faults);
+    wrong_state(faults);
+    wrong_steps(faults);
+    return faults;
+}
+
+} // namespace horos::fuzz::vmx

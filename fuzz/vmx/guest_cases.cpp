@@ -1,0 +1,467 @@
+// Guests that do one sensitive thing: a mode, a snippet of code, controls and maps near it.
+#include "cases.hpp"
+
+#include <cstring>
+
+namespace horos::fuzz::vmx {
+
+namespace {
+
+using F = Field;
+using E = Extra;
+using namespace horos::vmx;
+
+struct Snippet {
+    const char* name;
+    std::initializer_list<uint8_t> bytes;
+    uint64_t msr = 0; // RCX
+};
+// RBX points to data, RSI and RDI too; the code runs in every mode unless it says otherwise.
+const Snippet SNIPPETS[] = {
+    {"cpuid", {0x0f, 0xa2}},
+    {"hlt", {0xf4}},
+    {"invd", {0x0f, 0x08}},
+    {"wbinvd", {0x0f, 0x09}},
+    {"rdtsc", {0x0f, 0x31}},
+    {"rdtscp", {0x0f, 0x01, 0xf9}},
+    {"rdpmc", {0x0f, 0x33}},
+    {"pause", {0xf3, 0x90}},
+    {"monitor", {0x0f, 0x01, 0xc8}},
+    {"mwait", {0x0f, 0x01, 0xc9}},
+    {"xsetbv", {0x0f, 0x01, 0xd1}},
+    {"invlpg [rbx]", {0x0f, 0x01, 0x3b}},
+    {"invlpg gs:[rbx]", {0x65, 0x0f, 0x01, 0x3b}},
+    {"mov rax, cr0", {0x0f, 0x20, 0xc0}},
+    {"mov cr0, rax", {0x0f, 0x22, 0xc0}},
+    {"mov rdx, cr3", {0x0f, 0x20, 0xda}},
+    {"mov cr3, rdx", {0x0f, 0x22, 0xda}},
+    {"mov rcx, cr4", {0x0f, 0x20, 0xe1}},
+    {"mov cr4, rcx", {0x0f, 0x22, 0xe1}},
+    {"mov cr4, rax", {0x0f, 0x22, 0xe0}},
+    {"mov r9, cr8", {0x45, 0x0f, 0x20, 0xc1}},
+    {"mov cr8, r9", {0x45, 0x0f, 0x22, 0xc1}},
+    {"clts", {0x0f, 0x06}},
+    {"lmsw ax", {0x0f, 0x01, 0xf0}},
+    {"lmsw [rbx]", {0x0f, 0x01, 0x33}},
+    {"smsw ax", {0x66, 0x0f, 0x01, 0xe0}},
+    {"smsw [rbx]", {0x0f, 0x01, 0x23}},
+    {"mov rax, dr7", {0x0f, 0x21, 0xf8}},
+    {"mov dr0, rax", {0x0f, 0x23, 0xc0}},
+    {"mov dr4, rdx", {0x0f, 0x23, 0xe2}},
+    {"mov rdi, dr6", {0x0f, 0x21, 0xf7}},
+    {"in al, 60h", {0xe4, 0x60}},
+    {"in eax, dx", {0xed}},
+    {"in ax, dx", {0x66, 0xed}},
+    {"out 70h, al", {0xe6, 0x70}},
+    {"out dx, eax", {0xef}},
+    {"insb", {0x6c}},
+    {"rep insd", {0xf3, 0x6d}},
+    {"outsb", {0x6e}},
+    {"fs outsd", {0x64, 0x6f}},
+    {"rep outsw", {0xf3, 0x66, 0x6f}},
+    {"rdmsr", {0x0f, 0x32}, 0x174},
+    {"wrmsr", {0x0f, 0x30}, 0x174},
+    {"vmcall", {0x0f, 0x01, 0xc1}},
+    {"vmlaunch", {0x0f, 0x01, 0xc2}},
+    {"vmresume", {0x0f, 0x01, 0xc3}},
+    {"vmxoff", {0x0f, 0x01, 0xc4}},
+    {"vmxon [rbx]", {0xf3, 0x0f, 0xc7, 0x33}},
+    {"vmclear [rbx+8]", {0x66, 0x0f, 0xc7, 0x73, 0x08}},
+    {"vmptrld [rbx+rsi*4]", {0x0f, 0xc7, 0x34, 0xb3}},
+    {"vmptrst [rbx-16]", {0x0f, 0xc7, 0x7b, 0xf0}},
+    {"vmread rdx, rax", {0x0f, 0x78, 0xc2}},
+    {"vmread [rbx], rax", {0x0f, 0x78, 0x03}},
+    {"vmwrite rcx, rdx", {0x0f, 0x79, 0xca}},
+    {"vmwrite rax, [rbx+10h]", {0x0f, 0x79, 0x43, 0x10}},
+    {"invept rax, [rbx]", {0x66, 0x0f, 0x38, 0x80, 0x03}},
+    {"invvpid rcx, [rbx+4]", {0x66, 0x0f, 0x38, 0x81, 0x4b, 0x04}},
+    {"invpcid rdx, [rbx]", {0x66, 0x0f, 0x38, 0x82, 0x13}},
+    {"vmfunc", {0x0f, 0x01, 0xd4}},
+    {"sgdt [rbx]", {0x0f, 0x01, 0x03}},
+    {"sidt [rbx+rdi*2+8]", {0x0f, 0x01, 0x4c, 0x7b, 0x08}},
+    {"lgdt [rbx]", {0x0f, 0x01, 0x13}},
+    {"lidt [rsi]", {0x0f, 0x01, 0x1e}},
+    {"sldt ax", {0x66, 0x0f, 0x00, 0xc0}},
+    {"str [rbx]", {0x0f, 0x00, 0x0b}},
+    {"lldt dx", {0x0f, 0x00, 0xd2}},
+    {"ltr [rbx+2]", {0x0f, 0x00, 0x5b, 0x02}},
+    {"rdrand edx", {0x0f, 0xc7, 0xf2}},
+    {"rdrand cx", {0x66, 0x0f, 0xc7, 0xf1}},
+    {"rdseed r10", {0x49, 0x0f, 0xc7, 0xfa}},
+    {"xsaves [rbx]", {0x0f, 0xc7, 0x2b}},
+    {"getsec", {0x0f, 0x37}},
+    {"rsm", {0x0f, 0xaa}},
+    {"ud2", {0x0f, 0x0b}},
+    {"int3", {0xcc}},
+    {"int1", {0xf1}},
+    {"int 20h", {0xcd, 0x20}},
+    {"int 6", {0xcd, 0x06}},
+    {"div edx", {0xf7, 0xf2}},
+    {"mov eax, [rbx]", {0x8b, 0x03}},
+    {"mov [rbx], edx", {0x89, 0x13}},
+    {"mov [rbx+4], al", {0x88, 0x43, 0x04}},
+    {"mov [rsi], ecx; mov eax, [rdi]", {0x89, 0x0e, 0x8b, 0x07}},
+    {"nop", {0x90}},
+    {"nop; nop", {0x90, 0x90}},
+    {"sti; nop", {0xfb, 0x90}},
+    {"sti; cpuid", {0xfb, 0x0f, 0xa2}},
+    {"sti; hlt", {0xfb, 0xf4}},
+    {"cli; rdtsc", {0xfa, 0x0f, 0x31}},
+    {"mov ss, ax; nop; nop", {0x8e, 0xd0, 0x90, 0x90}},
+    {"mov ss, ax; cpuid", {0x8e, 0xd0, 0x0f, 0xa2}},
+    {"vmfunc; mov eax, [rbx]", {0x0f, 0x01, 0xd4, 0x8b, 0x03}},
+};
+
+struct Maker {
+    const Profile& p;
+    std::mt19937_64& random;
+    Test test;
+
+    uint64_t below(uint64_t n) { return random() % n; }
+    bool one_in(uint64_t n) { return below(n) == 0; }
+    template <class... T>
+    uint64_t pick(T... values) {
+        const uint64_t all[] = {uint64_t(values)...};
+        return all[below(sizeof...(values))];
+    }
+    RuleState& s() { return test.state; }
+    void poke(uint64_t address, uint64_t value) {
+        for (unsigned n = 0; n < test.guest.pokes; ++n) {
+            if (test.guest.poke[n].address == address) {
+                test.guest.poke[n].value = value;
+                return;
+            }
+        }
+        if (test.guest.pokes < POKES) {
+            test.guest.poke[test.guest.pokes++] = {address, value};
+        }
+    }
+    void set(F field, const model::vmx::Allowed& allowed, uint32_t bits, bool on) {
+        const uint32_t may = bits & allowed.one;
+        s()[field] = on ? s()[field] | may : s()[field] & ~uint64_t{may & ~allowed.zero};
+    }
+
+    void mode();
+    void user();
+    void controls();
+    void registers(const Snippet& snippet);
+    void maps(const Snippet& snippet);
+    void ept_entries();
+    void guest_tables();
+    void events();
+    void fields();
+};
+
+// Segments of a flat 32-bit guest, of real mode, or of virtual-8086 mode.
+void put_flat(RuleState& s, uint32_t code, uint32_t data) {
+    for (unsigned n = 0; n < 6; ++n) {
+        s[plus(F::GUEST_ES_RIGHTS, n)] = n == 1 ? code : data;
+        s[plus(F::GUEST_ES_LIMIT, n)] = 0xffffffff;
+        s[plus(F::GUEST_ES_BASE, n)] = 0;
+    }
+}
+void put_real(RuleState& s, bool v86) {
+    for (unsigned n = 0; n < 6; ++n) {
+        const uint64_t base = v86 ? 0 : n == 1 ? CODE_PA : 0;
+        s[plus(F::GUEST_ES_SELECTOR, n)] = n == 1 ? 0xf000 : 0;
+        s[plus(F::GUEST_ES_BASE, n)] = base;
+        s[plus(F::GUEST_ES_LIMIT, n)] = v86 ? 0xffff : n == 1 ? 0xffffffff : 0xffffffff;
+        s[plus(F::GUEST_ES_RIGHTS, n)] = v86 ? 0xf3 : n == 1 ? 0x809b : 0x8093;
+    }
+}
+
+void Maker::mode() {
+    const bool unrestricted = p.proc2.can(proc2::UNRESTRICTED_GUEST);
+    const uint64_t what = below(8);
+    if (what < 5) {
+        return; // 64-bit mode, as the base is
+    }
+    set(F::ENTRY_CONTROLS, p.entry, entry_ctl::IA32E_MODE_GUEST, false);
+    s()[F::GUEST_EFER] = 0;
+    const uint32_t code = rights_of(x86::seg::CODE32), data = rights_of(x86::seg::DATA32);
+    put_flat(s(), code, data);
+    if (what == 5) { // 32-bit, four-mebibyte pages
+        s()[F::GUEST_CR4] = (s()[F::GUEST_CR4] & ~x86::cr4::PAE) | x86::cr4::PSE;
+        s()[F::GUEST_CR3] = GUEST_PD32_PA;
+    } else if (what == 6 || !unrestricted) { // 32-bit, PAE
+        s()[F::GUEST_CR3] = PAE_PDPT_PA;
+        for (unsigned n = 0; n < 4; ++n) {
+            const uint64_t entry = n == 0 ? GUEST_PD_PA | 1 : 0;
+            s()[plus(F::GUEST_PDPTE0, n)] = entry;
+            s()[static_cast<E>(unsigned(E::PDPTE0) + n)] = entry;
+        }
+    } else { // real-address mode
+        s()[F::GUEST_CR0] &= ~(x86::cr0::PE | x86::cr0::PG);
+        s()[F::GUEST_CR4] &= ~x86::cr4::PAE;
+        set(F::PROC_CONTROLS, p.proc, proc::ACTIVATE_SECONDARY, true);
+        set(F::PROC_CONTROLS_2, p.proc2, proc2::ENABLE_EPT | proc2::UNRESTRICTED_GUEST, true);
+        put_real(s(), false);
+    }
+}
+
+void Maker::user() {
+    if (!one_in(4) || (s()[F::GUEST_CR0] & x86::cr0::PE) == 0) {
+        return;
+    }
+    for (unsigned n = 0; n < 6; ++n) {
+        s()[plus(F::GUEST_ES_RIGHTS, n)] |= rights::DPL;
+        s()[plus(F::GUEST_ES_SELECTOR, n)] |= 3;
+    }
+    if (one_in(2)) {
+        s()[F::GUEST_RFLAGS] |= x86::rflags::IOPL;
+    }
+}
+
+void Maker::controls() {
+    constexpr uint32_t PROC[] = {
+        proc::HLT_EXITING,       proc::INVLPG_EXITING,   proc::MWAIT_EXITING,
+        proc::RDPMC_EXITING,     proc::RDTSC_EXITING,    proc::CR3_LOAD_EXITING,
+        proc::CR3_STORE_EXITING, proc::CR8_LOAD_EXITING, proc::CR8_STORE_EXITING,
+        proc::MOV_DR_EXITING,    proc::MONITOR_EXITING,  proc::PAUSE_EXITING,
+        proc::USE_IO_BITMAPS,    proc::USE_MSR_BITMAPS,  proc::UNCONDITIONAL_IO_EXITING};
+    constexpr uint32_t PROC2[] = {proc2::DESCRIPTOR_TABLE_EXITING,
+                                  proc2::ENABLE_RDTSCP,
+                                  proc2::WBINVD_EXITING,
+                                  proc2::RDRAND_EXITING,
+                                  proc2::ENABLE_INVPCID,
+                                  proc2::RDSEED_EXITING,
+                                  proc2::ENABLE_XSAVES,
+                                  proc2::ENABLE_VM_FUNCTIONS};
+    for (uint32_t bit : PROC) {
+        set(F::PROC_CONTROLS, p.proc, bit, one_in(2));
+    }
+    for (uint32_t bit : PROC2) {
+        set(F::PROC_CONTROLS_2, p.proc2, bit, one_in(2));
+    }
+    if (one_in(12)) {
+        set(F::PROC_CONTROLS, p.proc, proc::MONITOR_TRAP_FLAG, true);
+    }
+    if (one_in(8)) {
+        set(F::PROC_CONTROLS, p.proc, proc::INTERRUPT_WINDOW_EXITING, true);
+        s()[F::GUEST_RFLAGS] |= one_in(2) ? x86::rflags::IF : 0;
+    }
+    if (one_in(8)) {
+        set(F::PIN_CONTROLS, p.pin, pin::NMI_EXITING | pin::VIRTUAL_NMIS, true);
+        set(F::PROC_CONTROLS, p.proc, proc::NMI_WINDOW_EXITING, true);
+        s()[F::GUEST_INTERRUPTIBILITY] |= one_in(2) ? interruptibility::BLOCKING_BY_NMI : 0;
+    }
+    if (one_in(8)) {
+        set(F::PROC_CONTROLS_2, p.proc2, proc2::VMCS_SHADOWING, true);
+        s()[F::VMREAD_BITMAP] = s()[F::VMWRITE_BITMAP] = ZERO_PA;
+    }
+    set(F::PIN_CONTROLS, p.pin, pin::PREEMPTION_TIMER, true);
+    s()[F::PREEMPTION_TIMER] = one_in(16) ? 0 : 3000;
+    s()[F::EXCEPTION_BITMAP] = one_in(2) ? 0xffffffff : random() & 0xffffffff;
+    s()[F::PF_ERROR_CODE_MASK] = one_in(2) ? 0 : below(32);
+    s()[F::PF_ERROR_CODE_MATCH] = one_in(2) ? 0 : below(32);
+}
+
+void Maker::registers(const Snippet& snippet) {
+    auto& g = test.guest;
+    for (uint64_t& value : g.gpr) {
+        value = one_in(4) ? random() : below(256);
+    }
+    g.gpr[3] = DATA_PA + below(2) * 16; // RBX
+    if (one_in(10)) {
+        g.gpr[3] = pick(0x0000800000000000ull, DATA_PA + 0xffe, 0x40000000 + below(4096), CODE_PA,
+                        HANDLER_PA + 8, GUEST_PT_PA);
+        if (g.gpr[3] == GUEST_PT_PA) { // what a guest writes there would stay
+            g.gpr[3] = CODE_PA + 64;
+        }
+    }
+    g.gpr[6] = g.gpr[7] = DATA_PA + 32;
+    g.gpr[1] = snippet.msr != 0 ? pick(snippet.msr, 0x175, 0x176, 0xc0000100, 0xc0000101, 0x1fff,
+                                       0x2000, 0xc0001fff, 0xc0002000, 0x40000000, random() >> 32)
+                                : g.gpr[1];
+    g.gpr[0] = one_in(2) ? g.gpr[0] : pick(s()[F::GUEST_CR0], s()[F::GUEST_CR4], 0, 1, 0x4400, 63);
+    g.gpr[2] = one_in(2) ? g.gpr[2] : pick(s()[F::GUEST_CR3], 0, 0xffff, 0x60, 0x7fff, 0x8000);
+    s()[F::GUEST_RSP] = STACK_PA;
+    s()[F::GUEST_RIP] = (s()[F::GUEST_CS_BASE] != 0) ? CODE_PA - s()[F::GUEST_CS_BASE] : CODE_PA;
+}
+
+void Maker::maps(const Snippet& snippet) {
+    const auto& g = test.guest;
+    const auto bit = [&](uint64_t page, uint64_t number) {
+        poke(page + (number >> 6) * 8, 1ull << (number & 63));
+    };
+    if (snippet.msr != 0 && one_in(2)) {
+        const auto n = uint32_t(g.gpr[1]);
+        const uint64_t low = n & 0x1fff;
+        bit(ZERO_PA, low + (n >= 0xc0000000 ? 8192 : 0) + (one_in(2) ? 16384 : 0));
+    }
+    if (one_in(3)) { // the ports that the snippets use, and their neighbours
+        const uint64_t port = pick(0x60, 0x70, g.gpr[2] & 0xffff, (g.gpr[2] + 1) & 0xffff);
+        bit(ZERO_PA, port & 0x7fff);
+    }
+    s()[F::IO_BITMAP_B] = ZERO_PA;
+    if (one_in(3)) {
+        s()[F::CR0_MASK] = random() & 0xffffffff;
+        s()[F::CR4_MASK] = random() & 0xffffffff;
+        s()[F::CR0_SHADOW] = one_in(2) ? s()[F::GUEST_CR0] : random() & 0xffffffff;
+        s()[F::CR4_SHADOW] = one_in(2) ? s()[F::GUEST_CR4] : random() & 0xffffffff;
+        s()[F::CR3_TARGET_COUNT] = below(5);
+        s()[F::CR3_TARGET_0] = one_in(2) ? g.gpr[2] : 0;
+    }
+    s()[F::VM_FUNCTION_CONTROLS] = one_in(4) ? 0 : p.vmfunc & 1;
+    if (p.vmfunc != 0 && one_in(2)) {
+        s()[F::EPTP_LIST_ADDRESS] = LOG_PA;
+        const uint64_t good = OTHER_EPT_PA | 0x1e;
+        poke(LOG_PA + (one_in(2) ? g.gpr[1] & 511 : 0) * 8,
+             one_in(2) ? good : good ^ 1ull << below(64));
+        if (one_in(2)) {
+            test.guest.gpr[0] = 0;
+            test.guest.gpr[1] &= 511;
+        }
+    }
+}
+
+void Maker::ept_entries() {
+    if (!one_in(3)) {
+        return;
+    }
+    if (one_in(3)) {
+        s()[F::EPTP] ^= eptp::ACCESSED_DIRTY & (p.ept_vpid & ept_cap::ACCESSED_DIRTY ? ~0ull : 0);
+    }
+    if (one_in(4) && (s()[F::EPTP] & eptp::ACCESSED_DIRTY) != 0) {
+        set(F::PROC_CONTROLS_2, p.proc2, proc2::ENABLE_PML, true);
+        s()[F::PML_ADDRESS] = LOG_PA;
+        s()[F::PML_INDEX] = pick(0, 0, 512, 0xffff);
+        poke(LOG_PA, 0);
+    }
+    // One entry on the way to the data, the code, the tables or the descriptors, with some of its
+    // bits changed.
+    const uint64_t page =
+        pick(DATA_PA, DATA_PA, CODE_PA, GUEST_PT_PA, GUEST_PML4_PA, DESCRIPTORS_PA, HANDLER_PA);
+    const uint64_t places[] = {EPT_PT_PA + (page >> 12 & 511) * 8, EPT_PD_PA + (page >> 21) * 8,
+                               EPT_PDPT_PA, EPT_PML4_PA};
+    const uint64_t level = one_in(2) ? 0 : below(4);
+    const uint64_t values[] = {page | 0x337, EPT_PT_PA | 0x307, EPT_PD_PA | 0x307,
+                               EPT_PDPT_PA | 0x307};
+    uint64_t value = values[level];
+    for (uint64_t n = 1 + below(3); n > 0; --n) {
+        value ^= 1ull << (one_in(4) ? 32 + below(32) : below(12));
+    }
+    // Bits 31:12 stay: a guest shall not get write access to what is not its own. Bit 7 above the
+    // last level makes a page of what was a table.
+    poke(places[level], value);
+}
+
+void Maker::guest_tables() {
+    if (!one_in(4)) {
+        return;
+    }
+    const uint64_t page = pick(DATA_PA, DATA_PA, CODE_PA, DESCRIPTORS_PA);
+    const uint64_t places[] = {GUEST_PT_PA + (page >> 12 & 511) * 8, GUEST_PD_PA + (page >> 21) * 8,
+                               GUEST_PDPT_PA, GUEST_PML4_PA};
+    const uint64_t level = one_in(2) ? 0 : below(4);
+    const uint64_t values[] = {page | 0x67, GUEST_PT_PA | 0x27, GUEST_PD_PA | 0x27,
+                               GUEST_PDPT_PA | 0x27};
+    uint64_t value = values[level];
+    for (uint64_t n = 1 + below(2); n > 0; --n) {
+        value ^= 1ull << (one_in(4) ? 40 + below(24) : below(9));
+    }
+    poke(places[level], value);
+    if (one_in(2)) {
+        s()[F::GUEST_CR0] ^= x86::cr0::WP;
+    }
+}
+
+void Maker::events() {
+    if (one_in(3)) { // an IDT and a GDT of our own
+        s()[F::GUEST_IDTR_BASE] = DESCRIPTORS_PA + 0x400;
+        s()[F::GUEST_GDTR_BASE] = DESCRIPTORS_PA;
+        s()[F::GUEST_GDTR_LIMIT] = pick(0x17, 0x17, 0x0e, 0);
+        s()[F::GUEST_IDTR_LIMIT] = pick(0x1ff, 0x1ff, 0xff, 0x8f, 0);
+        if (one_in(3)) {
+            const uint64_t vector = below(32);
+            const uint64_t target = HANDLER_PA + vector * 16;
+            const uint64_t gate =
+                (target & 0xffff) | 0x08ull << 16 | 0x8e00ull << 32 | (target >> 16 & 0xffff) << 48;
+            poke(DESCRIPTORS_PA + 0x400 + vector * 16, gate ^ 1ull << below(64));
+        }
+    } else {
+        s()[F::GUEST_IDTR_LIMIT] = pick(0, 0x7f, 0xffff);
+        s()[F::GUEST_IDTR_BASE] = DESCRIPTORS_PA + 0x200; // zeros: no gate
+    }
+    if (one_in(6)) {
+        const auto type = InterruptionType(pick(0, 2, 3, 4, 5, 6));
+        const uint64_t vector = type == InterruptionType::NMI                  ? 2
+                                : type == InterruptionType::HARDWARE_EXCEPTION ? below(20)
+                                : type == InterruptionType::SOFTWARE_EXCEPTION ? 3
+                                                                               : below(32);
+        const bool error = type == InterruptionType::HARDWARE_EXCEPTION &&
+                           (x86::VECTORS_WITH_ERROR_CODE >> vector & 1) != 0 &&
+                           (s()[F::GUEST_CR0] & x86::cr0::PE) != 0;
+        s()[F::ENTRY_INTERRUPTION_INFO] =
+            make_interruption(type, uint8_t(vector)) | (error ? interruption::ERROR_CODE_VALID : 0);
+        s()[F::ENTRY_EXCEPTION_ERROR_CODE] = error ? below(0x8000) : 0;
+        s()[F::ENTRY_INSTRUCTION_LENGTH] = 1 + below(4);
+        s()[F::GUEST_RFLAGS] |= type == InterruptionType::EXTERNAL ? x86::rflags::IF : 0;
+    }
+}
+
+void Maker::fields() {
+    if (one_in(6)) {
+        s()[F::GUEST_RFLAGS] ^= x86::rflags::TF;
+    }
+    if (one_in(16)) {
+        s()[F::GUEST_ACTIVITY] = 1;
+    }
+    if (one_in(16)) {
+        s()[F::GUEST_PENDING_DEBUG] = pick(0x1001, 0x4000, 0x1, 0x1000);
+    }
+    if (one_in(4)) {
+        s()[F::GUEST_CR4] ^=
+            pick(x86::cr4::TSD, x86::cr4::DE, x86::cr4::PCE, x86::cr4::UMIP, x86::cr4::OSXSAVE) &
+            p.cr4_fixed1;
+    }
+    if (one_in(8)) {
+        s()[F::GUEST_CR0] ^= x86::cr0::TS;
+    }
+    if (one_in(8)) {
+        s()[F::GUEST_GS_BASE] = one_in(2) ? 0x1000 : 0xffff800000000000;
+    }
+    if (one_in(16)) {
+        s()[F::GUEST_DR7] |= x86::dr7::GD;
+    }
+    if (one_in(12)) {
+        set(F::PROC_CONTROLS, p.proc, proc::USE_TPR_SHADOW, true);
+        s()[F::VIRTUAL_APIC_ADDRESS] = VAPIC_PA;
+        s()[E::VTPR] = below(256);
+        s()[F::TPR_THRESHOLD] = below(16);
+    }
+}
+
+} // namespace
+
+size_t snippet_count() { return std::size(SNIPPETS); }
+
+Test guest_test(const RuleState& base, const Profile& profile, std::mt19937_64& random) {
+    Maker m{profile, random, {}};
+    m.test.kind = Kind::GUEST;
+    m.test.state = base;
+    const Snippet& snippet = SNIPPETS[m.below(std::size(SNIPPETS))];
+    m.mode();
+    m.user();
+    m.controls();
+    m.registers(snippet);
+    m.maps(snippet);
+    m.ept_entries();
+    m.guest_tables();
+    m.events();
+    m.fields();
+    uint8_t* code = m.test.guest.code;
+    for (unsigned n = 0; n < CODE_BYTES; n += 8) {
+        std::memcpy(code + n, "\x0f\x01\xc1\x90\x0f\x01\xc1\x90", 8);
+    }
+    std::copy(snippet.bytes.begin(), snippet.bytes.end(), code);
+    // What follows the snippet is VMCALL from its first byte on.
+    for (size_t n = snippet.bytes.size(); n + 3 <= CODE_BYTES; n += 3) {
+        std::memcpy(code + n, "\x0f\x01\xc1", 3);
+    }
+    m.test.guest.code_bytes = CODE_BYTES;
+    m.test.state = model::vmx::repair(m.test.state, profile);
+    return m.test;
+}
+
+} // namespace horos::fuzz::vmx

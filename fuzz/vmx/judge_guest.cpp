@@ -1,0 +1,178 @@
+// A guest that entered: the exit, the saved state, registers and memory.
+#include "judge.hpp"
+#include "layout.hpp"
+
+#include <fmt/core.h>
+
+namespace horos::fuzz::vmx {
+
+namespace {
+
+using namespace model::vmx;
+
+constexpr size_t ARENA_WORDS = (ARENA_END - ARENA_PA) / 8;
+
+const std::vector<uint64_t>& arena() {
+    static const std::vector<uint64_t> words = [] {
+        std::vector<uint64_t> w(ARENA_WORDS, 0);
+        put_arena([&](uint64_t pa, uint64_t value) { w[(pa - ARENA_PA) / 8] = value; });
+        return w;
+    }();
+    return words;
+}
+
+// The arena with the test's changes.
+class TestMemory final : public PhysicalMemory {
+public:
+    explicit TestMemory(const Test& test) : test_(test) {}
+    std::optional<uint64_t> quadword(uint64_t address) const override {
+        if (address < ARENA_PA || address >= ARENA_END) {
+            return std::nullopt;
+        }
+        uint64_t value = arena()[(address - ARENA_PA) / 8];
+        if (address >= PAE_PDPT_PA && address < PAE_PDPT_PA + 32) {
+            value = test_.state[Extra(unsigned(Extra::PDPTE0) + (address - PAE_PDPT_PA) / 8)];
+        }
+        if (address == VAPIC_PA + 0x80) {
+            value = test_.state[Extra::VTPR];
+        }
+        for (unsigned n = 0; n < test_.guest.pokes; ++n) {
+            if (test_.guest.poke[n].address == address) {
+                value = test_.guest.poke[n].value;
+            }
+        }
+        const uint64_t code = address - CODE_PA;
+        if (code < test_.guest.code_bytes) {
+            __builtin_memcpy(&value, test_.guest.code + code, 8);
+        }
+        return value;
+    }
+
+private:
+    const Test& test_;
+};
+
+std::optional<Divergence> compare(std::string what, const Masked& expected, uint64_t observed,
+                                  const std::string& where) {
+    if (expected.allows(observed)) {
+        return std::nullopt;
+    }
+    Divergence d{std::move(what), fmt::format("{:#x} (of {:#x})", expected.value, expected.known),
+                 fmt::format("{:#x}", observed)};
+    d.where = where;
+    return d;
+}
+
+std::optional<Divergence> compare_fields(const GuestExit& e, const Profile& p, const Result& r,
+                                         const std::string& where) {
+    // What tells most comes first.
+    for (Field f : {Field::EXIT_REASON, Field::EXIT_QUALIFICATION, Field::EXIT_INTERRUPTION_INFO}) {
+        if (auto d = compare(std::string(field_info(f).name), e[f], at(r, f), where)) {
+            return d;
+        }
+    }
+    for (const FieldInfo& field : vmcs_fields()) {
+        if (!field.needs.met(p)) {
+            continue;
+        }
+        if (auto d = compare(std::string(field.name), e[field.field], at(r, field.field), where)) {
+            return d;
+        }
+    }
+    return std::nullopt;
+}
+
+Masked expected_word(const GuestExit& e, uint64_t address, uint64_t before) {
+    const auto found = e.writes.find(address);
+    return found == e.writes.end() ? Masked{before, ~0ull} : found->second;
+}
+
+std::optional<Divergence> compare_memory(const Test& test, const GuestExit& e, const Result& r,
+                                         const std::string& where) {
+    for (unsigned n = 0; n < test.guest.pokes; ++n) {
+        const Poke& poke = test.guest.poke[n];
+        if (poke.address >= DATA_PA && poke.address < DATA_PA + 4096) {
+            continue;
+        }
+        const Masked word = expected_word(e, poke.address, poke.value);
+        if (auto d = compare(fmt::format("memory {:#x}", poke.address), word, r.after[n], where)) {
+            return d;
+        }
+    }
+    for (unsigned n = 0; n < 16; ++n) {
+        const uint64_t address = n < 8 ? DATA_PA + n * 8 : STACK_PA - 64 + (n - 8) * 8;
+        const Masked word = expected_word(e, address, 0);
+        if (auto d = compare(fmt::format("memory {}", n < 8 ? "data" : "stack"), word, r.data[n],
+                             where)) {
+            return d;
+        }
+    }
+    return std::nullopt;
+}
+
+std::optional<Divergence> compare_exit(const Test& test, const GuestExit& e, const Profile& p,
+                                       const Result& r) {
+    const std::string where = e.path.empty() ? "" : e.path.back();
+    if (auto d = compare_fields(e, p, r, where)) {
+        return d;
+    }
+    if (test.kind == Kind::ENTRY) { // the registers are whatever the last case left
+        return std::nullopt;
+    }
+    for (unsigned n = 0; n < 16; ++n) {
+        if (n == 4) {
+            continue;
+        }
+        if (auto d = compare(fmt::format("gpr {}", n), e.gpr[n], r.gpr[n], where)) {
+            return d;
+        }
+    }
+    return compare_memory(test, e, r, where);
+}
+
+} // namespace
+
+Verdict judge_guest(const Test& test, const Profile& profile, const Result& result,
+                    const Deviations& known, const Fault* fault) {
+    const TestMemory memory(test);
+    GuestInput input;
+    input.profile = &profile;
+    input.state = &test.state;
+    input.memory = &memory;
+    std::copy_n(test.guest.gpr, 16, input.gpr.begin());
+    Verdict verdict;
+    const auto differs = [&](GuestExit exit) {
+        if (fault != nullptr && fault->exit) {
+            fault->exit(test, exit);
+        }
+        return compare_exit(test, exit, profile, result);
+    };
+    for (const GuestExit& exit : run_guest(input)) {
+        verdict.path = exit.path;
+        if (exit.open) {
+            verdict.open = true;
+            verdict.path.push_back("open: " + exit.why);
+            return verdict;
+        }
+        verdict.divergence = differs(exit);
+        if (!verdict.divergence) {
+            return verdict;
+        }
+    }
+    input.deviations = known;
+    for (const GuestExit& exit : run_guest(input)) {
+        if (exit.deviated.none()) {
+            continue;
+        }
+        // With a defect the course may lead to where the model does not follow.
+        if (exit.open || !differs(exit)) {
+            verdict.divergence.reset();
+            verdict.open = exit.open;
+            verdict.deviated = exit.deviated;
+            return verdict;
+        }
+    }
+    return verdict;
+}
+
+} // namespace horos::fuzz::vmx

@@ -1,0 +1,86 @@
+// What the arena holds before a case: the harness writes it, the driver tells the model of it.
+// Freestanding. `put(address, quadword)` is called for every quadword that is not 0.
+#pragma once
+
+#include "wire.hpp"
+
+namespace horos::fuzz::vmx {
+
+// Four bytes of VMCALL and NOP, over and over: wherever a guest goes, it comes back.
+inline constexpr uint64_t FILLER = 0x90c1010f90c1010full;
+
+// Pages that a guest may write: its data and stack, and its own page tables (for A and D).
+constexpr bool guest_writable(uint64_t page) {
+    return page == DATA_PA || (page >= GUEST_PML4_PA && page <= GUEST_PD32_PA) ||
+           page == GUEST_PD_PA || page == GUEST_PT_PA;
+}
+
+// EPT: all of the first 4 GiB may be read and run; a few pages may be written too. The 2 MiB that
+// hold the arena are mapped by 4-KiB entries, so that a case can change the entry of any of its
+// pages. A and D are set, so that a run changes nothing that its case did not.
+template <class Put>
+constexpr void put_ept(Put put, uint64_t pml4) {
+    constexpr uint64_t USED = 0x300, TYPE_WB = 6 << 3 | USED, READ_RUN = 5, LARGE = 0x80;
+    constexpr uint64_t ALL = 7, TABLE = ALL | USED;
+    put(pml4, EPT_PDPT_PA | TABLE);
+    put(EPT_PDPT_PA, EPT_PD_PA | TABLE);
+    for (uint64_t n = 1; n < 4; ++n) {
+        put(EPT_PDPT_PA + n * 8, n << 30 | LARGE | TYPE_WB | READ_RUN);
+    }
+    for (uint64_t n = 0; n < 512; ++n) {
+        const bool here = n == ARENA_PA >> 21;
+        put(EPT_PD_PA + n * 8, here ? EPT_PT_PA | TABLE : n << 21 | LARGE | TYPE_WB | READ_RUN);
+        const uint64_t page = (ARENA_PA >> 21 << 21) + n * 4096;
+        put(EPT_PT_PA + n * 8, page | TYPE_WB | (guest_writable(page) ? ALL : READ_RUN));
+    }
+}
+
+// The guest's own tables: everything one to one, present, writable, for the user, A and D set.
+template <class Put>
+constexpr void put_guest_tables(Put put) {
+    constexpr uint64_t TABLE = 0x27, PAGE = 0x67, LARGE = 0xe7;
+    put(GUEST_PML4_PA, GUEST_PDPT_PA | TABLE);
+    put(GUEST_PDPT_PA, GUEST_PD_PA | TABLE);
+    for (uint64_t n = 1; n < 4; ++n) {
+        put(GUEST_PDPT_PA + n * 8, n << 30 | LARGE);
+    }
+    for (uint64_t n = 0; n < 512; ++n) {
+        const bool here = n == ARENA_PA >> 21;
+        put(GUEST_PD_PA + n * 8, here ? GUEST_PT_PA | TABLE : n << 21 | LARGE);
+        put(GUEST_PT_PA + n * 8, ((ARENA_PA >> 21 << 21) + n * 4096) | PAGE);
+    }
+    for (uint64_t n = 0; n < 512; ++n) {
+        const uint64_t low = n * 2 << 22 | LARGE, high = (n * 2 + 1) << 22 | LARGE;
+        put(GUEST_PD32_PA + n * 8, (low & 0xffffffff) | high << 32);
+    }
+}
+
+// A GDT with flat segments, and an IDT whose interrupt gates lead to a page of VMCALLs.
+template <class Put>
+constexpr void put_descriptors(Put put) {
+    put(DESCRIPTORS_PA + 0x08, 0x00af9b000000ffffull);
+    put(DESCRIPTORS_PA + 0x10, 0x00cf93000000ffffull);
+    for (uint64_t n = 0; n < 32; ++n) {
+        const uint64_t target = HANDLER_PA + n * 16;
+        put(DESCRIPTORS_PA + 0x400 + n * 16,
+            (target & 0xffff) | 0x08ull << 16 | 0x8e00ull << 32 | (target >> 16 & 0xffff) << 48);
+    }
+}
+
+template <class Put>
+constexpr void put_arena(Put put) {
+    put_ept(put, EPT_PML4_PA);
+    put(OTHER_EPT_PA, EPT_PDPT_PA | 0x307);
+    put_guest_tables(put);
+    put_descriptors(put);
+    for (uint64_t n = 0; n < MSR_ENTRIES; ++n) { // IA32_SYSENTER_CS
+        put(MSR_LIST_PA + n * 16, 0x174);
+        put(MSR_STORE_PA + n * 16, 0x174);
+    }
+    for (uint64_t n = 0; n < 512; ++n) {
+        put(CODE_PA + n * 8, FILLER);
+        put(HANDLER_PA + n * 8, FILLER);
+    }
+}
+
+} // namespace horos::fuzz::vmx

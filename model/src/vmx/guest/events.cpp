@@ -1,0 +1,341 @@
+// Exceptions, delivery through the IDT, and what is pending between instructions.
+#include "guest/machine.hpp"
+
+namespace horos::model::vmx::guest {
+
+namespace {
+
+using namespace horos::vmx;
+
+constexpr uint8_t DEBUG = 1, DOUBLE_FAULT = 8, PAGE_FAULT = 14, VIRTUALIZATION = 20;
+
+bool contributory(uint8_t vector) { return vector == 0 || (vector >= 10 && vector <= 13); }
+bool page_class(uint8_t vector) { return vector == PAGE_FAULT || vector == VIRTUALIZATION; }
+// Vol. 3A table 6-5.
+bool makes_double_fault(uint8_t first, uint8_t second) {
+    return (contributory(first) && contributory(second)) ||
+           (page_class(first) && (page_class(second) || contributory(second)));
+}
+bool external(const Event& e) { // the EXT bit of an error code (vol. 3A §6.13)
+    return e.type == InterruptionType::EXTERNAL || e.type == InterruptionType::NMI ||
+           e.type == InterruptionType::HARDWARE_EXCEPTION ||
+           e.type == InterruptionType::PRIVILEGED_SOFTWARE_EXCEPTION;
+}
+bool software(const Event& e) {
+    return e.type == InterruptionType::SOFTWARE_INTERRUPT ||
+           e.type == InterruptionType::SOFTWARE_EXCEPTION;
+}
+bool has_length(InterruptionType t) {
+    return t == InterruptionType::SOFTWARE_INTERRUPT || t == InterruptionType::SOFTWARE_EXCEPTION ||
+           t == InterruptionType::PRIVILEGED_SOFTWARE_EXCEPTION;
+}
+
+// §25.2: a page fault's error code is masked and compared; the bitmap's bit says for which result.
+bool intercepted(const Guest& g, const Exception& e) {
+    const bool bit = (g.s[F::EXCEPTION_BITMAP] >> e.vector & 1) != 0;
+    if (e.vector != PAGE_FAULT) {
+        return bit;
+    }
+    const bool match =
+        (e.error.value_or(0) & g.s[F::PF_ERROR_CODE_MASK]) == g.s[F::PF_ERROR_CODE_MATCH];
+    return match == bit;
+}
+
+std::string name_of(uint8_t vector) { return "vector " + std::to_string(vector); }
+
+[[noreturn]] void exit_exception(Guest& g, const Exception& e) {
+    Exit exit(ExitReason::EXCEPTION_OR_NMI);
+    exit.interruption = make_interruption(e.type, e.vector);
+    // §27.2.2: no error code from real-address mode.
+    if (e.error && (g.protected_mode() || g.deviates(Deviation::REAL_MODE_ERROR_CODE))) {
+        exit.interruption |= interruption::ERROR_CODE_VALID;
+        // What the code is there is not defined; only that there should be none.
+        exit.error_code = g.protected_mode() ? e.error : std::nullopt;
+    }
+    exit.qualification = {e.qualification, ~0ull};
+    if (has_length(e.type)) {
+        exit.length = e.length;
+    }
+    constexpr uint32_t SHADOW =
+        interruptibility::BLOCKING_BY_STI | interruptibility::BLOCKING_BY_MOV_SS;
+    if ((g.interruptibility & SHADOW) != 0 && g.deviates(Deviation::EXCEPTION_ENDS_SHADOW)) {
+        g.interruptibility &= ~SHADOW;
+    }
+    g.path.push_back(name_of(e.vector) + ": exit");
+    throw exit;
+}
+
+} // namespace
+
+void Guest::raise(const Exception& thrown) {
+    Exception e = thrown;
+    for (;;) {
+        // The bitmap is looked at before a double fault is made of two (§27.2.4: "a fault occurs
+        // during event delivery and causes a VM exit").
+        if (intercepted(*this, e)) {
+            exit_exception(*this, e);
+        }
+        const bool first_is_exception =
+            delivering && delivering->type == InterruptionType::HARDWARE_EXCEPTION;
+        if (first_is_exception && delivering->vector == DOUBLE_FAULT &&
+            (contributory(e.vector) || page_class(e.vector))) {
+            delivering.reset();
+            path.push_back("triple fault");
+            throw Exit(ExitReason::TRIPLE_FAULT);
+        }
+        if (first_is_exception && makes_double_fault(delivering->vector, e.vector)) {
+            e = Exception{DOUBLE_FAULT, 0u};
+            delivering.reset(); // §27.2.4: the double fault is not "during" the first
+            if (intercepted(*this, e)) {
+                exit_exception(*this, e);
+            }
+        }
+        Event event;
+        event.type = e.type;
+        event.vector = e.vector;
+        event.error = e.error;
+        event.length = e.length;
+        delivering = event;
+        try {
+            deliver(event);
+            delivering.reset();
+            return;
+        } catch (const Exception& next) {
+            e = next;
+        }
+    }
+}
+
+// Through the guest's IDT. Far enough for the faults and exits of delivery itself, and for a
+// handler of the same privilege level in 64-bit mode.
+void Guest::deliver(const Event& event) {
+    const uint32_t ext = external(event) ? 1 : 0;
+    const uint32_t idt_error = event.vector * 8u + 2u + ext;
+    path.push_back(name_of(event.vector) + ": delivered");
+    const uint64_t limit = s[F::GUEST_IDTR_LIMIT];
+    if (!protected_mode()) {
+        if (event.vector * 4u + 3u > limit) {
+            throw Exception{13, idt_error};
+        }
+        throw Open{"delivery in real-address mode"};
+    }
+    if (v86()) {
+        throw Open{"delivery from virtual-8086 mode"};
+    }
+    const unsigned size = ia32e() ? 16 : 8;
+    if (event.vector * size + size - 1u > limit) {
+        throw Exception{13, idt_error};
+    }
+    const uint64_t at = s[F::GUEST_IDTR_BASE] + event.vector * size;
+    const uint64_t linear = ia32e() ? at : at & 0xffffffff;
+    const uint64_t low = read(linear, 8, true);
+    const unsigned type = low >> 40 & 0x1f;
+    const bool gate = type == 0xe || type == 0xf || (!ia32e() && (type >= 5 && type <= 7));
+    if (!gate) {
+        throw Exception{13, idt_error};
+    }
+    if (software(event) && (low >> 45 & 3) < cpl()) {
+        throw Exception{13, event.vector * 8u + 2u};
+    }
+    if ((low >> 47 & 1) == 0) {
+        throw Exception{11, idt_error};
+    }
+    if (!ia32e()) {
+        throw Open{type == 5 ? "a task gate" : "delivery in 32-bit protected mode"};
+    }
+    deliver_long(event, low, read(linear + 8, 8, true));
+}
+
+void Guest::deliver_long(const Event& event, uint64_t low, uint64_t high) {
+    const uint32_t ext = external(event) ? 1 : 0;
+    if ((low >> 32 & 7) != 0) {
+        throw Open{"an interrupt-stack-table entry"};
+    }
+    const auto selector = uint16_t(low >> 16);
+    if ((selector & 0xfffc) == 0) {
+        throw Exception{13, ext};
+    }
+    const uint32_t code_error = (selector & 0xfffcu) | ext;
+    if ((selector & 4) != 0 || (selector | 7u) > s[F::GUEST_GDTR_LIMIT]) {
+        if ((selector & 4) != 0) {
+            throw Open{"a handler in the LDT"};
+        }
+        throw Exception{13, code_error};
+    }
+    const uint64_t d = read(s[F::GUEST_GDTR_BASE] + (selector & 0xfff8u), 8, true);
+    const auto ar = uint32_t(d >> 40 & 0xff) | uint32_t(d >> 52 & 0xf) << 12;
+    const unsigned dpl = ar >> rights::DPL_SHIFT & 3;
+    const bool code = (ar & (rights::S | rights::CODE)) == (rights::S | rights::CODE);
+    if (!code || dpl > cpl()) {
+        throw Exception{13, code_error};
+    }
+    if ((ar & rights::P) == 0) {
+        throw Exception{11, code_error};
+    }
+    if ((ar & rights::L) == 0 || (ar & rights::DB) != 0) {
+        throw Exception{13, code_error};
+    }
+    if ((dpl < cpl() && (ar & rights::CONFORMING) == 0) || !code64()) {
+        throw Open{"a stack switch"};
+    }
+    if ((ar & rights::ACCESSED) == 0) {
+        throw Open{"the accessed bit of a descriptor"};
+    }
+    uint64_t rsp = gpr[4] & ~0xfull;
+    const uint64_t target = (low & 0xffff) | (low >> 32 & 0xffff0000) | high << 32;
+    const uint64_t back = has_length(event.type) ? rip + event.length : rip;
+    const uint64_t frame[] = {s[F::GUEST_SS_SELECTOR], gpr[4], rflags,
+                              s[F::GUEST_CS_SELECTOR], back,   event.error.value_or(0)};
+    const unsigned words = event.error ? 6 : 5;
+    for (unsigned n = 0; n < words; ++n) {
+        rsp -= 8;
+        if (!canonical(rsp)) {
+            throw Exception{12, ext};
+        }
+        // RF in the image is 1 for faults; which they are is not looked at.
+        write(rsp, frame[n], 8, n == 2 ? ~x86::rflags::RF : ~0ull, true);
+    }
+    if (!canonical(target)) {
+        throw Exception{13, ext};
+    }
+    gpr[4] = rsp;
+    rip = target;
+    s[F::GUEST_CS_SELECTOR] = (selector & 0xfffcu) | cpl();
+    s[F::GUEST_CS_RIGHTS] = ar;
+    s[F::GUEST_CS_BASE] = (d >> 16 & 0xffffff) | (d >> 32 & 0xff000000);
+    const auto raw = uint32_t((d & 0xffff) | (d >> 32 & 0xf0000));
+    s[F::GUEST_CS_LIMIT] = (ar & rights::G) != 0 ? raw << 12 | 0xfff : raw;
+    const bool interrupt_gate = (low >> 40 & 0xf) == 0xe;
+    rflags &= ~(x86::rflags::TF | x86::rflags::NT | x86::rflags::RF | x86::rflags::VM |
+                (interrupt_gate ? x86::rflags::IF : 0));
+    interruptibility &= ~(interruptibility::BLOCKING_BY_STI | interruptibility::BLOCKING_BY_MOV_SS);
+    activity = 0;
+}
+
+// ---- between instructions ----
+
+void Guest::monitor_trap() {
+    path.push_back("monitor trap");
+    throw Exit(ExitReason::MONITOR_TRAP_FLAG);
+}
+
+// In falling priority (§25.2, §26.7).
+void Guest::window_exits() {
+    const bool sti = (interruptibility & interruptibility::BLOCKING_BY_STI) != 0;
+    const bool mov_ss = (interruptibility & interruptibility::BLOCKING_BY_MOV_SS) != 0;
+    const bool nmi = (interruptibility & interruptibility::BLOCKING_BY_NMI) != 0;
+    if (proc(proc::NMI_WINDOW_EXITING) && !nmi && !mov_ss) {
+        if (sti) {
+            throw Open{"an NMI window under blocking by STI"};
+        }
+        path.push_back("NMI window");
+        throw Exit(ExitReason::NMI_WINDOW);
+    }
+    if (proc(proc::INTERRUPT_WINDOW_EXITING) && (rflags & x86::rflags::IF) != 0 && !sti &&
+        !mov_ss && !(activity != 0 && deviates(Deviation::HLT_MISSES_WINDOW))) {
+        path.push_back("interrupt window");
+        throw Exit(ExitReason::INTERRUPT_WINDOW);
+    }
+}
+
+void Guest::after_entry() {
+    const auto info = uint32_t(s[F::ENTRY_INTERRUPTION_INFO]);
+    const bool injects = (info & interruption::VALID) != 0;
+    const uint64_t pending = s[F::GUEST_PENDING_DEBUG];
+    const bool mov_ss = (interruptibility & interruptibility::BLOCKING_BY_MOV_SS) != 0;
+    const bool debug = (pending & (pending_debug::ENABLED_BREAKPOINT | pending_debug::BS)) != 0;
+    if (proc2(proc2::VIRTUAL_INTERRUPT_DELIVERY) && s[F::GUEST_INTERRUPT_STATUS] != 0) {
+        throw Open{"virtual interrupts"};
+    }
+    if (injects && (info & interruption::TYPE) >> interruption::TYPE_SHIFT ==
+                       uint32_t(InterruptionType::OTHER)) {
+        monitor_trap();
+    }
+    if (injects) {
+        if (pending != 0) {
+            throw Open{"an injected event with pending debug exceptions"};
+        }
+        Event event;
+        event.type = InterruptionType(info >> interruption::TYPE_SHIFT & 7);
+        event.vector = uint8_t(info & interruption::VECTOR);
+        if ((info & interruption::ERROR_CODE_VALID) != 0) {
+            event.error = uint32_t(s[F::ENTRY_EXCEPTION_ERROR_CODE]);
+        }
+        event.length = has_length(event.type) ? unsigned(s[F::ENTRY_INSTRUCTION_LENGTH]) : 0;
+        event.injected = true;
+        delivering = event;
+        if (event.type == InterruptionType::NMI) {
+            interruptibility |= interruptibility::BLOCKING_BY_NMI;
+        }
+        activity = 0;
+        try {
+            deliver(event);
+            delivering.reset();
+        } catch (const Exception& e) {
+            raise(e);
+        }
+        if (proc(proc::MONITOR_TRAP_FLAG)) {
+            monitor_trap();
+        }
+    }
+    // §26.7.7: with virtualized APIC accesses the threshold is not an entry check.
+    const bool tpr_exit = proc(proc::USE_TPR_SHADOW) && proc2(proc2::VIRTUALIZE_APIC_ACCESSES) &&
+                          !proc2(proc2::VIRTUAL_INTERRUPT_DELIVERY) &&
+                          (s[F::TPR_THRESHOLD] & 0xf) > (s[Extra::VTPR] >> 4 & 0xf);
+    const bool timer = pin(pin::PREEMPTION_TIMER) && s[F::PREEMPTION_TIMER] == 0;
+    if (tpr_exit && (debug || timer)) {
+        throw Open{"a TPR below the threshold with other pending events"};
+    }
+    if (tpr_exit) {
+        path.push_back("TPR below threshold");
+        throw Exit(ExitReason::TPR_BELOW_THRESHOLD);
+    }
+    const bool lost = debug && !injects &&
+                      (pending & (pending_debug::B0_B3 | pending_debug::BS)) == 0 &&
+                      deviates(Deviation::PENDING_BREAKPOINT_LOST);
+    if (debug && !injects && !lost) {
+        if (mov_ss) {
+            throw Open{"pending debug exceptions under blocking by MOV SS"};
+        }
+        if (activity != 0) {
+            throw Open{"pending debug exceptions of a guest that is not active"};
+        }
+        raise({DEBUG, std::nullopt, pending & (pending_debug::B0_B3 | pending_debug::BS)});
+    }
+    if (timer) {
+        path.push_back("preemption timer");
+        throw Exit(ExitReason::PREEMPTION_TIMER);
+    }
+    if (activity != uint32_t(Activity::SHUTDOWN)) {
+        window_exits();
+    } else if (proc(proc::NMI_WINDOW_EXITING)) {
+        window_exits();
+    }
+    if (activity != 0) {
+        if (!pin(pin::PREEMPTION_TIMER)) {
+            throw Open{"a guest that waits for ever"};
+        }
+        if (activity == uint32_t(Activity::SHUTDOWN) && (rflags & x86::rflags::IF) != 0 &&
+            deviates(Deviation::SHUTDOWN_CLEARS_IF)) {
+            rflags &= ~x86::rflags::IF;
+        }
+        path.push_back("waits for the preemption timer");
+        throw Exit(ExitReason::PREEMPTION_TIMER);
+    }
+}
+
+void Guest::between_instructions() {
+    if (proc(proc::MONITOR_TRAP_FLAG)) {
+        monitor_trap();
+    }
+    window_exits();
+    if (activity != 0) {
+        if (!pin(pin::PREEMPTION_TIMER)) {
+            throw Open{"a guest that waits for ever"};
+        }
+        path.push_back("HLT: waits for the preemption timer");
+        throw Exit(ExitReason::PREEMPTION_TIMER);
+    }
+}
+
+} // namespace horos::model::vmx::guest

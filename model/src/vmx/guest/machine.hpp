@@ -1,0 +1,216 @@
+// The guest processor: its state, and what the instructions and events do with it. One object
+// follows the guest to its first exit; that and all else that ends the run is thrown.
+//   state.cpp     what an entry loads and an exit saves
+//   paging.cpp    EPT and guest page walks
+//   memory.cpp    segments, linear accesses
+//   events.cpp    exceptions, delivery through the IDT, what is pending between instructions
+//   decode.cpp    fetching, operands, instruction information
+//   insn_*.cpp    instructions
+#pragma once
+
+#include "horos/model/vmx/guest.hpp"
+
+#include <Zydis/Zydis.h>
+
+namespace horos::model::vmx::guest {
+
+using horos::vmx::ExitReason;
+using horos::vmx::InterruptionType;
+using F = Field;
+
+// Order of the VMCS fields and of the instruction encoding.
+enum class Seg : uint8_t { ES, CS, SS, DS, FS, GS, LDTR, TR };
+
+struct Open { // what the manual or the model leaves open
+    std::string why;
+};
+struct Exit {
+    ExitReason reason = ExitReason::TRIPLE_FAULT;
+    Masked qualification{0, ~0ull};
+    std::optional<unsigned> length;
+    std::optional<Masked> information; // instruction information
+    std::optional<uint64_t> linear;
+    std::optional<uint64_t> physical;
+    uint32_t interruption = 0; // valid bit clear: no event
+    uint32_t interruption_known = 0x80000fff;
+    std::optional<uint32_t> error_code;
+    bool rip_after = false; // trap-like: the instruction is complete
+    bool rf_known = false;
+    Exit() = default;
+    explicit Exit(ExitReason r) : reason(r) {}
+};
+struct Exception {
+    uint8_t vector = 0;
+    std::optional<uint32_t> error;
+    uint64_t qualification = 0; // #PF: the linear address; #DB: as DR6
+    InterruptionType type = InterruptionType::HARDWARE_EXCEPTION;
+    unsigned length = 0; // software exceptions
+};
+
+enum class Kind : uint8_t { READ, WRITE, FETCH };
+struct Access {
+    Kind kind = Kind::READ;
+    bool user = false;
+    bool modify = false; // a write that also reads
+};
+
+struct Insn {
+    ZydisDecodedInstruction zydis{};
+    ZydisDecodedOperand operands[ZYDIS_MAX_OPERAND_COUNT] = {};
+    unsigned length = 0;
+    uint64_t next = 0;
+};
+
+struct Event { // on its way through the IDT
+    InterruptionType type = InterruptionType::EXTERNAL;
+    uint8_t vector = 0;
+    std::optional<uint32_t> error;
+    unsigned length = 0; // software events
+    bool injected = false;
+};
+
+class Guest {
+public:
+    explicit Guest(const GuestInput& input);
+    // `stuck`: with VIRTUAL_NMI_STICKS, that an earlier guest had left NMIs blocked.
+    GuestExit run(bool stuck = false);
+
+    // ---- state ----
+    const Profile& profile;
+    RuleState s; // the VMCS; guest fields change as the guest runs
+    const GuestInput& input;
+    std::array<uint64_t, 16> gpr{};
+    std::array<uint64_t, 16> gpr_known;
+    uint64_t rip = 0, rflags = 0, cr0 = 0, cr3 = 0, cr4 = 0, dr7 = 0, efer = 0;
+    uint64_t cr0_known = 0;
+    uint64_t sysenter_cs = 0, sysenter_esp = 0, sysenter_eip = 0;
+    uint64_t fs_base = 0, gs_base = 0;
+    uint32_t activity = 0, interruptibility = 0;
+    uint64_t eptp = 0;
+    uint16_t pml_index = 0;
+    bool sti_shadow_next = false, mov_ss_next = false;
+    std::optional<Event> delivering;
+    bool clears_nmi_unblocking = false;
+    std::map<uint64_t, Masked> writes;
+    std::vector<std::string> path;
+    unsigned instructions = 0;
+    Deviations deviated;
+    // Whether to predict so. Ask only where that makes a difference: it is noted.
+    bool deviates(Deviation d) {
+        const bool on = input.deviations[static_cast<size_t>(d)];
+        deviated[static_cast<size_t>(d)] = deviated[static_cast<size_t>(d)] || on;
+        return on;
+    }
+
+    // ---- controls ----
+    bool pin(uint32_t bit) const { return (s[F::PIN_CONTROLS] & bit) != 0; }
+    bool proc(uint32_t bit) const { return (s[F::PROC_CONTROLS] & bit) != 0; }
+    bool proc2(uint32_t bit) const {
+        return proc(horos::vmx::proc::ACTIVATE_SECONDARY) && (s[F::PROC_CONTROLS_2] & bit) != 0;
+    }
+    bool entry(uint32_t bit) const { return (s[F::ENTRY_CONTROLS] & bit) != 0; }
+    bool exit_control(uint32_t bit) const { return (s[F::EXIT_CONTROLS] & bit) != 0; }
+
+    // ---- modes ----
+    bool protected_mode() const { return (cr0 & x86::cr0::PE) != 0; }
+    bool paging() const { return (cr0 & x86::cr0::PG) != 0; }
+    bool v86() const { return (rflags & x86::rflags::VM) != 0; }
+    bool ia32e() const { return entry(horos::vmx::entry_ctl::IA32E_MODE_GUEST); }
+    bool code64() const { return ia32e() && (rights(Seg::CS) & horos::vmx::rights::L) != 0; }
+    bool code32() const { return !code64() && (rights(Seg::CS) & horos::vmx::rights::DB) != 0; }
+    unsigned cpl() const {
+        return !protected_mode() ? 0
+               : v86()           ? 3
+                                 : rights(Seg::SS) >> horos::vmx::rights::DPL_SHIFT & 3;
+    }
+    unsigned iopl() const { return rflags >> x86::rflags::IOPL_SHIFT & 3; }
+    uint32_t rights(Seg r) const {
+        return uint32_t(s[horos::vmx::plus(F::GUEST_ES_RIGHTS, unsigned(r))]);
+    }
+    bool unusable(Seg r) const { return (rights(r) & horos::vmx::rights::UNUSABLE) != 0; }
+    uint64_t base(Seg r) const {
+        return r == Seg::FS   ? fs_base
+               : r == Seg::GS ? gs_base
+                              : s[horos::vmx::plus(F::GUEST_ES_BASE, unsigned(r))];
+    }
+    uint64_t limit(Seg r) const { return s[horos::vmx::plus(F::GUEST_ES_LIMIT, unsigned(r))]; }
+    bool canonical(uint64_t address) const;
+    bool ept() const { return proc2(horos::vmx::proc2::ENABLE_EPT); }
+    bool ept_ad() const { return (eptp & horos::vmx::eptp::ACCESSED_DIRTY) != 0; }
+
+    // ---- memory ----
+    uint64_t physical(uint64_t address, bool& known) const; // aligned quadword
+    uint64_t physical(uint64_t address) const;              // throws Open if not known
+    void put_physical(uint64_t address, uint64_t value, uint64_t mask, uint64_t known = ~0ull);
+    struct Linear { // which linear address an access is for, if any
+        std::optional<uint64_t> address;
+        bool translated = true; // false: to a paging-structure entry
+        bool user = false, writable = true, nx = false;
+    };
+    uint64_t ept_translate(uint64_t gpa, Access access, const Linear& linear);
+    uint64_t walk(uint64_t linear, Access access); // to a guest-physical address
+    uint64_t translate(uint64_t linear, Access access);
+    uint64_t linear_of(Seg r, uint64_t offset, unsigned bytes, Kind kind);
+    uint64_t read(uint64_t linear, unsigned bytes, bool system = false);
+    void write(uint64_t linear, uint64_t value, unsigned bytes, uint64_t known = ~0ull,
+               bool system = false);
+
+    // ---- events ----
+    void raise(const Exception& exception); // exits, or delivers
+    void deliver(const Event& event);
+    void after_entry();
+    void between_instructions();
+    void monitor_trap();
+    void page_fault(uint64_t linear, Access access, bool present, bool reserved);
+
+    // ---- instructions ----
+    std::vector<uint8_t> fetch_bytes(unsigned count);
+    Insn fetch();
+    void step();
+    void execute(const Insn& insn);
+    bool execute_cr_dr(const Insn& insn);
+    bool execute_io_msr(const Insn& insn);
+    bool execute_vmx(const Insn& insn);
+    bool execute_tables(const Insn& insn);
+    bool execute_system(const Insn& insn);
+    bool execute_plain(const Insn& insn);
+    [[noreturn]] void exit_instruction(ExitReason reason, const Insn& insn,
+                                       uint64_t qualification = 0,
+                                       std::optional<Masked> information = std::nullopt);
+
+    // ---- operands ----
+    uint64_t reg(ZydisRegister r);
+    void set_reg(ZydisRegister r, uint64_t value, uint64_t known = ~0ull);
+    uint64_t gpr_value(unsigned n);
+    Seg segment(const ZydisDecodedOperand& operand) const;
+    uint64_t offset(const ZydisDecodedOperand& operand);
+    uint64_t operand_linear(const ZydisDecodedOperand& operand, unsigned bytes, Kind kind);
+    uint64_t displacement(const Insn& insn, const ZydisDecodedOperand& memory) const;
+    uint32_t memory_information(const Insn& insn, const ZydisDecodedOperand& memory) const;
+    uint64_t exit_linear(const ZydisDecodedOperand& operand); // without checks
+    uint64_t operand_value(const ZydisDecodedOperand& operand, unsigned bytes);
+    uint64_t visible_cr0() const;
+    uint64_t visible_cr4() const;
+
+private:
+    void load();
+    GuestExit save(const Exit& exit);
+    void save_registers(GuestExit& out, const Exit& exit);
+    void put_vectoring(GuestExit& out);
+    uint64_t walk_ia32e(uint64_t linear, Access access);
+    uint64_t walk_legacy(uint64_t linear, Access access);
+    uint64_t table_entry(uint64_t gpa, unsigned bytes, uint64_t linear, bool set_bits,
+                         uint64_t bits);
+    void check_rights(uint64_t linear, Access access, bool writable, bool user, bool nx);
+    [[noreturn]] void ept_violation(uint64_t gpa, Access access, const Linear& linear,
+                                    uint64_t combined);
+    void log_dirty(uint64_t gpa);
+    void deliver_long(const Event& event, uint64_t gate_low, uint64_t gate_high);
+    void window_exits();
+};
+
+[[noreturn]] inline void gp0() { throw Exception{13, 0u}; }
+[[noreturn]] inline void ud() { throw Exception{6, std::nullopt}; }
+int gpr_number(ZydisRegister r); // its encoding; -1: not a general register
+
+} // namespace horos::model::vmx::guest
