@@ -142,14 +142,8 @@ void copy_events(VcpuState& to, const VcpuState& from) {
 // event that is still to be delivered there counts like one that is asked for.
 Checked merge(const Request& r, const svm::Vmcb& b) {
     const svm::SaveArea& save = b.save;
-    Checked c{save.cr0,
-              save.cr3,
-              save.cr4,
-              save.efer & ~x86::efer::SVME,
-              save.dr6,
-              save.dr7,
-              save.g_pat,
-              b.control.event_inj,
+    Checked c{save.cr0,          save.cr3, save.cr4,   save.efer & ~x86::efer::SVME,
+              save.dr6,          save.dr7, save.g_pat, b.control.event_inj,
               save.cs.attributes};
     if ((r.dirty & group::events) != 0)
         c.event = r.s.inject;
