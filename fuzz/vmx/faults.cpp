@@ -72,7 +72,7 @@ void edit(std::vector<Fault>& faults, std::string name, std::string kind, Edit c
     faults.push_back(f);
 }
 
-void wrong_exits(std::vector<Fault>& faults) {
+void wrong_exits(std::vector<Fault>& faults, const Profile& profile) {
     const auto swap = [&](const char* name, ExitReason from, ExitReason to) {
         edit(faults, name, "wrong exit", [=](GuestExit& e) {
             if (is(e, from)) {
@@ -90,7 +90,9 @@ void wrong_exits(std::vector<Fault>& faults) {
     swap("interrupt window for NMI window", ExitReason::NMI_WINDOW, ExitReason::INTERRUPT_WINDOW);
     swap("VMREAD exits as VMWRITE", ExitReason::VMREAD, ExitReason::VMWRITE);
     swap("triple fault as #DF", ExitReason::TRIPLE_FAULT, ExitReason::EXCEPTION_OR_NMI);
-    swap("monitor trap overlooked", ExitReason::MONITOR_TRAP_FLAG, ExitReason::VMCALL);
+    if (profile.proc.can(proc::MONITOR_TRAP_FLAG)) {
+        swap("monitor trap overlooked", ExitReason::MONITOR_TRAP_FLAG, ExitReason::VMCALL);
+    }
     swap("#UD before the exit of XSETBV", ExitReason::XSETBV, ExitReason::EXCEPTION_OR_NMI);
     swap("MOV DR checked for CPL first", ExitReason::MOV_DR, ExitReason::EXCEPTION_OR_NMI);
     swap("RDMSR outside the bitmaps does not exit", ExitReason::RDMSR, ExitReason::VMCALL);
@@ -236,7 +238,7 @@ std::vector<Fault> seeded_faults(const Profile& profile) {
     missing_rules(faults, profile);
     false_rules(faults);
     wrong_failures(faults);
-    wrong_exits(faults);
+    wrong_exits(faults, profile);
     wrong_information(faults);
     wrong_state(faults);
     wrong_steps(faults);

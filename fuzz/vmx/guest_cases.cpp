@@ -2,6 +2,7 @@
 #include "cases.hpp"
 
 #include <cstring>
+#include <string_view>
 
 namespace horos::fuzz::vmx {
 
@@ -275,6 +276,12 @@ void Maker::registers(const Snippet& snippet) {
                                 : g.gpr[1];
     g.gpr[0] = one_in(2) ? g.gpr[0] : pick(s()[F::GUEST_CR0], s()[F::GUEST_CR4], 0, 1, 0x4400, 63);
     g.gpr[2] = one_in(2) ? g.gpr[2] : pick(s()[F::GUEST_CR3], 0, 0xffff, 0x60, 0x7fff, 0x8000);
+    const std::string_view name(snippet.name);
+    if (name.find("in ") != name.npos || name.find("out") != name.npos ||
+        name.find("ins") != name.npos) {
+        // Ports that stand for nothing: an access that does not exit shall not start a device.
+        g.gpr[2] = pick(0x80, 0x84, 0x378, 0x7ffe, 0x7fff, 0x8000, 0xfffe, 0xffff);
+    }
     s()[F::GUEST_RSP] = STACK_PA;
     s()[F::GUEST_RIP] = (s()[F::GUEST_CS_BASE] != 0) ? CODE_PA - s()[F::GUEST_CS_BASE] : CODE_PA;
 }

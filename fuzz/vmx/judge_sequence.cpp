@@ -53,6 +53,8 @@ std::string expected_text(const Completion& c) {
     return "";
 }
 
+std::string class_of(const std::string& text) { return text.substr(0, text.find(',')); }
+
 bool allows(const Request& r, const Completion& c, const Seen& s) {
     switch (c.status) {
     case Completion::SUCCEED: {
@@ -147,8 +149,12 @@ Verdict judge_sequence(const Test& test, const Profile& profile, const HostValue
             return verdict; // what follows depends on it
         }
         if (!allows(request, c, seen)) {
-            Divergence d{fmt::format("step: {}", seen_text(seen).substr(0, 22)), expected_text(c),
-                         fmt::format("{} (step {})", seen_text(seen), n)};
+            // The classes make the cluster; the values are in the example.
+            const bool value = c.status == Completion::SUCCEED && seen.outcome == SUCCEEDED;
+            Divergence d{value ? "value"
+                               : fmt::format("{}, not {}", class_of(seen_text(seen)),
+                                             class_of(expected_text(c))),
+                         expected_text(c), fmt::format("{} (step {})", seen_text(seen), n)};
             d.where = name;
             verdict.divergence = d;
             return verdict;

@@ -248,6 +248,10 @@ uint64_t enter_step(const Operand& op, Result& result, unsigned n) {
 }
 void run_sequence(const Case& test, Result& result) {
     const HostValues before = host_values();
+    Operand off{};
+    uint64_t nothing;
+    vmx_step(1, &off, &nothing); // no VMCS is current in the beginning
+    vmxon(VMXON_PA);
     for (unsigned n = 0; n < OPERATIONS; ++n) {
         const Operand& op = test.step[n];
         uint64_t outcome = SUCCEEDED;

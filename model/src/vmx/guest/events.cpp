@@ -43,6 +43,14 @@ bool intercepted(const Guest& g, const Exception& e) {
 
 std::string name_of(uint8_t vector) { return "vector " + std::to_string(vector); }
 
+void end_shadow(Guest& g) {
+    constexpr uint32_t SHADOW =
+        interruptibility::BLOCKING_BY_STI | interruptibility::BLOCKING_BY_MOV_SS;
+    if ((g.interruptibility & SHADOW) != 0 && g.deviates(Deviation::EXCEPTION_ENDS_SHADOW)) {
+        g.interruptibility &= ~SHADOW;
+    }
+}
+
 [[noreturn]] void exit_exception(Guest& g, const Exception& e) {
     Exit exit(ExitReason::EXCEPTION_OR_NMI);
     exit.interruption = make_interruption(e.type, e.vector);
@@ -56,11 +64,7 @@ std::string name_of(uint8_t vector) { return "vector " + std::to_string(vector);
     if (has_length(e.type)) {
         exit.length = e.length;
     }
-    constexpr uint32_t SHADOW =
-        interruptibility::BLOCKING_BY_STI | interruptibility::BLOCKING_BY_MOV_SS;
-    if ((g.interruptibility & SHADOW) != 0 && g.deviates(Deviation::EXCEPTION_ENDS_SHADOW)) {
-        g.interruptibility &= ~SHADOW;
-    }
+    end_shadow(g);
     g.path.push_back(name_of(e.vector) + ": exit");
     throw exit;
 }
@@ -80,6 +84,7 @@ void Guest::raise(const Exception& thrown) {
         if (first_is_exception && delivering->vector == DOUBLE_FAULT &&
             (contributory(e.vector) || page_class(e.vector))) {
             delivering.reset();
+            end_shadow(*this);
             path.push_back("triple fault");
             throw Exit(ExitReason::TRIPLE_FAULT);
         }

@@ -96,7 +96,9 @@ void xsetbv(Guest& g, const Insn& insn) {
     if (!cpuid1_ecx(g, 26) || (g.cr4 & x86::cr4::OSXSAVE) == 0) {
         ud();
     }
-    need_cpl0(g);
+    if (g.cpl() != 0 && !g.deviates(Deviation::XSETBV_EXITS_FIRST)) {
+        gp0();
+    }
     g.exit_instruction(ExitReason::XSETBV, insn);
 }
 
@@ -111,9 +113,10 @@ void wbinvd(Guest& g, const Insn& insn) {
 void xsaves(Guest& g, const Insn& insn) {
     (void)insn;
     const bool enabled = g.proc2(proc2::ENABLE_XSAVES);
-    if ((g.cr4 & x86::cr4::OSXSAVE) != 0 && !enabled && (g.cr0 & x86::cr0::TS) != 0 &&
-        g.deviates(Deviation::XSAVES_NM_FIRST)) {
-        throw Exception{7, std::nullopt};
+    const bool ts = (g.cr0 & x86::cr0::TS) != 0;
+    if ((g.cr4 & x86::cr4::OSXSAVE) != 0 && !enabled && (ts || g.cpl() != 0) &&
+        g.deviates(Deviation::XSAVES_ORDER)) {
+        throw ts ? Exception{7, std::nullopt} : Exception{13, 0u};
     }
     if ((g.cr4 & x86::cr4::OSXSAVE) == 0 || !enabled) {
         ud();

@@ -199,8 +199,16 @@ private:
     void put_vectoring(GuestExit& out);
     uint64_t walk_ia32e(uint64_t linear, Access access);
     uint64_t walk_legacy(uint64_t linear, Access access);
-    uint64_t table_entry(uint64_t gpa, unsigned bytes, uint64_t linear, bool set_bits,
-                         uint64_t bits);
+    // The entries that a walk uses, and the flags that it sets in them.
+    struct UsedEntry {
+        uint64_t gpa, host, value, flags;
+        unsigned bytes;
+    };
+    std::vector<UsedEntry> used_;
+    uint64_t table_entry(uint64_t gpa, unsigned bytes, uint64_t linear);
+    void set_flags(uint64_t linear);
+    void doubt_flags();
+    uint64_t walk_tables(uint64_t linear, Access access);
     void check_rights(uint64_t linear, Access access, bool writable, bool user, bool nx);
     [[noreturn]] void ept_violation(uint64_t gpa, Access access, const Linear& linear,
                                     uint64_t combined);

@@ -47,6 +47,9 @@ void Guest::put_physical(uint64_t address, uint64_t value, uint64_t mask, uint64
 
 void Guest::ept_violation(uint64_t gpa, Access access, const Linear& linear, uint64_t combined) {
     namespace q = ept_violation;
+    if (proc2(proc2::EPT_VIOLATION_VE)) {
+        throw Open{"a virtualization exception"};
+    }
     const bool table = linear.address && !linear.translated;
     const bool as_write = access.kind == Kind::WRITE || (table && ept_ad());
     uint64_t value = access.kind == Kind::READ ? q::READ : 0;
@@ -205,7 +208,9 @@ uint64_t Guest::ept_translate(uint64_t gpa, Access access, const Linear& linear)
 }
 
 void Guest::log_dirty(uint64_t gpa) {
-    put_physical(s[F::PML_ADDRESS] + uint64_t{pml_index} * 8, gpa & ~0xfffull, ~0ull);
+    const bool offset = (gpa & 0xfff) != 0 && deviates(Deviation::PML_LOGS_OFFSET);
+    const uint64_t logged = offset ? gpa : gpa & ~0xfffull;
+    put_physical(s[F::PML_ADDRESS] + uint64_t{pml_index} * 8, logged, ~0ull);
     pml_index = uint16_t(pml_index - 1);
     path.push_back("PML logs");
 }
@@ -224,24 +229,50 @@ void Guest::page_fault(uint64_t linear, Access access, bool present, bool reserv
     throw Exception{14, code, linear};
 }
 
-// Reads an entry, through EPT, and sets A (and D) in it.
-uint64_t Guest::table_entry(uint64_t gpa, unsigned bytes, uint64_t linear, bool set_bits,
-                            uint64_t bits_to_set) {
+// Reads an entry, through EPT. Using it sets its A flag.
+uint64_t Guest::table_entry(uint64_t gpa, unsigned bytes, uint64_t linear) {
     Linear from;
     from.address = linear;
     from.translated = false;
     const uint64_t at = ept_translate(gpa, {Kind::READ}, from);
     uint64_t value = physical(at);
-    const unsigned shift = unsigned(at & 4) * 8;
     if (bytes == 4) {
-        value = value >> shift & 0xffffffff;
+        value = value >> (at & 4) * 8 & 0xffffffff;
     }
-    if (set_bits && (value & bits_to_set) != bits_to_set) {
-        const uint64_t where = ept_translate(gpa, {Kind::WRITE, false, true}, from);
-        const uint64_t mask = bytes == 4 ? 0xffffffffull << shift : ~0ull;
-        put_physical(where & ~7ull, (value | bits_to_set) << (bytes == 4 ? shift : 0), mask);
-    }
+    used_.push_back({gpa, at, value, pte::A, bytes});
     return value;
+}
+
+// The walk has led to a page that may be used: the flags are set (vol. 3A §4.8).
+void Guest::set_flags(uint64_t linear) {
+    Linear from;
+    from.address = linear;
+    from.translated = false;
+    for (const UsedEntry& entry : used_) {
+        if ((entry.value & entry.flags) == entry.flags) {
+            continue;
+        }
+        try {
+            (void)ept_translate(entry.gpa, {Kind::WRITE, false, true}, from);
+        } catch (const Exit&) {
+            if (!deviates(Deviation::EPT_TABLE_UPDATE_UNCHECKED)) {
+                throw;
+            }
+        }
+        const unsigned shift = entry.bytes == 4 ? unsigned(entry.host & 4) * 8 : 0;
+        const uint64_t bits = entry.flags << shift;
+        put_physical(entry.host & ~7ull, bits, bits);
+    }
+}
+
+// A walk that ends in a fault or an exit may have set A in what it had used, or not.
+void Guest::doubt_flags() {
+    for (const UsedEntry& entry : used_) {
+        const unsigned shift = entry.bytes == 4 ? unsigned(entry.host & 4) * 8 : 0;
+        if ((entry.value & pte::A) == 0 && (entry.value & pte::P) != 0) {
+            put_physical(entry.host & ~7ull, 0, pte::A << shift, 0);
+        }
+    }
 }
 
 void Guest::check_rights(uint64_t linear, Access access, bool writable, bool user, bool nx) {
@@ -282,7 +313,7 @@ uint64_t Guest::walk_ia32e(uint64_t linear, Access access) {
     for (;; --level) {
         const unsigned shift = 12 + 9 * (level - 1);
         const uint64_t at = table + ((linear >> shift) & 511) * 8;
-        uint64_t entry = table_entry(at, 8, linear, false, 0);
+        const uint64_t entry = table_entry(at, 8, linear);
         if ((entry & pte::P) == 0) {
             page_fault(linear, access, false, false);
         }
@@ -302,23 +333,21 @@ uint64_t Guest::walk_ia32e(uint64_t linear, Access access) {
         nx = nx || (nxe && (entry & pte::NX) != 0);
         if (is_leaf) {
             check_rights(linear, access, writable, user, nx);
-            const uint64_t set = pte::A | (access.kind == Kind::WRITE ? pte::D : 0);
-            (void)table_entry(at, 8, linear, true, set);
+            used_.back().flags |= access.kind == Kind::WRITE ? pte::D : 0;
             const uint64_t inside = (1ull << shift) - 1;
             return (entry & pte::ADDR & ~inside) | (linear & inside);
         }
-        (void)table_entry(at, 8, linear, true, pte::A);
         table = entry & pte::ADDR;
     }
 }
 
 uint64_t Guest::walk_legacy(uint64_t linear, Access access) {
     const uint64_t at = (cr3 & 0xfffff000) + (linear >> 22 & 1023) * 4;
-    const uint64_t entry = table_entry(at, 4, linear, false, 0);
+    const uint64_t entry = table_entry(at, 4, linear);
     if ((entry & pte::P) == 0) {
         page_fault(linear, access, false, false);
     }
-    const uint64_t set = pte::A | (access.kind == Kind::WRITE ? pte::D : 0);
+    const uint64_t dirty = access.kind == Kind::WRITE ? pte::D : 0;
     if ((entry & pte::PS) != 0 && (cr4 & x86::cr4::PSE) != 0) {
         const unsigned high = std::min(profile.physical_bits, 40u); // PSE-36
         const uint64_t reserved = bits(21, high - 32 + 13);
@@ -326,27 +355,41 @@ uint64_t Guest::walk_legacy(uint64_t linear, Access access) {
             page_fault(linear, access, true, true);
         }
         check_rights(linear, access, (entry & pte::RW) != 0, (entry & pte::US) != 0, false);
-        (void)table_entry(at, 4, linear, true, set);
+        used_.back().flags |= dirty;
         return (entry & 0xffc00000) | (entry >> 13 & 0xff) << 32 | (linear & 0x3fffff);
     }
-    (void)table_entry(at, 4, linear, true, pte::A);
     const uint64_t at2 = (entry & 0xfffff000) + (linear >> 12 & 1023) * 4;
-    const uint64_t entry2 = table_entry(at2, 4, linear, false, 0);
+    const uint64_t entry2 = table_entry(at2, 4, linear);
     if ((entry2 & pte::P) == 0) {
         page_fault(linear, access, false, false);
     }
     check_rights(linear, access, (entry & entry2 & pte::RW) != 0, (entry & entry2 & pte::US) != 0,
                  false);
-    (void)table_entry(at2, 4, linear, true, set);
+    used_.back().flags |= dirty;
     return (entry2 & 0xfffff000) | (linear & 0xfff);
+}
+
+uint64_t Guest::walk_tables(uint64_t linear, Access access) {
+    return ia32e() || (cr4 & x86::cr4::PAE) != 0 ? walk_ia32e(linear, access)
+                                                 : walk_legacy(linear & 0xffffffff, access);
 }
 
 uint64_t Guest::walk(uint64_t linear, Access access) {
     if (!paging()) {
         return linear & (ia32e() ? ~0ull : 0xffffffffull);
     }
-    return ia32e() || (cr4 & x86::cr4::PAE) != 0 ? walk_ia32e(linear, access)
-                                                 : walk_legacy(linear & 0xffffffff, access);
+    used_.clear();
+    try {
+        const uint64_t gpa = walk_tables(linear, access);
+        set_flags(linear);
+        return gpa;
+    } catch (const Exception&) {
+        doubt_flags();
+        throw;
+    } catch (const Exit&) {
+        doubt_flags();
+        throw;
+    }
 }
 
 uint64_t Guest::translate(uint64_t linear, Access access) {

@@ -207,11 +207,12 @@ std::vector<GuestExit> run_guest(const GuestInput& input) {
 
 namespace {
 constexpr std::string_view DEVIATIONS[] = {
-    "virtual-nmi-sticks",      "real-mode-cs-type",    "real-mode-error-code",
-    "descriptor-operand-size", "random-operand-size",  "pending-breakpoint-lost",
-    "int1-single-step",        "hlt-misses-window",    "pml-index-always",
-    "shutdown-clears-if",      "ept-table-write-only", "invpcid-exits-first",
-    "exception-ends-shadow",   "xsaves-nm-first"};
+    "virtual-nmi-sticks",         "real-mode-cs-type",    "real-mode-error-code",
+    "descriptor-operand-size",    "random-operand-size",  "pending-breakpoint-lost",
+    "int1-single-step",           "hlt-misses-window",    "pml-index-always",
+    "shutdown-clears-if",         "ept-table-write-only", "invpcid-exits-first",
+    "exception-ends-shadow",      "xsaves-order",         "xsetbv-exits-first",
+    "ept-table-update-unchecked", "pml-logs-offset"};
 static_assert(std::size(DEVIATIONS) == static_cast<size_t>(Deviation::COUNT));
 } // namespace
 

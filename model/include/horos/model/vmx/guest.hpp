@@ -45,7 +45,10 @@ enum class Deviation : uint8_t {
     EPT_TABLE_WRITE_ONLY,    // with EPT A/D, a page-table access reports a write, not a read too
     INVPCID_EXITS_FIRST,     // INVPCID exits before CPL is looked at
     EXCEPTION_ENDS_SHADOW,   // an exception's exit saves no blocking by STI or MOV SS
-    XSAVES_NM_FIRST,         // XSAVES, XRSTORS: CR0.TS before the control that enables them
+    XSAVES_ORDER,            // XSAVES, XRSTORS: TS and CPL before the control that enables them
+    XSETBV_EXITS_FIRST,      // XSETBV exits before CPL is looked at
+    EPT_TABLE_UPDATE_UNCHECKED, // A and D of guest entries are set where EPT allows no write
+    PML_LOGS_OFFSET,            // page-modification logging stores the address with its offset
     COUNT,
 };
 using Deviations = std::bitset<static_cast<size_t>(Deviation::COUNT)>;
