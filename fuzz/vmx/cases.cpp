@@ -34,6 +34,9 @@ void put_machine(RuleState& s, const HostValues& host) {
         s[E::LAUNCHED] = 0;
         s[E::VMRESUME] = 0;
     }
+    if (s[E::CURRENT_VMCS] == ~0ull) { // then there is none that could be a shadow
+        s[E::SHADOW_VMCS] = 0;
+    }
     // "No current VMCS" keeps its meaning; otherwise it is one of the two.
     if (s[E::CURRENT_VMCS] != ~0ull) {
         const bool current = s[F::VMCS_LINK_POINTER] == s[E::CURRENT_VMCS];

@@ -2,6 +2,7 @@
 
 #include "horos/model/vmx/names.hpp"
 
+#include <cstddef>
 #include <fmt/core.h>
 
 namespace horos::fuzz::vmx {
@@ -118,9 +119,14 @@ Verdict judge_entry(const Test& test, const Profile& profile, const Result& resu
 
 Verdict judge(const Test& test, const Profile& profile, const HostValues& host,
               const Result& result, const model::vmx::Deviations& known, const Fault* fault) {
-    if (result.host_changed != 0) {
+    // Without the control an exit leaves the guest's IA32_EFER but for LMA and LME (§27.5.1).
+    constexpr uint32_t EFER_VALUE = 1u << offsetof(HostValues, efer) / 8;
+    const bool loads_efer =
+        (test.state[F::EXIT_CONTROLS] & exit_ctl::LOAD_EFER) != 0 || test.kind == Kind::SEQUENCE;
+    const uint32_t changed = result.host_changed & ~(loads_efer ? 0 : EFER_VALUE);
+    if (changed != 0) {
         return diverges(
-            {"host state changed", "nothing", fmt::format("values {:#x}", result.host_changed)});
+            {"host state changed", "nothing", fmt::format("values {:#x}", changed), {}, {}});
     }
     return test.kind == Kind::SEQUENCE ? judge_sequence(test, profile, host, result, fault)
                                        : judge_entry(test, profile, result, known, fault);

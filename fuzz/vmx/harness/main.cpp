@@ -371,6 +371,9 @@ void run(const Case& test, Result& result) {
         *dwords(pa) &= 0x7fffffffu;
     }
     result.host_changed = changed(before, host_values());
+    if (result.host_changed != 0) {
+        wrmsr(0xc0000080, mailbox().host.efer);
+    }
 }
 
 void serve(unsigned n) {

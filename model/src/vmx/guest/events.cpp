@@ -243,7 +243,29 @@ void Guest::window_exits() {
     }
 }
 
+// §26.4: what the MSR-load area sets; of it, the registers that are modelled.
+void Guest::load_msrs() {
+    for (uint64_t n = 0; n < s[F::ENTRY_MSR_LOAD_COUNT]; ++n) {
+        const uint64_t at = s[F::ENTRY_MSR_LOAD_ADDRESS] + n * sizeof(MsrEntry);
+        const uint64_t value = physical(at + 8);
+        switch (uint32_t(physical(at))) {
+        case x86::msr::SYSENTER_CS:
+            sysenter_cs = value & 0xffffffff;
+            break;
+        case x86::msr::SYSENTER_ESP:
+            sysenter_esp = value;
+            break;
+        case x86::msr::SYSENTER_EIP:
+            sysenter_eip = value;
+            break;
+        default:
+            throw Open{"an MSR of the load area"};
+        }
+    }
+}
+
 void Guest::after_entry() {
+    load_msrs();
     const auto info = uint32_t(s[F::ENTRY_INTERRUPTION_INFO]);
     const bool injects = (info & interruption::VALID) != 0;
     const uint64_t pending = s[F::GUEST_PENDING_DEBUG];

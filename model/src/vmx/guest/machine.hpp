@@ -159,6 +159,7 @@ public:
     void raise(const Exception& exception); // exits, or delivers
     void deliver(const Event& event);
     void after_entry();
+    void load_msrs();
     void between_instructions();
     void monitor_trap();
     void page_fault(uint64_t linear, Access access, bool present, bool reserved);

@@ -80,6 +80,9 @@ void Guest::save_registers(GuestExit& out, const Exit& exit) {
         }
     }
     for (unsigned n = 0; n < SEGMENTS; ++n) {
+        if (n != unsigned(Seg::CS)) { // L is reserved elsewhere (table 24-2)
+            out[plus(F::GUEST_ES_RIGHTS, n)].known &= ~uint64_t{1u << 13};
+        }
         if (unusable(static_cast<Seg>(n))) { // §27.3.2: little of it is defined
             out[plus(F::GUEST_ES_RIGHTS, n)] = {rights::UNUSABLE, rights::UNUSABLE};
             out[plus(F::GUEST_ES_LIMIT, n)].known = 0;
