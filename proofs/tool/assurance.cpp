@@ -3,23 +3,83 @@
 #include "report.hpp"
 
 #include <fstream>
+#include <map>
 
 namespace horos::proofs {
 
 namespace {
 
-const char* meaning(const std::string& group) {
-    if (group == "safety")
-        return "No undefined behaviour (indices, shifts, division, poison and unset values that "
-               "are "
-               "looked at, unreachable code), no access to a frame through a view of another type, "
-               "and an end within the number of instructions given.";
-    if (group == "refinement")
-        return "Result word, values, every field of every table, and the privileged steps in their "
-               "order, are those of the function of spec/, for every state that satisfies the "
-               "invariants.";
-    return "Every invariant of spec/ that holds before holds afterwards, at every index.";
+struct Group {
+    const char* name;
+    const char* says;
+};
+constexpr Group groups[] = {
+    {"safety",
+     "No undefined behaviour (indices, shifts, division, poison and unset values that are looked "
+     "at, unreachable code), no access to a frame through a view of another type, and an end "
+     "within the number of instructions given."},
+    {"refinement", "Result word, values, every field of every table, and the privileged steps in "
+                   "their order, are those of the function of spec/, for every state that "
+                   "satisfies the invariants."},
+    {"invariants", "Every invariant of spec/ that holds before holds afterwards, at every index."},
+    {"counts", "Each count (references, mappings, live entries, owned memory) moves by exactly "
+               "what the terms moved by whose sum it is."},
+    {"guard",
+     "What a guest is entered with satisfies the model's VMRUN rules, mandatory controls "
+     "and fields of the kernel's included; what is refused breaks the rule that is named."},
+    {"pages", "A walk of page tables ends at nothing, at ordinary memory that is counted as "
+              "mapped, or at device memory; calls give no more than their caller may."},
+};
+
+void write_group(std::ofstream& out, const Group& group, const std::vector<Outcomes>& outcomes) {
+    std::map<Verdict, unsigned> count;
+    for (const Outcomes& o : outcomes)
+        count[o.result.verdict] += o.group == group.name ? 1 : 0;
+    out << "\n## " << group.name << "\n\n"
+        << group.says << "\n\n"
+        << count[Verdict::proved] << " proved, " << count[Verdict::refuted] << " refuted, "
+        << count[Verdict::unknown] << " unknown.\n\n"
+        << "| theorem | verdict | seconds | MB | bound | goals | rests on, or what is open |\n"
+           "| --- | --- | --- | --- | --- | --- | --- |\n";
+    for (const Outcomes& o : outcomes) {
+        if (o.group != group.name)
+            continue;
+        char seconds[32];
+        std::snprintf(seconds, sizeof seconds, "%.1f", o.seconds);
+        out << "| " << o.name << " | " << verdict_name(o.result.verdict) << " | " << seconds
+            << " | " << o.megabytes << " | " << o.result.bound << " | " << o.result.goals << " |";
+        for (const std::string& l : o.result.lemmas)
+            out << " " << l;
+        for (const std::string& d : o.result.details)
+            out << " " << d;
+        out << " |\n";
+    }
 }
+
+const char* const rests_on =
+    R"(
+## What this rests on
+
+- The engine (proofs/engine), Z3, and the effects that are declared for privileged steps
+  (proofs/theorems/privileged.cpp). The engine is compared with native execution by tests/prover.
+  The prover's own evaluation of models (engine/evaluate.cpp) is not trusted: a mistake there can
+  make a proof fail, not succeed.
+- What comes after the bitcode: kernel/one-view (the typed views of memory become one symbol), llc,
+  the linker, and the assembly of kernel/arch and kernel/svm.
+- The invariants of spec/ and the sums of counts in the state before each step. That a step
+  preserves them is shown only where a line above says proved; that initialisation establishes them
+  is not shown (tests/core checks both on random runs).
+- The preconditions of spec/preconditions.cpp: what the shell promises when it calls. The fast
+  entries get this core's row and its thread's.
+
+## What is not covered
+
+- Time, caches and other channels that are not state of the core; DMA.
+- What happens past `svm_run` (a guest's run and its exit) and the VMX backend: paths end there, and
+  the bound says so.
+- Boot (core_add_ram, core_reserve, core_split, core_init_*, core_root_*): its loops go over memory.
+- Isolation: tested on random systems, not proved.
+)";
 
 } // namespace
 
@@ -27,56 +87,24 @@ void write_assurance(const std::vector<Outcomes>& outcomes, const Options& optio
     std::ofstream out(options.assurance);
     if (!out)
         throw std::runtime_error("cannot write " + options.assurance);
-    out << "# What is proved of the kernel\n\n"
-           "Written by `horos-prove --assurance`. One line for each theorem of the run; what is "
-           "not "
-           "*proved* here is not claimed.\n\n"
-           "core.bc `"
-        << file_hash(options.core) << "`, spec.bc `" << file_hash(options.spec) << "`\n";
-    for (const char* group : {"safety", "invariants", "refinement"}) {
-        out << "\n## " << group << "\n\n"
-            << meaning(group)
-            << "\n\n| theorem | verdict | seconds | MB | bound | goals | rests on |\n"
-               "| --- | --- | --- | --- | --- | --- | --- |\n";
-        bool any = false;
-        for (const Outcomes& o : outcomes) {
-            if (o.group != group)
-                continue;
-            any = true;
-            char seconds[32];
-            std::snprintf(seconds, sizeof seconds, "%.1f", o.seconds);
-            out << "| " << o.name << " | " << verdict_name(o.result.verdict) << " | " << seconds
-                << " | " << o.megabytes << " | " << o.result.bound << " | " << o.result.goals
-                << " |";
-            for (const std::string& l : o.result.lemmas)
-                out << " " << l;
-            for (const std::string& d : o.result.details)
-                out << " " << d;
-            out << " |\n";
-        }
-        if (!any)
-            out << "| none was run | | | | | | |\n";
+    unsigned proved = 0;
+    double seconds = 0;
+    for (const Outcomes& o : outcomes) {
+        proved += o.result.verdict == Verdict::proved ? 1 : 0;
+        seconds += o.seconds;
     }
-    out << "\n## What this rests on\n\n"
-           "- The engine (proofs/engine), Z3, and the names it gives to privileged steps "
-           "(proofs/theorems/privileged.cpp). The engine is compared with native execution by the "
-           "tests of tests/prover.\n"
-           "- llc, the linker and the assembly of kernel/arch and kernel/svm, which come after the "
-           "bitcode.\n"
-           "- The invariants of spec/ in the state before each step. That steps preserve them is "
-           "shown only where a line above says so; that initialisation establishes them is not "
-           "shown here (tests/core checks both on random runs).\n"
-           "- The preconditions of spec/preconditions.cpp: what the shell promises when it calls.\n"
-           "\n## What is not covered\n\n"
-           "- Time, caches and other channels that are not state of the core.\n"
-           "- What happens past `svm_run` (a guest's run and its exit) and the VMX backend: paths "
-           "end there, and the bound says so.\n"
-           "- Boot (core_add_ram, core_reserve, core_split, core_init_*, core_root_*): its loops "
-           "go "
-           "over memory.\n"
-           "- That the counts of references and mappings are sums over all objects.\n"
-           "- The entry guard against the model's rules, the walk of page tables, isolation: not "
-           "stated as theorems yet.\n";
+    out << "# What is proved of the kernel\n\n"
+           "Written by `./horos prove --assurance`. One line for each theorem of the run; what is "
+           "not *proved* here is not claimed. What each theorem says: "
+           "[theorems.md](theorems.md).\n\n"
+           "core.bc `"
+        << file_hash(options.core) << "`, spec.bc `" << file_hash(options.spec) << "`, image `"
+        << file_hash(options.image) << "`. " << proved << " of " << outcomes.size()
+        << " theorems are proved; " << static_cast<unsigned>(seconds)
+        << " s of processor time in all.\n";
+    for (const Group& g : groups)
+        write_group(out, g, outcomes);
+    out << rests_on;
 }
 
 } // namespace horos::proofs

@@ -75,6 +75,9 @@ Worker start(Bitcode& bitcode, const Theorem& theorem, size_t index, const Optio
     return {pid, ends[0], index, ""};
 }
 
+constexpr const char* out_of_time = "unknown: out of time";
+bool gave_up(const Result& r) { return r.details.size() == 1 && r.details[0] == out_of_time; }
+
 // Of the processor, so that a verdict does not depend on what else the machine does.
 double processor_seconds(pid_t pid) {
     clockid_t clock = 0;
@@ -168,13 +171,15 @@ std::vector<Outcomes> run_all(Bitcode& bitcode, const std::vector<Theorem>& theo
             const std::string known = read_file(cache_path(options, key, theorems[i].name));
             double seconds = 0;
             long megabytes = 0;
-            if (!known.empty() && from_json(known, all[i].result, seconds, megabytes)) {
+            if (!known.empty() && from_json(known, all[i].result, seconds, megabytes) &&
+                (!gave_up(all[i].result) || seconds + 1 > options.timeout)) {
                 all[i].cached = true;
                 all[i].seconds = seconds;
                 all[i].megabytes = megabytes;
                 continue;
             }
         }
+        all[i].result = {};
         waiting.push_back(i);
     }
     std::vector<Worker> workers;
@@ -216,12 +221,12 @@ std::vector<Outcomes> run_all(Bitcode& bitcode, const std::vector<Theorem>& theo
             long ignored_size = 0;
             if (!from_json(w.text, o.result, ignored_seconds, ignored_size)) {
                 o.result = {};
-                o.result.details.push_back(seconds > options.timeout ? "unknown: out of time"
+                o.result.details.push_back(seconds > options.timeout ? out_of_time
                                                                      : "the prover crashed");
             }
             o.seconds = std::max(seconds, processor_seconds_of(usage));
             o.megabytes = usage.ru_maxrss / 1024;
-            if (!key.empty() && !w.text.empty()) {
+            if (!key.empty() && (!w.text.empty() || gave_up(o.result))) {
                 std::ofstream cache(cache_path(options, key, o.name));
                 cache << to_json(o.result, o.seconds, o.megabytes);
             }
