@@ -2,6 +2,7 @@
 #include "kernel/core/shell.hpp"
 #include "spec/calls.hpp"
 #include "spec/page_entry.hpp"
+#include "spec/translate.hpp"
 
 namespace horos::spec {
 
@@ -219,8 +220,7 @@ Answer map_shared(const Caller& me, const MapSharedArgs& a) {
                : map_counted_frame(space.object, a.address, memory.object, a.rights);
 }
 
-// Device memory is what is neither RAM nor a device that the kernel keeps for itself.
-static bool is_free_device(u64 page) {
+bool is_free_device(u64 page) {
     for (u32 i = 0; i < max_kernel_devices; ++i) {
         if (i < machine.kernel_device_count && machine.kernel_devices[i] == page)
             return false;

@@ -39,18 +39,6 @@ bool is_user_address(Frame space, u64 address) {
     return address < (spaces[space].kind == SpaceKind::host ? user_end : guest_end);
 }
 
-static bool is_free_device(u64 page) {
-    for (u32 i = 0; i < max_kernel_devices; ++i) {
-        if (i < machine.kernel_device_count && machine.kernel_devices[i] == page)
-            return false;
-    }
-    if (page >= machine.frame_limit)
-        return true;
-    const Frame f = static_cast<Frame>(page);
-    return blocks[block_of(f)].state == BlockState::reserved ||
-           frames[f].type == ObjectType::reserved;
-}
-
 bool reaches_memory(u64 translation) {
     const u64 page = page_of(translation);
     if (translation == 0 || is_free_device(page))

@@ -18,6 +18,8 @@ constexpr u8 rights_of(u64 translation) { return static_cast<u8>(translation & 0
 // kernel's or one that nobody mapped.
 bool reaches_memory(u64 translation);
 bool is_user_address(Frame space, u64 address);
+// Device memory is what is neither RAM nor a device that the kernel keeps for itself.
+bool is_free_device(u64 page);
 
 // Whether a translation is what a call was to map, and the caller had the right to.
 bool maps_frame(u64 translation, Frame domain, Frame frame, u8 rights);

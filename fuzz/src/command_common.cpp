@@ -1,4 +1,5 @@
 #include "commands.hpp"
+#include <CLI/CLI.hpp>
 #include <filesystem>
 #include <fmt/format.h>
 
@@ -37,6 +38,20 @@ void Common::addTo(CLI::App& app) {
         ->capture_default_str();
     app.add_option("--profile", profile, "processor profile (default: the target's own)");
     app.add_option("--images", images, "folder with the harness images");
+}
+
+CampaignOptions campaignOptions(const CampaignArguments& a) {
+    CampaignOptions options;
+    options.target = a.common.options();
+    options.profile = a.common.profile;
+    options.seconds = a.seconds;
+    options.cases = a.cases;
+    options.seed = a.seed;
+    options.jobs = a.jobs;
+    options.corpus = a.corpus;
+    options.triage = a.triage;
+    options.stop = [] { return interrupted.load(); };
+    return options;
 }
 
 } // namespace horos::fuzz

@@ -49,15 +49,7 @@ void printSummary(const CampaignResult& r) {
 } // namespace
 
 int runFuzz(const CampaignArguments& a) {
-    CampaignOptions options;
-    options.target = a.common.options();
-    options.profile = a.common.profile;
-    options.seconds = a.seconds;
-    options.cases = a.cases;
-    options.seed = a.seed;
-    options.jobs = a.jobs;
-    options.corpus = a.corpus;
-    options.triage = a.triage;
+    CampaignOptions options = campaignOptions(a);
     if (a.solve) {
         options.solver = {"/proc/self/exe", "witnesses", "--target", a.common.target};
         if (!a.common.profile.empty())
@@ -67,7 +59,6 @@ int runFuzz(const CampaignArguments& a) {
         options.solver.push_back("--out");
     }
     options.minimise = !a.noMinimise;
-    options.stop = [] { return interrupted.load(); };
     if (!a.quiet)
         options.progress = showProgress;
     CampaignResult result = runCampaign(options);

@@ -47,16 +47,7 @@ nlohmann::json killTableJson(const std::vector<Kill>& table) {
 } // namespace
 
 int runKillTable(const CampaignArguments& a, unsigned allowed) {
-    CampaignOptions options;
-    options.target = a.common.options();
-    options.profile = a.common.profile;
-    options.seconds = a.seconds;
-    options.cases = a.cases;
-    options.seed = a.seed;
-    options.corpus = a.corpus;
-    options.triage = a.triage;
-    options.stop = [] { return interrupted.load(); };
-    const std::vector<Kill> table = killTable(options);
+    const std::vector<Kill> table = killTable(campaignOptions(a));
     if (interrupted)
         throw std::runtime_error("interrupted: the table is not complete");
     unsigned killed = 0, all = 0;

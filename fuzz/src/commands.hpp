@@ -1,11 +1,15 @@
 // The commands of horos-fuzz: what main() does with its arguments.
 #pragma once
 
+#include "horos/fuzz/campaign.hpp"
 #include "horos/fuzz/target.hpp"
 
-#include <CLI/CLI.hpp>
 #include <atomic>
 #include <string>
+
+namespace CLI {
+class App; // the header is large, and only two files need it
+}
 
 namespace horos::fuzz {
 
@@ -31,6 +35,9 @@ struct CampaignArguments {
     std::string corpus, json, html, markdown, triage, reproducers;
     bool solve = false, noPairs = false, noMinimise = false, quiet = false;
 };
+
+// What every campaign takes from its arguments.
+CampaignOptions campaignOptions(const CampaignArguments& arguments);
 
 int runFuzz(const CampaignArguments& arguments);
 // `survivors`: how many faults may stay unfound.

@@ -1,6 +1,7 @@
 // horos-fuzz: the differential fuzzer of SVM.
 #include "commands.hpp"
 
+#include <CLI/CLI.hpp>
 #include <csignal>
 #include <exception>
 #include <fmt/format.h>

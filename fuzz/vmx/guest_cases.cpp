@@ -1,5 +1,6 @@
 // Guests that do one sensitive thing: a mode, a snippet of code, controls and maps near it.
 #include "cases.hpp"
+#include "guest_snippets.hpp"
 
 #include <cstring>
 #include <string_view>
@@ -12,105 +13,10 @@ using F = Field;
 using E = Extra;
 using namespace horos::vmx;
 
-struct Snippet {
-    const char* name;
-    std::initializer_list<uint8_t> bytes;
-    uint64_t msr = 0; // RCX
-};
-// RBX points to data, RSI and RDI too; the code runs in every mode unless it says otherwise.
-const Snippet SNIPPETS[] = {
-    {"cpuid", {0x0f, 0xa2}},
-    {"hlt", {0xf4}},
-    {"invd", {0x0f, 0x08}},
-    {"wbinvd", {0x0f, 0x09}},
-    {"rdtsc", {0x0f, 0x31}},
-    {"rdtscp", {0x0f, 0x01, 0xf9}},
-    {"rdpmc", {0x0f, 0x33}},
-    {"pause", {0xf3, 0x90}},
-    {"monitor", {0x0f, 0x01, 0xc8}},
-    {"mwait", {0x0f, 0x01, 0xc9}},
-    {"xsetbv", {0x0f, 0x01, 0xd1}},
-    {"invlpg [rbx]", {0x0f, 0x01, 0x3b}},
-    {"invlpg gs:[rbx]", {0x65, 0x0f, 0x01, 0x3b}},
-    {"mov rax, cr0", {0x0f, 0x20, 0xc0}},
-    {"mov cr0, rax", {0x0f, 0x22, 0xc0}},
-    {"mov rdx, cr3", {0x0f, 0x20, 0xda}},
-    {"mov cr3, rdx", {0x0f, 0x22, 0xda}},
-    {"mov rcx, cr4", {0x0f, 0x20, 0xe1}},
-    {"mov cr4, rcx", {0x0f, 0x22, 0xe1}},
-    {"mov cr4, rax", {0x0f, 0x22, 0xe0}},
-    {"mov r9, cr8", {0x45, 0x0f, 0x20, 0xc1}},
-    {"mov cr8, r9", {0x45, 0x0f, 0x22, 0xc1}},
-    {"clts", {0x0f, 0x06}},
-    {"lmsw ax", {0x0f, 0x01, 0xf0}},
-    {"lmsw [rbx]", {0x0f, 0x01, 0x33}},
-    {"smsw ax", {0x66, 0x0f, 0x01, 0xe0}},
-    {"smsw [rbx]", {0x0f, 0x01, 0x23}},
-    {"mov rax, dr7", {0x0f, 0x21, 0xf8}},
-    {"mov dr0, rax", {0x0f, 0x23, 0xc0}},
-    {"mov dr4, rdx", {0x0f, 0x23, 0xe2}},
-    {"mov rdi, dr6", {0x0f, 0x21, 0xf7}},
-    {"in al, 60h", {0xe4, 0x60}},
-    {"in eax, dx", {0xed}},
-    {"in ax, dx", {0x66, 0xed}},
-    {"out 70h, al", {0xe6, 0x70}},
-    {"out dx, eax", {0xef}},
-    {"insb", {0x6c}},
-    {"rep insd", {0xf3, 0x6d}},
-    {"outsb", {0x6e}},
-    {"fs outsd", {0x64, 0x6f}},
-    {"rep outsw", {0xf3, 0x66, 0x6f}},
-    {"rdmsr", {0x0f, 0x32}, 0x174},
-    {"wrmsr", {0x0f, 0x30}, 0x174},
-    {"vmcall", {0x0f, 0x01, 0xc1}},
-    {"vmlaunch", {0x0f, 0x01, 0xc2}},
-    {"vmresume", {0x0f, 0x01, 0xc3}},
-    {"vmxoff", {0x0f, 0x01, 0xc4}},
-    {"vmxon [rbx]", {0xf3, 0x0f, 0xc7, 0x33}},
-    {"vmclear [rbx+8]", {0x66, 0x0f, 0xc7, 0x73, 0x08}},
-    {"vmptrld [rbx+rsi*4]", {0x0f, 0xc7, 0x34, 0xb3}},
-    {"vmptrst [rbx-16]", {0x0f, 0xc7, 0x7b, 0xf0}},
-    {"vmread rdx, rax", {0x0f, 0x78, 0xc2}},
-    {"vmread [rbx], rax", {0x0f, 0x78, 0x03}},
-    {"vmwrite rcx, rdx", {0x0f, 0x79, 0xca}},
-    {"vmwrite rax, [rbx+10h]", {0x0f, 0x79, 0x43, 0x10}},
-    {"invept rax, [rbx]", {0x66, 0x0f, 0x38, 0x80, 0x03}},
-    {"invvpid rcx, [rbx+4]", {0x66, 0x0f, 0x38, 0x81, 0x4b, 0x04}},
-    {"invpcid rdx, [rbx]", {0x66, 0x0f, 0x38, 0x82, 0x13}},
-    {"vmfunc", {0x0f, 0x01, 0xd4}},
-    {"sgdt [rbx]", {0x0f, 0x01, 0x03}},
-    {"sidt [rbx+rdi*2+8]", {0x0f, 0x01, 0x4c, 0x7b, 0x08}},
-    {"lgdt [rbx]", {0x0f, 0x01, 0x13}},
-    {"lidt [rsi]", {0x0f, 0x01, 0x1e}},
-    {"sldt ax", {0x66, 0x0f, 0x00, 0xc0}},
-    {"str [rbx]", {0x0f, 0x00, 0x0b}},
-    {"lldt dx", {0x0f, 0x00, 0xd2}},
-    {"ltr [rbx+2]", {0x0f, 0x00, 0x5b, 0x02}},
-    {"rdrand edx", {0x0f, 0xc7, 0xf2}},
-    {"rdrand cx", {0x66, 0x0f, 0xc7, 0xf1}},
-    {"rdseed r10", {0x49, 0x0f, 0xc7, 0xfa}},
-    {"xsaves [rbx]", {0x0f, 0xc7, 0x2b}},
-    {"getsec", {0x0f, 0x37}},
-    {"rsm", {0x0f, 0xaa}},
-    {"ud2", {0x0f, 0x0b}},
-    {"int3", {0xcc}},
-    {"int1", {0xf1}},
-    {"int 20h", {0xcd, 0x20}},
-    {"int 6", {0xcd, 0x06}},
-    {"div edx", {0xf7, 0xf2}},
-    {"mov eax, [rbx]", {0x8b, 0x03}},
-    {"mov [rbx], edx", {0x89, 0x13}},
-    {"mov [rbx+4], al", {0x88, 0x43, 0x04}},
-    {"mov [rsi], ecx; mov eax, [rdi]", {0x89, 0x0e, 0x8b, 0x07}},
-    {"nop", {0x90}},
-    {"nop; nop", {0x90, 0x90}},
-    {"sti; nop", {0xfb, 0x90}},
-    {"sti; cpuid", {0xfb, 0x0f, 0xa2}},
-    {"sti; hlt", {0xfb, 0xf4}},
-    {"cli; rdtsc", {0xfa, 0x0f, 0x31}},
-    {"mov ss, ax; nop; nop", {0x8e, 0xd0, 0x90, 0x90}},
-    {"mov ss, ax; cpuid", {0x8e, 0xd0, 0x0f, 0xa2}},
-    {"vmfunc; mov eax, [rbx]", {0x0f, 0x01, 0xd4, 0x8b, 0x03}},
+// Which bits of a page-table entry are flipped: one or more of the low ones or of those from
+// high_from on.
+struct EntryChange {
+    uint64_t flips, low_bits, high_from;
 };
 
 struct Maker {
@@ -149,6 +55,8 @@ struct Maker {
     void maps(const Snippet& snippet);
     void ept_entries();
     void guest_tables();
+    void change_entry(const uint64_t (&places)[4], const uint64_t (&values)[4],
+                      const EntryChange& change);
     void events();
     void fields();
 };
@@ -341,15 +249,22 @@ void Maker::ept_entries() {
         pick(DATA_PA, DATA_PA, CODE_PA, GUEST_PT_PA, GUEST_PML4_PA, DESCRIPTORS_PA, HANDLER_PA);
     const uint64_t places[] = {EPT_PT_PA + (page >> 12 & 511) * 8, EPT_PD_PA + (page >> 21) * 8,
                                EPT_PDPT_PA, EPT_PML4_PA};
-    const uint64_t level = one_in(2) ? 0 : below(4);
     const uint64_t values[] = {page | 0x337, EPT_PT_PA | 0x307, EPT_PD_PA | 0x307,
                                EPT_PDPT_PA | 0x307};
-    uint64_t value = values[level];
-    for (uint64_t n = 1 + below(3); n > 0; --n) {
-        value ^= 1ull << (one_in(4) ? 32 + below(32) : below(12));
-    }
     // Bits 31:12 stay: a guest shall not get write access to what is not its own. Bit 7 above the
     // last level makes a page of what was a table.
+    change_entry(places, values, {.flips = 3, .low_bits = 12, .high_from = 32});
+}
+
+// The entry of one level of a walk, the last one half of the time.
+void Maker::change_entry(const uint64_t (&places)[4], const uint64_t (&values)[4],
+                         const EntryChange& change) {
+    const uint64_t level = one_in(2) ? 0 : below(4);
+    uint64_t value = values[level];
+    for (uint64_t n = 1 + below(change.flips); n > 0; --n) {
+        value ^= 1ull << (one_in(4) ? change.high_from + below(64 - change.high_from)
+                                    : below(change.low_bits));
+    }
     poke(places[level], value);
 }
 
@@ -360,14 +275,9 @@ void Maker::guest_tables() {
     const uint64_t page = pick(DATA_PA, DATA_PA, CODE_PA, DESCRIPTORS_PA);
     const uint64_t places[] = {GUEST_PT_PA + (page >> 12 & 511) * 8, GUEST_PD_PA + (page >> 21) * 8,
                                GUEST_PDPT_PA, GUEST_PML4_PA};
-    const uint64_t level = one_in(2) ? 0 : below(4);
     const uint64_t values[] = {page | 0x67, GUEST_PT_PA | 0x27, GUEST_PD_PA | 0x27,
                                GUEST_PDPT_PA | 0x27};
-    uint64_t value = values[level];
-    for (uint64_t n = 1 + below(2); n > 0; --n) {
-        value ^= 1ull << (one_in(4) ? 40 + below(24) : below(9));
-    }
-    poke(places[level], value);
+    change_entry(places, values, {.flips = 2, .low_bits = 9, .high_from = 40});
     if (one_in(2)) {
         s()[F::GUEST_CR0] ^= x86::cr0::WP;
     }
@@ -441,13 +351,13 @@ void Maker::fields() {
 
 } // namespace
 
-size_t snippet_count() { return std::size(SNIPPETS); }
+size_t snippet_count() { return guest_snippets().size(); }
 
 Test guest_test(const RuleState& base, const Profile& profile, std::mt19937_64& random) {
     Maker m{profile, random, {}};
     m.test.kind = Kind::GUEST;
     m.test.state = base;
-    const Snippet& snippet = SNIPPETS[m.below(std::size(SNIPPETS))];
+    const Snippet& snippet = guest_snippets()[m.below(guest_snippets().size())];
     m.mode();
     m.user();
     m.controls();
