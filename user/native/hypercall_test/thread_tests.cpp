@@ -76,6 +76,24 @@ volatile u64 caller_error = ~u64{0};
     }
 }
 
+// The single step is due when the SYSCALL is done: in ring 3 again, or, on some processors, at the
+// kernel's first instruction.
+[[noreturn]] void step_over_a_hypercall() {
+    asm volatile("pushfq\n\t"
+                 "orl $0x100, (%%rsp)\n\t" // TF
+                 "popfq\n\t"
+                 "syscall" ::"a"(abi::Call::null)
+                 : "rcx", "r11", "memory");
+    exit_with_7(); // no step came
+}
+
+void test_single_step() {
+    start_helper(step_over_a_hypercall, "thread_start a single step");
+    expect_state("stepped", fixture::helper, ThreadState::faulted);
+    expect_value("single step vector", user::thread_info(fixture::helper, 0).b, 1);
+    expect_value("monitor told of the step", user::wait(fixture::notification, 0).bits, 0x10);
+}
+
 void test_faults() {
     start_helper(fault, "thread_start a fault");
     expect_state("faulted", fixture::helper, ThreadState::faulted);
@@ -117,6 +135,7 @@ void test_threads() {
     expect_value("monitor told of exit", user::wait(fixture::notification, 0).bits, 0x10);
     expect("thread_resume exited", user::thread_resume(fixture::helper), Error::wrong_state);
     test_faults();
+    test_single_step();
     start_helper(wait_for_ever, "thread_start faulted");
     expect_state("waiting", fixture::helper, ThreadState::wait_notification);
     expect("thread_start running", user::thread_start(fixture::helper, 0x1000, 0, 0, 0),
