@@ -78,6 +78,17 @@ TEST(VmxGuard, EachRuleIsNamed) {
          [](VcpuState& s) { s.inject = event::valid | 0x200 | 3; }},
         {"interrupt without if", RuleId::GUEST_RFLAGS_IF,
          [](VcpuState& s) { s.inject = event::valid | 0x40; }},
+        {"interrupt in a shadow", RuleId::BLOCKING_EXTERNAL,
+         [](VcpuState& s) {
+             s.rflags |= x86::rflags::IF;
+             s.interrupt_shadow = 1;
+             s.inject = event::valid | 0x40;
+         }},
+        {"nmi in a shadow", RuleId::BLOCKING_MOV_SS_NMI,
+         [](VcpuState& s) {
+             s.interrupt_shadow = 1;
+             s.inject = event::valid | 0x200 | 2;
+         }},
     };
     for (const Broken& row : rows) {
         VmxGuest g;
@@ -92,6 +103,20 @@ TEST(VmxGuard, EachRuleIsNamed) {
         EXPECT_EQ(memcmp(&vcpu_before, &g.vcpu(), sizeof(Vcpu)), 0) << row.what;
         EXPECT_EQ(g.page().dirty, group::all) << row.what;
     }
+}
+
+// What the processor has blocked since the last exit, which no request says.
+TEST(VmxGuard, NoNmiWhileTheGuestIsInOne) {
+    VmxGuest g;
+    ASSERT_EQ(g.take(), 0u);
+    g.vmcs().fields.at(vmx::encoding(Field::GUEST_INTERRUPTIBILITY)) |=
+        vmx::interruptibility::BLOCKING_BY_NMI;
+    g.good();
+    g.page().inject = event::valid | 0x200 | 2;
+    const FakeVmcs before = g.vmcs();
+    fake_vmx.loaded = u64{g.vcpu().control} << frame_bits;
+    EXPECT_EQ(g.take(), static_cast<u32>(RuleId::BLOCKING_NMI));
+    EXPECT_TRUE(g.vmcs() == before);
 }
 
 TEST(VmxGuard, PolicyAndMsrs) {
