@@ -5,6 +5,7 @@
 #include "layout.hpp"
 #include "log.hpp"
 #include "panic.hpp"
+#include "vendor.hpp"
 #include <horos/abi/boot_page.hpp>
 
 namespace horos::arch {
@@ -77,7 +78,7 @@ bool in_ram(const BootState& boot, u64 address) {
 void fill_boot_page(const BootState& boot, BootPage& page) {
     page.magic = abi::boot_page_magic;
     page.core_count = core::machine.core_count;
-    page.vendor = abi::Vendor::svm;
+    page.vendor = vendor_name();
     page.tsc_khz = core::machine.tsc_khz;
     page.bundle_size = boot.data.module_size;
     page.bundle_first_frame = boot.bundle.first;

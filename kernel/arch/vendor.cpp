@@ -16,6 +16,7 @@ Complaint vendor_choose() {
     return svm ? core::svm_missing() : core::vmx_missing();
 }
 
+abi::Vendor vendor_name() { return core::uses_vmx() ? abi::Vendor::vmx : abi::Vendor::svm; }
 void vendor_init() { core::uses_vmx() ? core::vmx_init() : core::svm_init(); }
 void vendor_enable_cpu(u32 core) {
     core::uses_vmx() ? core::vmx_enable_cpu(core) : core::svm_enable_cpu(core);

@@ -197,7 +197,7 @@ struct VmxState {
     u32 proc_written;  // as in the control block
     u32 tpr_threshold;
     u32 requests; // request:: bits
-    u32 timed;    // the preemption timer runs
+    u32 pad;
 };
 static_assert(sizeof(VmxState) == 152);
 

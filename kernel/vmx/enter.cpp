@@ -141,8 +141,13 @@ void offer_interrupt(Vcpu& vcpu, u32& proc, u32& threshold) {
 }
 
 // An event in the state page's form as interruption information (§24.8.3). INT3's and INTO's traps
-// are injected as hardware's: RIP is where they are to return.
+// are injected as hardware's: RIP is where they are to return. An NMI opens its own way: when the
+// guest may have one is the VMM's to say, as with SVM's EVENTINJ (APM vol. 2 §15.20), and one that
+// an exit cut off finds NMIs blocked by itself (§§26.3.1.5, 27.2.3).
 void inject(u64 e) {
+    if (is_nmi(e))
+        write_field(F::GUEST_INTERRUPTIBILITY, read_field(F::GUEST_INTERRUPTIBILITY) &
+                                                   ~u64{vmx::interruptibility::BLOCKING_BY_NMI});
     u32 info = static_cast<u32>(e) &
                (vmx::interruption::VALID | vmx::interruption::TYPE | vmx::interruption::VECTOR);
     const bool real = (read_field(F::GUEST_CR0) & x86::cr0::PE) == 0; // delivers no error codes
@@ -153,20 +158,20 @@ void inject(u64 e) {
     write_field(F::ENTRY_INTERRUPTION_INFO, info);
 }
 
-// Time windows end on time whatever the guest does; the preemption timer counts for them.
-void set_window_timer(const Core& core) {
-    const bool possible = (vmx_limits.controls.pin & vmx::pin::PREEMPTION_TIMER) != 0;
-    if (!possible || core.window_count == 0) {
-        write_field(F::PIN_CONTROLS, vmx_limits.controls.pin & ~vmx::pin::PREEMPTION_TIMER);
+// The preemption timer ends the run when the core's next event is due: a time window's end, a
+// deadline. So it does not depend on the timer's interrupt, which a processor may lose: Bochs 2.7
+// keeps external interrupts masked when it enters a guest whose RFLAGS.IF is clear as the host's is
+// (vmx.cc: VMenterLoadCheckGuestState comes before in_vmx_guest).
+void set_preemption_timer(const Core& core) {
+    if ((vmx_limits.controls.pin & vmx::pin::PREEMPTION_TIMER) == 0)
         return;
-    }
     const u64 now = shell_now();
-    const u64 left = core.window_end > now ? (core.window_end - now) >> vmx_limits.timer_shift : 0;
+    const u64 left =
+        core.timer > now ? ((core.timer - now) >> vmx_limits.timer_shift) + 1 : 0; // never early
     write_field(F::PREEMPTION_TIMER, left > ~u32{0} ? ~u32{0} : left);
-    write_field(F::PIN_CONTROLS, vmx_limits.controls.pin);
 }
 
-void arm(Core& core, Vcpu& vcpu) {
+void arm(const Core& core, Vcpu& vcpu) {
     VmxState& v = vcpu.vmx;
     u32 proc = v.proc_controls;
     u32 threshold = 0;
@@ -186,10 +191,7 @@ void arm(Core& core, Vcpu& vcpu) {
     if (threshold != v.tpr_threshold)
         write_field(F::TPR_THRESHOLD, threshold);
     v.tpr_threshold = threshold;
-    if (core.window_count != 0 || v.timed != 0) {
-        set_window_timer(core);
-        v.timed = core.window_count != 0;
-    }
+    set_preemption_timer(core);
 }
 
 void set_xcr0(u64 value) {
@@ -264,27 +266,18 @@ u64 event_to_replay(u32 info) {
 }
 
 // §27.2.3: IRET ends the blocking of NMIs even when it exits half-way; then they are blocked still.
-// An NMI to be delivered again must find them open.
-void restore_nmi_blocking(u32 reason, bool replays_nmi) {
-    constexpr u32 blocked = vmx::interruptibility::BLOCKING_BY_NMI;
-    bool unblocked = false;
+bool unblocks_nmi(u32 reason) {
     if (reason == static_cast<u32>(Reason::EPT_VIOLATION))
-        unblocked = (read_field(F::EXIT_QUALIFICATION) & vmx::ept_violation::NMI_UNBLOCKING) != 0;
-    else if (reason == static_cast<u32>(Reason::EXCEPTION_OR_NMI))
-        unblocked =
-            (read_field(F::EXIT_INTERRUPTION_INFO) & vmx::interruption::NMI_UNBLOCKING) != 0;
-    if (!unblocked && !replays_nmi)
-        return;
-    const u32 old = read_field32(F::GUEST_INTERRUPTIBILITY);
-    write_field(F::GUEST_INTERRUPTIBILITY, replays_nmi ? old & ~blocked : old | blocked);
+        return (read_field(F::EXIT_QUALIFICATION) & vmx::ept_violation::NMI_UNBLOCKING) != 0;
+    return reason == static_cast<u32>(Reason::EXCEPTION_OR_NMI) &&
+           (read_field(F::EXIT_INTERRUPTION_INFO) & vmx::interruption::NMI_UNBLOCKING) != 0;
 }
 
 void keep_event(Vcpu& vcpu, u32 reason) {
-    const u32 info = read_field32(F::IDT_VECTORING_INFO);
-    vcpu.vmx.event = event_to_replay(info);
-    const bool nmi = vcpu.vmx.event != 0 && (vcpu.vmx.event >> event::type_shift & 7) == event::nmi;
-    if (vcpu.vmx.event == 0 || nmi)
-        restore_nmi_blocking(reason, nmi);
+    vcpu.vmx.event = event_to_replay(read_field32(F::IDT_VECTORING_INFO));
+    if (vcpu.vmx.event == 0 && unblocks_nmi(reason))
+        write_field(F::GUEST_INTERRUPTIBILITY,
+                    read_field(F::GUEST_INTERRUPTIBILITY) | vmx::interruptibility::BLOCKING_BY_NMI);
 }
 
 // Exceptions that are the host's: its NMI, a machine check.

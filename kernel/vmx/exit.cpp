@@ -107,7 +107,9 @@ void store_exception(VcpuState& s, Vcpu& vcpu, u64 q) {
         note_debug(vcpu, q);
 }
 
+// Only exits clear the event (§24.8.3): after a refusal it would go in with the next entry.
 void store_refusal(VcpuState& s, const Vcpu& vcpu, u32 reason, u64 q) {
+    write_field(F::ENTRY_INTERRUPTION_INFO, 0);
     s.info[0] = reason;
     s.info[1] = q;
     s.info[2] = static_cast<u64>(diagnose_entry(vcpu));

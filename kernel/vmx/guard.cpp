@@ -51,14 +51,18 @@ RuleId check_exception(u64 e, u64 vector, u64 cr0) {
                                                                : RuleId::NONE;
 }
 
-// §26.2.1.3 and, for what the event needs of the guest, §26.3.1.4 and §26.3.1.5.
-RuleId check_event(const Events& events, u64 rflags, u64 cr0, bool nmi_blocked) {
+// §26.2.1.3 and, for what the event needs of the guest, §26.3.1.4 and §26.3.1.5. Whether the guest
+// is in an NMI does not matter: see inject().
+RuleId check_event(const Events& events, u64 rflags, u64 cr0) {
     const u64 e = events.inject;
     if ((e & event::valid) == 0)
         return RuleId::NONE;
     const u64 vector = e & event::vector_mask;
+    const u64 type = e >> event::type_shift & 7;
     const bool shadow = (events.shadow & 1) != 0;
-    switch (e >> event::type_shift & 7) {
+    if ((e & event::has_error_code) != 0 && type != event::exception)
+        return RuleId::EVENT_ERROR_CODE_ABSENT;
+    switch (type) {
     case event::external:
         if ((rflags & x86::rflags::IF) == 0)
             return RuleId::GUEST_RFLAGS_IF;
@@ -66,9 +70,8 @@ RuleId check_event(const Events& events, u64 rflags, u64 cr0, bool nmi_blocked) 
     case event::nmi:
         if (vector != 2)
             return RuleId::EVENT_VECTOR_NMI;
-        if (nmi_blocked)
-            return RuleId::BLOCKING_NMI;
-        return shadow ? RuleId::BLOCKING_MOV_SS_NMI : RuleId::NONE;
+        return shadow && (rflags & x86::rflags::IF) == 0 ? RuleId::BLOCKING_MOV_SS_NMI
+                                                         : RuleId::NONE;
     case event::exception:
         return check_exception(e, vector, cr0);
     case event::software:
@@ -98,10 +101,6 @@ bool needs_other_pdptes(const VcpuState& s) {
         return false;
     const bool was_pae = is_pae(guest_cr0(), guest_cr4(), read_field(F::GUEST_EFER));
     return !was_pae || s.cr3 != read_field(F::GUEST_CR3);
-}
-
-bool nmi_is_blocked() {
-    return (read_field(F::GUEST_INTERRUPTIBILITY) & vmx::interruptibility::BLOCKING_BY_NMI) != 0;
 }
 
 // What the processor checks of MSRs in a list (§26.4) is what WRMSR would.
@@ -250,10 +249,13 @@ void put_events(Vcpu& vcpu, const Events& events, u64 rflags) {
     vcpu.vmx.requests = events.requests & (request::window | request::nmi_window);
     vcpu.vmx.vtpr = (events.tpr & 15) << 4;
     vcpu.deadline = events.deadline;
-    put_shadow((events.shadow & 1) != 0, rflags);
+    // An NMI ends a shadow of STI's; some processors insist (§26.3.1.5).
+    put_shadow((events.shadow & 1) != 0 && !is_nmi(events.inject), rflags);
 }
 
+// Another state than the guest's last has no trap pending from that one.
 void put_groups(Vcpu& vcpu, const VcpuState& s, u32 dirty) {
+    write_field(F::GUEST_PENDING_DEBUG, 0);
     if ((dirty & group::policy) != 0)
         put_policy(vcpu, s);
     if ((dirty & group::control) != 0) {
@@ -305,14 +307,16 @@ void keep_shadow(u64 rflags) {
     const Events events = read_events(s);
     const u64 cr0 = s.cr0;
     if ((dirty & group::events) != 0) {
-        if (const RuleId rule = check_event(events, b.rflags, cr0, nmi_is_blocked());
-            rule != RuleId::NONE)
+        if (const RuleId rule = check_event(events, b.rflags, cr0); rule != RuleId::NONE)
             return static_cast<u32>(rule);
-        put_events(vcpu, events, b.rflags);
     }
     if ((dirty & group::fault_address) != 0)
         vcpu.vmx.cr2 = s.cr2;
     put_groups(vcpu, s, dirty);
+    if ((dirty & group::events) != 0)
+        put_events(vcpu, events, b.rflags);
+    else
+        keep_shadow(b.rflags);
     return 0;
 }
 
@@ -322,8 +326,7 @@ u32 take_events(Vcpu& vcpu, const VcpuState& page, u32 dirty, const Basic& b) {
         return rule;
     if ((dirty & group::events) != 0) {
         const Events events = read_events(page);
-        if (const RuleId rule =
-                check_event(events, b.rflags, read_field(F::GUEST_CR0), nmi_is_blocked());
+        if (const RuleId rule = check_event(events, b.rflags, read_field(F::GUEST_CR0));
             rule != RuleId::NONE)
             return static_cast<u32>(rule);
         put_events(vcpu, events, b.rflags);

@@ -92,7 +92,7 @@ void init_segments() {
 
 void init_controls(Frame f) {
     const VmxControls& c = vmx_limits.controls;
-    write_field(F::PIN_CONTROLS, c.pin & ~vmx::pin::PREEMPTION_TIMER);
+    write_field(F::PIN_CONTROLS, c.pin);
     write_field(F::PROC_CONTROLS, c.proc);
     write_field(F::PROC_CONTROLS_2, c.proc2);
     write_field(F::EXIT_CONTROLS, c.exit);

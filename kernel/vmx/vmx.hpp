@@ -122,6 +122,10 @@ inline constexpr u64 shadowed_cr0 = ~(x86::cr0::PE | x86::cr0::MP | x86::cr0::EM
                         read_field(VmcsField::CR4_MASK));
 }
 
+inline bool is_nmi(u64 e) {
+    return (e & event::valid) != 0 && (e >> event::type_shift & 7) == event::nmi;
+}
+
 // Makes a virtual CPU's VMCS the current one of this core. The one before it is cleared, so that a
 // core holds at most one.
 void select_vmcs(u32 core, Frame control);

@@ -54,9 +54,7 @@ TEST(Bochs, LinuxTwoProcessors) { use_linux("bochs-linux2", 2, 192); }
 
 // What the prober tries is stopped, while guests beside it fail, hang and crash their monitors in
 // time windows of the same core, and a bystander works on.
-// Disabled: 231 attempts are stopped, and after the last one the prober's own virtual CPU does not
-// run as it did before, which is not understood yet.
-TEST(Bochs, DISABLED_ProberAndFailingGuests) {
+TEST(Bochs, ProberAndFailingGuests) {
     Machine m(in_bochs("bochs-guests", "corei7_icelake_u", 1, 288));
     ASSERT_TRUE(m.expect_log("probes: ", limit)) << m.tails();
     ASSERT_TRUE(m.expect_log(" NOT stopped", seconds(5))) << m.tails();
@@ -95,9 +93,7 @@ TEST(Bochs, HypercallsAnswerEveryBadArgument) {
 }
 
 // Injection, replay, windows, shadows, MSRs: what the same program finds on SVM.
-// Disabled: an NMI that is injected into a guest that was reset within an NMI is refused (NMIs are
-// still blocked in the VMCS, and no request can open them), which SVM does not.
-TEST(Bochs, DISABLED_GuestsBehaveAsTheirMonitorAsks) {
+TEST(Bochs, GuestsBehaveAsTheirMonitorAsks) {
     Machine m(in_bochs("guest-test", "corei7_skylake_x", 1, 96));
     ASSERT_TRUE(m.expect_log("guests: ", limit)) << m.tails();
     ASSERT_TRUE(m.expect_log(" failed", seconds(20))) << m.tails();

@@ -102,9 +102,10 @@ void enter_ring_3() {
 }
 
 // Requests of a hostile monitor. The kernel may refuse them or run the guest with them; what it
-// must not do is fall over, or never come back. (Then this would be the prober's last line.)
+// must not do is fall over, or never come back. (Then this would be the prober's last line.) False:
+// the virtual CPU is not what it was.
 template <class Change>
-void request(const Change& change) {
+bool request(const Change& change) {
     static constexpr u8 halt[] = {0xf4};
     guest().load(halt, halt + sizeof halt);
     guest().reset();
@@ -114,16 +115,20 @@ void request(const Change& change) {
     guest().reset();
     const SmallGuest::Exit after = guest().run(patience_ms);
     if (after.error != Error::ok || after.reason != ExitReason::hlt) {
-        rt::Text<80> text;
-        text.format("the virtual CPU does not run any more: {}", abi::name_of(after.error));
-        return not_stopped(text.view());
+        rt::Text<128> text;
+        text.format("the virtual CPU does not run any more: {}, exit {}, info {:x} {:x}",
+                    abi::name_of(after.error), static_cast<u32>(after.reason),
+                    guest().state().info[0], guest().state().info[1]);
+        not_stopped(text.view());
+        return false;
     }
     tell(exit);
+    return true;
 }
 
 template <auto Change>
 void with_request() {
-    request(Change);
+    (void)request(Change);
 }
 
 using State = abi::VcpuState;
@@ -132,7 +137,7 @@ constexpr u64 ones = ~u64{0};
 void random_state() {
     u64 random = 0x9e37'79b9'7f4a'7c15;
     for (u32 round = 0; round < 200; ++round) {
-        request([&random](State& state) {
+        const bool usable = request([&random](State& state) {
             auto* words = reinterpret_cast<u64*>(&state);
             for (u32 i = 0; i < sizeof state / sizeof(u64); ++i) {
                 random ^= random << 13;
@@ -143,6 +148,9 @@ void random_state() {
             }
             state.dirty = static_cast<u32>(random);
         });
+        if (!usable) {
+            return;
+        }
     }
     stopped("200 random states: each refused or run");
 }

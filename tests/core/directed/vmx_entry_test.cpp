@@ -84,7 +84,8 @@ TEST(VmxEntry, FailedMsrLoadTellsTheEntry) {
     expect_refusal(g, code, 3, RuleId::NONE);
 }
 
-// An event that was to be injected is not lost with the entry: the VMM gets it back.
+// An event that was to be injected is not lost with the entry: the VMM gets it back, and it does
+// not go in with the next one, because only an exit clears the field (§24.8.3).
 TEST(VmxEntry, ARefusedEntryGivesTheEventBack) {
     VmxGuest g;
     g.page().inject = event::valid | event::exception << event::type_shift | 6;
@@ -93,6 +94,16 @@ TEST(VmxEntry, ARefusedEntryGivesTheEventBack) {
     exit_with(static_cast<u32>(Reason::ENTRY_GUEST_STATE) | vmx::exit_reason::ENTRY_FAILURE);
     EXPECT_EQ(g.enter(), ExitReason::entry_refused);
     EXPECT_EQ(g.page().interrupted_event, injected);
+    EXPECT_EQ(get(Field::ENTRY_INTERRUPTION_INFO), 0u);
+    fake_vmx.guest = [](u64*) {
+        set(Field::INSTRUCTION_ERROR, 7);
+        return 2u;
+    };
+    g.page().inject = injected;
+    g.page().dirty = group::events;
+    ASSERT_EQ(g.take(), 0u);
+    EXPECT_EQ(g.enter(), ExitReason::entry_refused);
+    EXPECT_EQ(get(Field::ENTRY_INTERRUPTION_INFO), 0u);
 }
 
 // A processor that comes back, by an exit or without one, with other control registers than the
@@ -162,7 +173,13 @@ TEST(VmxEntry, AnInterruptedNmiOpensNmis) {
         return 0u;
     };
     EXPECT_EQ(g.enter(), ExitReason::none);
-    EXPECT_EQ(get(Field::GUEST_INTERRUPTIBILITY), 0u);
+    u64 blocked = ~u64{0};
+    fake_vmx.guest = [&](u64*) {
+        blocked = get(Field::GUEST_INTERRUPTIBILITY);
+        return 0u;
+    };
+    EXPECT_EQ(g.enter(), ExitReason::none);
+    EXPECT_EQ(blocked, 0u);
 }
 
 // A pending interrupt waits for its window, then goes in, with TPR before it.
@@ -204,27 +221,36 @@ TEST(VmxEntry, WindowsAreAskedForAndTold) {
     EXPECT_EQ(g.enter(), ExitReason::window);
 }
 
-// The preemption timer runs only while the core has windows, and ends with the window.
-TEST(VmxEntry, ThePreemptionTimerCountsForWindows) {
-    VmxGuest g;
-    vmx_limits.controls.pin |= vmx::pin::PREEMPTION_TIMER;
+// The preemption timer ends the run at the core's next event, whatever interrupts the guest allows:
+// not early, at once when the event has passed, and as late as it can when there is none.
+TEST(VmxEntry, ThePreemptionTimerCountsToTheNextEvent) {
+    VmxGuest g(vmx::pin::PREEMPTION_TIMER);
     vmx_limits.timer_shift = 5;
     Core& core = cores[shell.core];
     ASSERT_EQ(g.take(), 0u);
-    exit_with(Reason::PREEMPTION_TIMER);
-    EXPECT_EQ(g.enter(), ExitReason::none);
-    EXPECT_EQ(get(Field::PIN_CONTROLS) & vmx::pin::PREEMPTION_TIMER, 0u);
-    core.window_count = 1;
-    core.window_end = shell_now() + 0x4000;
-    core.reschedule = 0;
-    EXPECT_EQ(g.enter(), ExitReason::none);
-    EXPECT_NE(get(Field::PIN_CONTROLS) & vmx::pin::PREEMPTION_TIMER, 0u);
-    EXPECT_EQ(get(Field::PREEMPTION_TIMER), 0x4000u >> 5);
-    EXPECT_EQ(core.reschedule, 1u);
-    core.window_count = 0;
-    core.reschedule = 0;
-    EXPECT_EQ(g.enter(), ExitReason::none);
-    EXPECT_EQ(get(Field::PIN_CONTROLS) & vmx::pin::PREEMPTION_TIMER, 0u);
+    const struct {
+        u64 timer, counts;
+    } rows[] = {{shell_now() + 0x4000, (0x4000 >> 5) + 1},
+                {shell_now() + 1, 1},
+                {shell_now(), 0},
+                {no_deadline, ~u32{0}}};
+    for (const auto& row : rows) {
+        core.timer = row.timer;
+        core.reschedule = 0;
+        exit_with(Reason::PREEMPTION_TIMER);
+        EXPECT_EQ(g.enter(), ExitReason::none);
+        EXPECT_NE(get(Field::PIN_CONTROLS) & vmx::pin::PREEMPTION_TIMER, 0u);
+        EXPECT_EQ(get(Field::PREEMPTION_TIMER), row.counts);
+        EXPECT_EQ(core.reschedule, 1u);
+    }
+}
+
+TEST(VmxEntry, AProcessorWithoutThePreemptionTimerDoesWithout) {
+    VmxGuest g;
+    ASSERT_EQ(g.take(), 0u);
+    exit_with(Reason::CPUID);
+    EXPECT_EQ(g.enter(), ExitReason::cpuid);
+    EXPECT_EQ(fake_vmx.current().fields.count(vmx::encoding(Field::PREEMPTION_TIMER)), 0u);
 }
 
 // A change of the space: a new VPID, and the translations of its EPTP are void.

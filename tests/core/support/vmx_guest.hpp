@@ -12,7 +12,8 @@ using vmx::RuleId;
 
 class VmxGuest {
 public:
-    VmxGuest() {
+    // `pin`: pin-based controls of the processor besides those that are mandatory.
+    explicit VmxGuest(u32 pin = 0) {
         vcpu_ = fresh_vcpu();
         fake_vmx.reset();
         machine.vendor = core::Vendor::vmx;
@@ -20,7 +21,7 @@ public:
         vmx_limits.efer = 0xd01;
         vmx_limits.physical_mask = (u64{1} << 40) - 1;
         vmx_limits.cr0_fixed = x86::cr0::NE;
-        vmx_limits.controls = {mandatory_vmx::pin_controls | 0x16,
+        vmx_limits.controls = {mandatory_vmx::pin_controls | 0x16 | pin,
                                mandatory_vmx::proc_controls | vmx::proc::MOV_DR_EXITING,
                                mandatory_vmx::proc_controls_2, mandatory_vmx::exit_controls,
                                mandatory_vmx::entry_controls};

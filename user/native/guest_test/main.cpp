@@ -33,6 +33,13 @@ constexpr u64 external = event::valid | vector;
 
 constinit u32 passed = 0, failed = 0;
 
+// What the kernel says runs guests here is what CPUID leaf 0 says of the processor.
+bool is_intel() {
+    u32 a = 0, b, c, d;
+    asm volatile("cpuid" : "+a"(a), "=b"(b), "=c"(c), "=d"(d));
+    return b == 0x756e'6547; // "Genu"
+}
+
 void expect(std::string_view what, u64 actual, u64 expected) {
     ++(actual == expected ? passed : failed);
     if (actual != expected) {
@@ -99,6 +106,11 @@ void inject(std::string_view what, u64 e, u32 number, u64 rflags) {
     run_to_handler(what, number);
     expect(what, state().inject, 0);
     expect(what, state().interrupted_event, 0);
+}
+
+void test_vendor(const abi::StartPage& page) {
+    const abi::Vendor expected = is_intel() ? abi::Vendor::vmx : abi::Vendor::svm;
+    expect("vendor", static_cast<u64>(page.vendor), static_cast<u64>(expected));
 }
 
 void test_injection() {
@@ -232,6 +244,7 @@ void horos::rt::program_main(const abi::StartPage& start) {
                  abi::free_address + 0x1000'0000);
     guest.load(guest_begin, guest_end);
     make_tables();
+    test_vendor(start);
     test_injection();
     test_nmi_window();
     test_window();
