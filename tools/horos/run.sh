@@ -170,7 +170,7 @@ report_end() {
 # Bochs boots what a CD would have; horos-bochs brings its serial lines here.
 boot_bochs() {
     ((smp <= 8)) || misuse "--target bochs has at most 8 processors, not $smp"
-    bochs --help cpu 2>&1 | grep -qx "$cpu" || misuse "Bochs has no processor '$cpu'"
+    bochs --help cpu 2>&1 | grep -x "$cpu" >/dev/null || misuse "Bochs has no processor '$cpu'"
     status "writing build/run/horos.iso"
     tools/horos/make-iso "$built/horos-kernel" "$1" build/run/horos.iso no ||
         die "the image could not be written"
