@@ -70,21 +70,6 @@ inline void write_dr(unsigned index, uint64_t value) {
 inline void copy_qwords(void* to, const void* from, uint64_t count) {
     asm volatile("rep movsq" : "+D"(to), "+S"(from), "+c"(count)::"memory");
 }
-// In steps of four: emulators go through their main work for each step of a REP.
-template <uint64_t COUNT>
-inline void copy_block(void* to, const void* from) {
-    static_assert(COUNT % 4 == 0);
-    auto* out = static_cast<uint64_t*>(to);
-    auto* in = static_cast<const uint64_t*>(from);
-    for (uint64_t i = 0; i < COUNT; i += 4) {
-        const uint64_t a = in[i], b = in[i + 1], c = in[i + 2], d = in[i + 3];
-        out[i] = a;
-        out[i + 1] = b;
-        out[i + 2] = c;
-        out[i + 3] = d;
-        asm volatile("" ::: "memory"); // stays a loop, and no call of memcpy
-    }
-}
 
 inline void vmload(uint64_t pa) { asm volatile("vmload %0" ::"a"(pa) : "memory"); }
 inline void vmsave(uint64_t pa) { asm volatile("vmsave %0" ::"a"(pa) : "memory"); }

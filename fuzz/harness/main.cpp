@@ -3,7 +3,7 @@
 // asks for host events.
 #include "console.hpp"
 #include "cpu.hpp"
-#include "horos/fuzz/wire.hpp"
+#include "horos/fuzz/ring.hpp"
 
 #include <cstddef>
 #include <cstdint>
@@ -12,17 +12,59 @@ namespace wire = horos::fuzz::wire;
 using namespace horos::harness;
 
 extern "C" {
-void run_guest(const wire::CaseSlot*);
-void run_guest_user(const wire::CaseSlot*);
+void run_plain();
+void run_guest(wire::RingSlot*);
+void run_guest_user(wire::RingSlot*);
 void bare_loop(uint64_t vmcb, uint64_t count);
 bool try_wrmsr(uint32_t msr, uint64_t value);
-extern uint64_t run_gpr[16], run_rsp, run_rsp_after, run_rflags, run_vector, run_error,
-    run_fault_rip;
-extern uint32_t run_active, run_nmis, run_intrs;
 extern const char vectors[], run_vmrun[], user_vmrun[];
 extern uint64_t gdt_tss[2];
 extern const char gdt_pointer64[];
+
+// The compiler may ask for these.
+void* memcpy(void* to, const void* from, size_t size) {
+    auto* bytes = static_cast<uint8_t*>(to);
+    auto* source = static_cast<const uint8_t*>(from);
+    asm volatile("rep movsb" : "+D"(bytes), "+S"(source), "+c"(size)::"memory");
+    return to;
 }
+int memcmp(const void* a, const void* b, size_t size) {
+    auto* x = static_cast<const uint8_t*>(a);
+    auto* y = static_cast<const uint8_t*>(b);
+    for (size_t i = 0; i < size; ++i)
+        if (x[i] != y[i])
+            return x[i] < y[i] ? -1 : 1;
+    return 0;
+}
+}
+
+// What run.S believes.
+static_assert(wire::RING_PA == 0x300000 && wire::MAILBOX_PA == 0x200000 && wire::SLOTS == 256);
+static_assert(offsetof(wire::Mailbox, baseline) == 16 && offsetof(wire::Mailbox, window) == 152 &&
+              offsetof(wire::Mailbox, windowTemplate) == 344 && sizeof(wire::Window) == 16 &&
+              offsetof(wire::Mailbox, produced) == 1184 &&
+              offsetof(wire::Mailbox, consumed) == 1192 && offsetof(wire::Mailbox, slot) == 1200 &&
+              offsetof(wire::Mailbox, rsp) == 1208 && offsetof(wire::Mailbox, rspAfter) == 1216 &&
+              offsetof(wire::Mailbox, rax) == 1224 && offsetof(wire::Mailbox, rflags) == 1232 &&
+              offsetof(wire::Mailbox, vector) == 1240 && offsetof(wire::Mailbox, error) == 1248 &&
+              offsetof(wire::Mailbox, faultRip) == 1256 && offsetof(wire::Mailbox, nmis) == 1264 &&
+              offsetof(wire::Mailbox, intrs) == 1268 && offsetof(wire::Mailbox, left) == 1272 &&
+              offsetof(wire::Mailbox, table) == 1280);
+static_assert(offsetof(wire::RingSlot, id) == 0x700 && offsetof(wire::RingSlot, done) == 0x708 &&
+              offsetof(wire::RingSlot, flags) == 0x710 &&
+              offsetof(wire::RingSlot, windows) == 0x714 &&
+              offsetof(wire::RingSlot, install) == 0x718 &&
+              offsetof(wire::RingSlot, codeQwords) == 0x71c &&
+              offsetof(wire::RingSlot, codeAddress) == 0x720 &&
+              offsetof(wire::RingSlot, rax) == 0x730 && offsetof(wire::RingSlot, status) == 0x740 &&
+              offsetof(wire::RingSlot, error) == 0x748 && offsetof(wire::RingSlot, rip) == 0x750 &&
+              offsetof(wire::RingSlot, nmis) == 0x758 && offsetof(wire::RingSlot, early) == 0x760 &&
+              offsetof(wire::RingSlot, hostDiffers) == 0x764 &&
+              offsetof(wire::RingSlot, gpr) == 0x768 && offsetof(wire::RingSlot, host) == 0x808 &&
+              offsetof(wire::RingSlot, code) == 0x890 && offsetof(wire::RingSlot, window) == 0x910);
+static_assert(wire::PLAIN == 0x80000000 && wire::FRESH_CODE == 1);
+static_assert(wire::H_CR8 == 4 && wire::H_RFLAGS == 6 && wire::H_IDTR_LIMIT == 12 &&
+              wire::H_HSAVE_PA == 15);
 
 namespace {
 
@@ -82,7 +124,7 @@ void load_tables() {
     asm volatile("ltr %w0" ::"r"(0x28));
 }
 
-[[gnu::always_inline]] inline void read_host(uint64_t (&host)[wire::H_COUNT]) {
+void read_host(uint64_t (&host)[wire::H_COUNT]) {
     TablePointer table;
     host[wire::H_CR0] = read_cr0();
     host[wire::H_CR2] = read_cr2();
@@ -90,7 +132,7 @@ void load_tables() {
     host[wire::H_CR4] = read_cr4();
     host[wire::H_CR8] = read_cr8();
     host[wire::H_EFER] = rdmsr(MSR_EFER);
-    host[wire::H_RFLAGS] = run_rflags;
+    host[wire::H_RFLAGS] = mailbox().rflags;
     host[wire::H_DR6] = read_dr6();
     host[wire::H_DR7] = read_dr7();
     asm volatile("sgdt %0" : "=m"(table));
@@ -105,25 +147,11 @@ void load_tables() {
     host[wire::H_SELECTORS] = cs | uint64_t{ss} << 16 | uint64_t{ds} << 32 | uint64_t{es} << 48;
     host[wire::H_TR_LDTR] = tr | uint64_t{ldtr} << 16;
     host[wire::H_HSAVE_PA] = rdmsr(MSR_HSAVE);
-    host[wire::H_RSP_DELTA] = run_rsp_after - run_rsp;
-}
-
-// One condition for all: a branch ends a translated block.
-[[gnu::always_inline]] inline bool as_it_was(const uint64_t (&found)[wire::H_COUNT]) {
-    constexpr wire::HostReg KEPT[] = {wire::H_CR0,        wire::H_CR3,       wire::H_CR4,
-                                      wire::H_CR8,        wire::H_EFER,      wire::H_DR6,
-                                      wire::H_DR7,        wire::H_HSAVE_PA,  wire::H_GDTR_BASE,
-                                      wire::H_GDTR_LIMIT, wire::H_IDTR_BASE, wire::H_IDTR_LIMIT};
-    const auto& good = mailbox().baseline;
-    uint64_t differs = 0;
-#pragma clang loop unroll(full)
-    for (wire::HostReg reg : KEPT)
-        differs |= found[reg] ^ good[reg];
-    return differs == 0;
+    host[wire::H_RSP_DELTA] = mailbox().rspAfter - mailbox().rsp;
 }
 
 // What a leak could have broken is put right, so that one case's damage stays its own.
-[[gnu::noinline]] void mend_host(const uint64_t (&found)[wire::H_COUNT]) {
+void mend_host(const uint64_t (&found)[wire::H_COUNT]) {
     const auto& good = mailbox().baseline;
     if (found[wire::H_DR7] != good[wire::H_DR7])
         write_dr(7, good[wire::H_DR7]);
@@ -151,16 +179,17 @@ void load_tables() {
     }
 }
 
-[[gnu::always_inline]] inline void install(const wire::CaseSlot& c) {
-    uint8_t* vmcb = at<uint8_t>(mailbox().vmcb);
-    copy_block<wire::CONTROL_QWORDS>(vmcb, c.control);
-    copy_block<wire::SAVE_QWORDS>(vmcb + wire::SAVE_OFFSET, c.save);
-    for (uint32_t left = c.windows; left; left &= left - 1) {
+void install(wire::RingSlot& c) {
+    for (uint32_t left = c.install; left; left &= left - 1) {
         const wire::Window& w = mailbox().window[__builtin_ctz(left)];
         copy_qwords(at<void>(w.address), c.window + w.offset, w.qwords);
     }
-    for (uint32_t i = 0; i < c.patches; ++i)
-        *at<uint64_t>(c.patch[i].address) = c.patch[i].value;
+    for (uint32_t i = 0; i < c.patches; ++i) {
+        uint64_t& word = *at<uint64_t>(c.patch[i].address);
+        const uint64_t before = word;
+        word = c.patch[i].value;
+        c.patch[i].value = before;
+    }
     if (c.flags & wire::FRESH_CODE)
         copy_qwords(at<void>(c.codeAddress), c.code, c.codeQwords);
     if (c.flags & wire::DEBUG_REGS)
@@ -176,7 +205,7 @@ void self_interrupt(uint32_t low) {
 }
 
 // Host state that the case asks for. False: an MSR write was refused (recorded as #GP).
-[[gnu::noinline]] bool prepare_host(const wire::CaseSlot& c) {
+bool prepare_host(const wire::RingSlot& c) {
     if (c.flags & wire::SET_HSAVE && !try_wrmsr(MSR_HSAVE, c.hsave))
         return false;
     if (c.flags & wire::NO_SVME)
@@ -190,60 +219,58 @@ void self_interrupt(uint32_t low) {
     return true;
 }
 
-[[gnu::always_inline]] inline void collect(const wire::CaseSlot& c, wire::ResultSlot& r) {
-    const uint8_t* vmcb = at<uint8_t>(mailbox().vmcb);
-    copy_block<16>(r.gpr, run_gpr);
-    read_host(r.host);
-    if (!as_it_was(r.host))
-        mend_host(r.host);
-    copy_block<wire::CONTROL_QWORDS>(r.control, vmcb);
-    copy_block<wire::SAVE_QWORDS>(r.save, vmcb + wire::SAVE_OFFSET);
+void collect(wire::RingSlot& c) {
+    read_host(c.host);
+    c.hostDiffers = 1;
+    mend_host(c.host);
     for (uint32_t left = c.windows; left; left &= left - 1) {
         const wire::Window& w = mailbox().window[__builtin_ctz(left)];
-        copy_qwords(r.window + w.offset, at<void>(w.address), w.qwords);
+        copy_qwords(c.window + w.offset, at<void>(w.address), w.qwords);
         copy_qwords(at<void>(w.address), mailbox().windowTemplate + w.offset, w.qwords);
     }
     for (uint32_t i = c.patches; i-- > 0;)
-        *at<uint64_t>(c.patch[i].address) = c.patch[i].before;
+        *at<uint64_t>(c.patch[i].address) = c.patch[i].value;
     if (c.flags & wire::DEBUG_REGS) {
-        r.dr[0] = read_dr0();
-        r.dr[1] = read_dr1();
-        r.dr[2] = read_dr2();
-        r.dr[3] = read_dr3();
+        c.dr[0] = read_dr0();
+        c.dr[1] = read_dr1();
+        c.dr[2] = read_dr2();
+        c.dr[3] = read_dr3();
         for (unsigned i = 0; i < 4; ++i)
             write_dr(i, 0);
     }
 }
 
 // After the case: what came in although GIF was 0, and what was still pending.
-[[gnu::always_inline]] inline void settle_events(const wire::CaseSlot& c, wire::ResultSlot& r) {
-    r.early = run_nmis + run_intrs;
-    constexpr uint64_t INJECTS_NMI = 2;
-    if ((c.control[0xa8 / 8] >> 8 & 7) == INJECTS_NMI)
+void settle_events(wire::RingSlot& c, bool injectedNmi) {
+    wire::Mailbox& box = mailbox();
+    c.early = box.nmis + box.intrs;
+    if (injectedNmi)
         iret_to_next(); // a target may still mask NMIs for the guest's, which no IRET ended
     if (c.flags & (wire::PEND_NMI | wire::PEND_INTR)) {
         stgi();
         asm volatile("sti; nop; nop; nop; cli");
         clgi();
     }
-    r.nmis = run_nmis;
-    r.intrs = run_intrs;
+    c.nmis = box.nmis;
+    c.intrs = box.intrs;
 }
 
-[[gnu::always_inline]] inline void run_case(const wire::CaseSlot& c, wire::ResultSlot& r) {
+// The general form of what run_plain does, with all that a case may ask for. The VMCB is the case.
+void run_case(wire::RingSlot& c) {
+    wire::Mailbox& box = mailbox();
+    const uint64_t vmcb = reinterpret_cast<uint64_t>(&c);
+    constexpr uint64_t INJECTS_NMI = 2;
+    const bool injectsNmi = (c.control[0xa8 / 8] >> 8 & 7) == INJECTS_NMI;
     install(c);
-    run_vector = ~0ull;
-    run_nmis = run_intrs = 0;
+    box.vector = ~0ull;
+    box.nmis = 0;
+    box.intrs = 0;
     if (c.flags & wire::VMLOAD)
-        vmload(mailbox().vmcb);
-    bool prepared = true;
-    constexpr uint32_t HOST =
-        wire::SET_HSAVE | wire::NO_SVME | wire::PEND_NMI | wire::PEND_INTR | wire::HOST_IF;
-    if (c.flags & HOST)
-        prepared = prepare_host(c);
+        vmload(vmcb);
+    const bool prepared = prepare_host(c);
     if (!prepared) {
-        run_vector = 13;
-        run_fault_rip = 0;
+        box.vector = 13;
+        box.faultRip = 0;
     } else if (c.flags & wire::USER_MODE) {
         vmload(wire::HOST_STATE_PA); // the ring 0 stack comes from our own TSS
         run_guest_user(&c);
@@ -256,26 +283,26 @@ void self_interrupt(uint32_t low) {
     if (c.flags & wire::NO_SVME)
         wrmsr(MSR_EFER, efer);
     if (c.flags & wire::VMLOAD) {
-        vmsave(mailbox().vmcb);
+        vmsave(vmcb);
         vmload(wire::BASE_STATE_PA);
         wrmsr(MSR_TSC_AUX, 0); // the one such register that VMLOAD leaves alone
     }
-    collect(c, r);
-    if (run_vector == ~0ull) {
-        r.status = wire::Status::Exit;
-        r.vector = 0;
-        r.error = r.rip = 0;
-    } else {
-        r.status = wire::Status::Exception;
-        r.vector = uint32_t(run_vector);
-        r.error = run_error;
+    collect(c);
+    c.status = box.vector == ~0ull ? wire::Status::Exit : wire::Status::Exception;
+    c.vector = 0;
+    c.error = c.rip = 0;
+    if (c.status == wire::Status::Exception) {
+        c.vector = uint32_t(box.vector);
+        c.error = box.error;
         // relative to the instruction, so that it does not change with each build of the harness
         uint64_t vmrun =
             reinterpret_cast<uint64_t>(c.flags & wire::USER_MODE ? user_vmrun : run_vmrun);
-        r.rip = prepared ? run_fault_rip - vmrun : 0;
+        c.rip = prepared ? box.faultRip - vmrun : 0;
+        box.vector = ~0ull;
     }
-    settle_events(c, r);
-    r.id = c.id;
+    settle_events(c, injectsNmi);
+    asm volatile("" ::: "memory");
+    c.done = c.id;
 }
 
 [[gnu::noinline]] void idle() {
@@ -285,11 +312,11 @@ void self_interrupt(uint32_t low) {
     clgi();
 }
 
-[[gnu::noinline]] void run_command(wire::Mailbox& box) {
+void run_command(wire::Mailbox& box) {
     switch (wire::Command(box.command)) {
     case wire::Command::BareLoop:
-        install(*at<wire::CaseSlot>(wire::CASES_PA));
-        bare_loop(box.vmcb, box.argument);
+        install(*at<wire::RingSlot>(wire::RING_PA));
+        bare_loop(wire::RING_PA, box.argument);
         break;
     case wire::Command::LoadBase:
         vmload(wire::BASE_STATE_PA);
@@ -300,25 +327,25 @@ void self_interrupt(uint32_t low) {
     box.commandDone = box.commandSeq;
 }
 
-[[noreturn, gnu::section(".text.hot")]] void serve() {
+[[noreturn]] void serve() {
     wire::Mailbox& box = mailbox();
     unsigned quiet = 0;
-    uint64_t next = 0; // `consumed` lives in memory that the fuzzer may reset only through us
     for (;;) {
-        if (box.produced != next) {
-            quiet = 0;
-            uint64_t index = next % wire::SLOTS;
-            run_case(*at<wire::CaseSlot>(wire::CASES_PA + index * wire::SLOT_SIZE),
-                     *at<wire::ResultSlot>(wire::RESULTS_PA + index * wire::SLOT_SIZE));
-            box.consumed = ++next;
+        const uint64_t before = box.consumed;
+        run_plain();
+        if (box.produced != box.consumed) {
+            run_case(*at<wire::RingSlot>(wire::ringAddress(box.consumed)));
+            box.consumed = box.consumed + 1;
         } else if (box.commandSeq != box.commandDone) {
-            quiet = 0;
             run_command(box);
-        } else if (++quiet > 2000) {
-            idle();
-        } else {
-            asm volatile("pause");
+        } else if (box.consumed == before) {
+            if (++quiet > 2000)
+                idle();
+            else
+                asm volatile("pause");
+            continue;
         }
+        quiet = 0;
     }
 }
 
@@ -358,10 +385,13 @@ bool host_restored(const wire::ResultSlot& r) {
                 wire::SAVE_QWORDS);
     vmload(wire::BASE_STATE_PA);
     static wire::ResultSlot result;
+    wire::RingSlot& slot = *at<wire::RingSlot>(wire::RING_PA);
+    wire::pack(embedded.slot, wire::RING_PA, box.window, box.windowTemplate, slot);
     print("case: ");
     print(embedded.title);
     print("\n");
-    run_case(embedded.slot, result);
+    run_case(slot);
+    wire::unpack(slot, wire::RING_PA, box.window, box.baseline, result);
     print(result.status == wire::Status::Exit ? "exit " : "host exception ");
     print_hex(result.status == wire::Status::Exit ? result.control[0x70 / 8] : result.vector);
     print("\n");
@@ -387,6 +417,13 @@ bool host_restored(const wire::ResultSlot& r) {
 }
 
 } // namespace
+
+// The host is not as it should be: says so in full, and puts it right.
+extern "C" void report_host(wire::RingSlot* c) {
+    read_host(c->host);
+    c->hostDiffers = 1;
+    mend_host(c->host);
+}
 
 extern "C" [[noreturn]] void harness_fault(const uint64_t* frame) {
     print("harness: host exception ");
@@ -416,11 +453,11 @@ extern "C" void harness_main() {
     vmsave(wire::HOST_STATE_PA);
 
     wire::Mailbox& box = mailbox();
-    box.vmcb = wire::ARENA_PA;
     box.version = wire::VERSION;
     box.slots = wire::SLOTS;
-    run_rflags = 2;
-    run_rsp = run_rsp_after = 0;
+    box.rflags = 2;
+    box.rsp = box.rspAfter = 0;
+    box.vector = ~0ull;
     read_host(box.baseline);
     box.produced = 0;
     box.consumed = 0;
@@ -429,7 +466,7 @@ extern "C" void harness_main() {
     if (embedded.magic == wire::EMBEDDED_CASE)
         run_embedded();
     // Touch every page that the fuzzer looks for, each with its own address in it.
-    for (uint64_t pa = wire::CASES_PA; pa < wire::SHARED_END; pa += 4096) {
+    for (uint64_t pa = wire::RING_PA; pa < wire::RING_END; pa += 4096) {
         at<uint64_t>(pa)[0] = wire::MAGIC;
         at<uint64_t>(pa)[1] = pa;
     }

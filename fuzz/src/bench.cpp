@@ -68,7 +68,7 @@ uint64_t programFor(uint64_t number) {
 
 Rate bareRate(Target& target, uint64_t count) {
     const Case c = measuredCase();
-    target.memory().write(wire::CASES_PA, &c.slot, sizeof c.slot);
+    target.placeForBareLoop(c.slot);
     Stopwatch watch(target.pid());
     if (target.command(wire::Command::BareLoop, count) != TargetState::Running)
         throw std::runtime_error("the bare loop did not end:\n" + target.log());

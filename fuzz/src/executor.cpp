@@ -34,10 +34,7 @@ bool Executor::over() {
 void Executor::start() {
     PhaseScope phase(timing_, Phase::Restart);
     bringUp(target_);
-    uint64_t baseline[wire::H_COUNT];
-    target_.memory().read(wire::MAILBOX_PA + offsetof(wire::Mailbox, baseline), baseline,
-                          sizeof baseline);
-    oracle_.setBaseline(baseline);
+    oracle_.setBaseline(target_.baseline());
     installedQwords_ = 0;
     collected_ = 0;
     unpublished_ = 0;

@@ -18,9 +18,11 @@ using namespace svm_model;
 
 namespace {
 
-// One scratch arena a thread: the page-aligned copy that the model reads.
+// One scratch arena a thread: the page-aligned copy that the model reads, and the VMCB, which is
+// not in it.
 struct alignas(4096) Scratch {
     ArenaImage image = arenaTemplate();
+    Vmcb vmcb{};
 };
 Scratch& scratch() {
     static thread_local Scratch arena;
@@ -86,9 +88,9 @@ void Oracle::settle(Case& c) {
 
 void Oracle::place(const Case& c) {
     const wire::CaseSlot& s = c.slot;
-    auto* arena = scratch().image.data();
-    std::memcpy(arena, s.control, sizeof s.control);
-    std::memcpy(arena + wire::SAVE_OFFSET / 8, s.save, sizeof s.save);
+    auto* vmcb = reinterpret_cast<uint8_t*>(&scratch().vmcb);
+    std::memcpy(vmcb, s.control, sizeof s.control);
+    std::memcpy(vmcb + wire::SAVE_OFFSET, s.save, sizeof s.save);
     for (const WindowInfo& w : windows())
         std::memcpy(&word(w.place.address), s.window + w.place.offset, 8 * w.place.qwords);
     for (uint32_t i = 0; i < s.patches; ++i)
@@ -99,7 +101,6 @@ void Oracle::place(const Case& c) {
 void Oracle::unplace(const Case& c) {
     const wire::CaseSlot& s = c.slot;
     const ArenaImage& original = arenaTemplate();
-    std::memset(scratch().image.data(), 0, 4096);
     auto restore = [&](uint64_t address, size_t words) {
         std::memcpy(&word(address), &original[(address - wire::ARENA_PA) / 8], 8 * words);
     };
@@ -114,7 +115,7 @@ Machine Oracle::machine(const Case& c) {
     const wire::CaseSlot& s = c.slot;
     Machine m;
     m.profile = &profile_;
-    m.vmcb = reinterpret_cast<const Vmcb*>(scratch().image.data());
+    m.vmcb = &scratch().vmcb;
     m.memory = &memory_;
     m.max_instructions = 6; // programs have one to three, then a handler's HLT
     m.host.cr0 = baseline_[wire::H_CR0];

@@ -34,14 +34,9 @@ std::string placeName(const std::string& field, const wire::ResultSlot& r) {
     return fmt::format("{}[{:#x}]", name, address & 0xfff);
 }
 
-// The VMCB page after the case: what came back over what was there.
-Vmcb vmcbAfter(const Case& c, const wire::ResultSlot& r) {
+Vmcb vmcbAfter(const wire::ResultSlot& r) {
     Vmcb v{};
     auto* bytes = reinterpret_cast<uint8_t*>(&v);
-    for (uint32_t i = 0; i < c.slot.patches; ++i)
-        if (c.slot.patch[i].address < wire::ARENA_PA + 4096)
-            std::memcpy(bytes + (c.slot.patch[i].address - wire::ARENA_PA), &c.slot.patch[i].value,
-                        8);
     std::memcpy(bytes, r.control, sizeof r.control);
     std::memcpy(bytes + wire::SAVE_OFFSET, r.save, sizeof r.save);
     return v;
@@ -61,7 +56,7 @@ std::vector<Finding> Oracle::compare(const Case& c, const Prediction& prediction
                                      const wire::ResultSlot& r, const Deviations& deviations) {
     Observation seen;
     seen.kind = observedKind(r);
-    Vmcb after = vmcbAfter(c, r);
+    Vmcb after = vmcbAfter(r);
     Vmcb stored{}; // what VMSAVE wrote; in the block itself VMRUN leaves those fields alone
     if (seen.kind == OutcomeKind::FAULT) {
         seen.fault.vector = x86::Vector(r.vector);

@@ -44,14 +44,13 @@ std::vector<StrayWord> strayWords(Target& target, uint64_t codeAddress, unsigned
             if (found[i] == expected[i])
                 continue;
             uint64_t address = wire::ARENA_PA + 8 * i;
-            bool control = i < wire::CONTROL_QWORDS;
-            bool save =
-                8 * i >= wire::SAVE_OFFSET && 8 * i < wire::SAVE_OFFSET + 8 * wire::SAVE_QWORDS;
             bool code = address >= codeAddress && address < codeAddress + codeBytes;
-            if (!control && !save && !code)
+            if (!code)
                 stray.push_back({address, expected[i], found[i]});
         }
     }
+    for (uint64_t address : target.strayRingWords())
+        stray.push_back({address, 0, ~0ull});
     return stray;
 }
 

@@ -1,5 +1,6 @@
 #include "horos/fuzz/target.hpp"
 
+#include "horos/fuzz/arena.hpp"
 #include "process.hpp"
 
 #include <algorithm>
@@ -17,6 +18,28 @@ namespace {
 constexpr uint64_t boxField(size_t offset) { return wire::MAILBOX_PA + offset; }
 constexpr uint64_t PRODUCED = boxField(offsetof(wire::Mailbox, produced));
 constexpr uint64_t CONSUMED = boxField(offsetof(wire::Mailbox, consumed));
+
+const wire::Window* places() {
+    static const auto table = [] {
+        std::array<wire::Window, wire::WINDOWS> all{};
+        for (unsigned i = 0; i < WINDOW_COUNT; ++i)
+            all[i] = windows()[i].place;
+        return all;
+    }();
+    return table.data();
+}
+// What the windows hold between cases.
+const uint64_t* windowContents() {
+    static const auto contents = [] {
+        std::array<uint64_t, wire::WINDOW_QWORDS> all{};
+        for (const WindowInfo& w : windows())
+            std::memcpy(&all[w.place.offset],
+                        &arenaTemplate()[(w.place.address - wire::ARENA_PA) / 8],
+                        8 * w.place.qwords);
+        return all;
+    }();
+    return contents.data();
+}
 
 std::string firstLine(const std::string& command) {
     std::array<char, 512> line{};
@@ -62,29 +85,78 @@ std::string versionOf(TargetKind kind) {
 }
 
 void Target::resetRing() {
-    submitted_ = 0;
+    submitted_ = published_ = finished_ = taken_ = 0;
     commands_ = 0;
+    memory().read(boxField(offsetof(wire::Mailbox, baseline)), baseline_, sizeof baseline_);
+    std::memset(static_cast<void*>(ring()), 0, wire::SLOTS * wire::SLOT_SIZE);
+    ringOut(0, wire::SLOTS);
+}
+
+wire::RingSlot& Target::place(uint64_t index) {
+    return *reinterpret_cast<wire::RingSlot*>(reinterpret_cast<uint8_t*>(ring()) +
+                                              index % wire::SLOTS * wire::SLOT_SIZE);
+}
+
+// Places [from, to) of the endless ring, in one or two pieces.
+void Target::bring(void (Target::*way)(unsigned, unsigned), uint64_t from, uint64_t to) {
+    while (from < to) {
+        const unsigned first = unsigned(from % wire::SLOTS);
+        const unsigned count = unsigned(std::min<uint64_t>(to - from, wire::SLOTS - first));
+        (this->*way)(first, count);
+        from += count;
+    }
 }
 
 void Target::submit(const wire::CaseSlot& slot) {
-    uint64_t index = submitted_ % wire::SLOTS;
-    // only as much of the slot as is in use
-    size_t size = offsetof(wire::CaseSlot, patch) + slot.patches * sizeof(wire::Patch);
-    memory().write(wire::CASES_PA + index * wire::SLOT_SIZE, &slot, size);
+    wire::pack(slot, wire::ringAddress(submitted_), places(), windowContents(), place(submitted_));
     ++submitted_;
 }
 
-void Target::publish() { memory().write(PRODUCED, &submitted_, sizeof submitted_); }
+void Target::publish() {
+    if (published_ == submitted_)
+        return;
+    bring(&Target::ringOut, published_, submitted_);
+    published_ = submitted_;
+    memory().write(PRODUCED, &submitted_, sizeof submitted_);
+}
 
 uint64_t Target::finished() {
     uint64_t count = 0;
     memory().read(CONSUMED, &count, sizeof count);
-    return count;
+    return finished_ = count;
 }
 
 void Target::fetch(uint64_t index, wire::ResultSlot& result) {
-    memory().read(wire::RESULTS_PA + (index % wire::SLOTS) * wire::SLOT_SIZE, &result,
-                  sizeof result);
+    if (index >= taken_) {
+        // with it all that are there
+        const uint64_t end = std::clamp(finished_, index + 1, std::max(index + 1, submitted_));
+        bring(&Target::ringIn, index, end);
+        taken_ = end;
+    }
+    wire::unpack(place(index), wire::ringAddress(index), places(), baseline_, result);
+}
+
+void Target::placeForBareLoop(const wire::CaseSlot& slot) {
+    wire::pack(slot, wire::ringAddress(0), places(), windowContents(), place(0));
+    ringOut(0, 1);
+}
+
+std::vector<uint64_t> Target::strayRingWords() {
+    std::vector<uint64_t> found;
+    ringIn(0, wire::SLOTS);
+    auto look = [&](uint64_t address, std::span<uint64_t> words) {
+        for (size_t i = 0; i < words.size(); ++i)
+            if (std::exchange(words[i], 0) != 0)
+                found.push_back(address + 8 * i);
+    };
+    for (unsigned i = 0; i < wire::SLOTS; ++i) {
+        wire::RingSlot& r = place(i);
+        look(wire::ringAddress(i) + offsetof(wire::RingSlot, controlRest), r.controlRest);
+        look(wire::ringAddress(i) + offsetof(wire::RingSlot, saveRest), r.saveRest);
+    }
+    if (!found.empty())
+        ringOut(0, wire::SLOTS);
+    return found;
 }
 
 namespace {

@@ -39,11 +39,11 @@ std::vector<Region> writableRegions(pid_t pid) {
 }
 
 bool isOurs(uint64_t pa) {
-    return (pa >= wire::CASES_PA && pa < wire::SHARED_END) || pa == wire::BASE_STATE_PA ||
+    return (pa >= wire::RING_PA && pa < wire::RING_END) || pa == wire::BASE_STATE_PA ||
            (pa >= wire::ARENA_PA && pa < wire::ARENA_PA + wire::ARENA_SIZE);
 }
 
-constexpr size_t PAGES_NEEDED = 2 + (wire::SHARED_END - wire::CASES_PA) / 4096 + wire::ARENA_PAGES;
+constexpr size_t PAGES_NEEDED = 2 + wire::SLOTS + wire::ARENA_PAGES;
 
 } // namespace
 
@@ -180,6 +180,16 @@ void BochsTarget::stop() {
         current_->process.kill();
         current_->memory.forget();
     }
+}
+
+void BochsTarget::ringOut(unsigned first, unsigned count) {
+    current_->memory.write(wire::ringAddress(first), &copy_[first * wire::SLOT_SIZE],
+                           count * wire::SLOT_SIZE);
+}
+
+void BochsTarget::ringIn(unsigned first, unsigned count) {
+    current_->memory.read(wire::ringAddress(first), &copy_[first * wire::SLOT_SIZE],
+                          count * wire::SLOT_SIZE);
 }
 
 std::unique_ptr<Target> makeTarget(const TargetOptions& options) {

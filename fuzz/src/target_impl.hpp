@@ -6,6 +6,7 @@
 
 #include <memory>
 #include <unordered_map>
+#include <vector>
 
 namespace horos::fuzz {
 
@@ -19,6 +20,7 @@ public:
     void read(uint64_t pa, void* to, size_t size) override;
     void write(uint64_t pa, const void* from, size_t size) override;
     int fd() const { return fd_; }
+    void* at(uint64_t pa) { return base_ + pa; }
 
 private:
     int fd_ = -1;
@@ -47,6 +49,11 @@ public:
     std::string log() const override { return current_ ? current_->log() : ""; }
     bool alive() override { return current_ && current_->process.alive(); }
     bool memoryOutlivesIt() const override { return true; }
+
+protected:
+    wire::RingSlot* ring() override {
+        return static_cast<wire::RingSlot*>(current_->memory.at(wire::RING_PA));
+    }
 
 private:
     std::string rom_;
@@ -91,8 +98,15 @@ public:
     bool alive() override { return current_ && current_->process.alive(); }
     bool memoryOutlivesIt() const override { return false; }
 
+protected:
+    wire::RingSlot* ring() override { return reinterpret_cast<wire::RingSlot*>(copy_.data()); }
+    void ringOut(unsigned first, unsigned count) override;
+    void ringIn(unsigned first, unsigned count) override;
+
 private:
     std::string rom_;
+    // Each access to another process is a system call: cases go over many at a time.
+    std::vector<uint8_t> copy_ = std::vector<uint8_t>(wire::SLOTS * wire::SLOT_SIZE);
     // No spare: an idle Bochs takes a whole processor.
     std::unique_ptr<BochsInstance> current_;
 };

@@ -12,7 +12,8 @@ namespace horos::fuzz {
 // Starts the target and fills in the arena, the windows and the state between cases.
 void bringUp(Target& target);
 
-// Words of the arena that are not as the template has them, VMCB ranges and installed code apart.
+// Words of the arena that are not as the template has them, installed code apart, and words of the
+// VMCBs' pages that a target has no business with.
 struct StrayWord {
     uint64_t address;
     uint64_t expected;

@@ -2,7 +2,7 @@
 // memory. Death and hangs of the process are ordinary outcomes here.
 #pragma once
 
-#include "horos/fuzz/wire.hpp"
+#include "horos/fuzz/ring.hpp"
 
 #include <chrono>
 #include <cstdint>
@@ -13,6 +13,7 @@
 #include <string>
 #include <string_view>
 #include <sys/types.h>
+#include <vector>
 
 namespace horos::fuzz {
 
@@ -77,6 +78,12 @@ public:
     uint64_t submitted() const { return submitted_; }
     uint64_t finished(); // reads the harness's counter
     void fetch(uint64_t index, wire::ResultSlot& result);
+    // Puts a case into place 0 of an idle ring, for Command::BareLoop.
+    void placeForBareLoop(const wire::CaseSlot& slot);
+    // Words of the ring that no field of a VMCB occupies and that are not zero any more, as
+    // addresses; they are zero again then.
+    std::vector<uint64_t> strayRingWords();
+    const uint64_t (&baseline() const)[wire::H_COUNT] { return baseline_; }
     // Waits until `index` cases are finished, or the target hangs or dies.
     TargetState waitFor(uint64_t index);
     TargetState command(wire::Command command, uint64_t argument = 0,
@@ -84,7 +91,13 @@ public:
 
 protected:
     Target() = default;
+    // To be called when the harness is ready.
     void resetRing();
+    // The ring as we see it: the target's memory itself, or a copy of it that ringOut() and
+    // ringIn() bring over, `count` places from `first` on.
+    virtual wire::RingSlot* ring() = 0;
+    virtual void ringOut(unsigned /*first*/, unsigned /*count*/) {}
+    virtual void ringIn(unsigned /*first*/, unsigned /*count*/) {}
     void checkInterrupt() const {
         if (interrupted && interrupted())
             throw Interrupted();
@@ -93,8 +106,16 @@ protected:
     std::chrono::milliseconds hangLimit_{1000};
     bool keepSpare_ = false;
     unsigned starts_ = 0;
-    uint64_t submitted_ = 0;
+    uint64_t submitted_ = 0, published_ = 0;
+    uint64_t finished_ = 0; // as last seen
+    uint64_t taken_ = 0;    // results that ringIn() brought
     uint64_t commands_ = 0;
+
+private:
+    wire::RingSlot& place(uint64_t index);
+    void bring(void (Target::*way)(unsigned, unsigned), uint64_t from, uint64_t to);
+
+    uint64_t baseline_[wire::H_COUNT] = {};
 };
 
 struct TargetOptions {

@@ -9,7 +9,7 @@
 namespace horos::fuzz::wire {
 
 inline constexpr uint64_t MAGIC = 0x315a4653'4f524f48ull; // "HOROSFZ1"
-inline constexpr uint32_t VERSION = 4;
+inline constexpr uint32_t VERSION = 5;
 
 // What the harness prints when its pages are marked: looking for the marks all the time would cost
 // more than the start itself.
@@ -21,11 +21,10 @@ inline constexpr uint64_t MAILBOX_PA = 0x0020'0000;
 inline constexpr uint64_t BASE_STATE_PA = 0x0020'1000; // VMCB that VMLOAD reads between cases
 inline constexpr uint64_t HOST_STATE_PA = 0x0020'2000; // the harness's own VMSAVE area
 inline constexpr uint64_t HSAVE_PA = 0x0020'3000;      // VM_HSAVE_PA
-inline constexpr uint64_t CASES_PA = 0x0030'0000;
-inline constexpr uint64_t RESULTS_PA = 0x0040'0000;
+inline constexpr uint64_t RING_PA = 0x0030'0000;       // SLOTS pages, see ring.hpp
 inline constexpr uint32_t SLOTS = 256;
 inline constexpr uint32_t SLOT_SIZE = 4096;
-inline constexpr uint64_t SHARED_END = RESULTS_PA + uint64_t{SLOTS} * SLOT_SIZE;
+inline constexpr uint64_t RING_END = RING_PA + uint64_t{SLOTS} * SLOT_SIZE;
 
 // The arena is all that a guest can reach. Linear, guest-physical and host-physical addresses agree
 // in the base case, so that one address means the same page in every paging mode. Its base has
@@ -65,6 +64,7 @@ struct Patch {
     uint64_t before;  // put back afterwards
 };
 
+// A case as the fuzzer keeps it; ring.hpp has the form in which it reaches the harness.
 struct CaseSlot {
     uint64_t id;
     uint32_t flags;
@@ -83,8 +83,6 @@ struct CaseSlot {
     uint64_t window[WINDOW_QWORDS];
     Patch patch[PATCHES];
 };
-static_assert(sizeof(CaseSlot) <= SLOT_SIZE);
-static_assert(offsetof(CaseSlot, rax) == 40 && offsetof(CaseSlot, gpr) == 64); // run.S
 
 enum class Status : uint32_t {
     None = 0,
@@ -130,7 +128,6 @@ struct ResultSlot {
     uint64_t save[SAVE_QWORDS];
     uint64_t window[WINDOW_QWORDS];
 };
-static_assert(sizeof(ResultSlot) <= SLOT_SIZE);
 
 struct Window {
     uint64_t address;
@@ -145,23 +142,35 @@ enum class Command : uint64_t {
     Standalone = 3,
 };
 
+// One page, with the harness's stack at its end: see ring.hpp on why. run.S knows the offsets.
 struct Mailbox {
     uint64_t magic; // written last by the harness when it is ready
     uint32_t version;
     uint32_t slots;
-    uint64_t vmcb; // physical address of the arena's VMCB page
     uint64_t baseline[H_COUNT];
     Window window[WINDOWS];
     uint64_t windowTemplate[WINDOW_QWORDS]; // what the windows hold between cases
     alignas(64) volatile uint64_t command;
     volatile uint64_t argument;
     volatile uint64_t commandSeq; // fuzzer increments
-    alignas(64) volatile uint64_t commandDone;
-    volatile uint64_t heartbeat;
-    alignas(64) volatile uint64_t produced; // cases written, by the fuzzer
-    alignas(64) volatile uint64_t consumed; // cases finished, by the harness
+    volatile uint64_t commandDone;
+    volatile uint64_t produced; // cases written, by the fuzzer
+    volatile uint64_t consumed; // cases finished, by the harness
+    // The harness's own, while a case runs.
+    uint64_t slot; // address of the case
+    uint64_t rsp;
+    uint64_t rspAfter;
+    uint64_t rax;
+    uint64_t rflags;
+    uint64_t vector; // of the exception that came instead of a #VMEXIT; ~0: none
+    uint64_t error;
+    uint64_t faultRip;
+    volatile uint32_t nmis; // that came since the case began
+    volatile uint32_t intrs;
+    uint64_t left; // of the bare loop
+    uint8_t table[16];
 };
-static_assert(sizeof(Mailbox) <= 4096);
+static_assert(sizeof(Mailbox) <= 0x700); // the rest of the page is the stack
 
 // The embedded case of a standalone image lies at a fixed symbol; the fuzzer writes it into the
 // image file. Expectations are checked and printed by the image itself.
