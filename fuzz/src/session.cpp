@@ -7,13 +7,20 @@
 namespace horos::fuzz {
 
 void restoreArena(Target& target) {
-    target.memory().write(wire::ARENA_PA, arenaTemplate().data(), wire::ARENA_SIZE);
+    // The harness writes only those bytes of a program that differ from what is in place, and a
+    // target keeps translations of what its own processor wrote: that stays.
+    constexpr uint64_t AFTER = CODE_ADDRESS + 8 * wire::CODE_QWORDS;
+    const auto write = [&](uint64_t from, uint64_t to) {
+        target.memory().write(from, &arenaTemplate()[(from - wire::ARENA_PA) / 8], to - from);
+    };
+    write(wire::ARENA_PA, CODE_ADDRESS);
+    write(AFTER, wire::ARENA_PA + wire::ARENA_SIZE);
 }
 
 void bringUp(Target& target) {
     target.start();
     Memory& memory = target.memory();
-    restoreArena(target);
+    memory.write(wire::ARENA_PA, arenaTemplate().data(), wire::ARENA_SIZE);
     wire::Window places[wire::WINDOWS] = {};
     uint64_t contents[wire::WINDOW_QWORDS] = {};
     for (unsigned i = 0; i < WINDOW_COUNT; ++i) {

@@ -1,7 +1,7 @@
 // A place of the ring: one page of the target's memory that holds a case and then its result.
 //
-// The page is the VMCB itself, and what the harness needs besides lies behind the VMCB's last field:
-// nothing is copied, and little memory is touched. Both matter: VMRUN and #VMEXIT empty an
+// The page is the VMCB itself, and what the harness needs besides lies behind the VMCB's last
+// field: nothing is copied, and little memory is touched. Both matter: VMRUN and #VMEXIT empty an
 // emulator's TLB, so each page touched costs it a page walk, and each quadword moved costs an
 // emulated instruction or two. A result replaces the case in place; windows of memory that come out
 // as they went in are not written back.
@@ -29,8 +29,8 @@ struct RingSlot {
     uint64_t id;
     uint64_t done; // the harness writes `id` here last of all
     uint32_t flags;
-    uint32_t windows; // read after the case
-    uint32_t install; // filled in before the case: those that differ from the template
+    uint32_t windows;    // read after the case
+    uint32_t install;    // filled in before the case: those that differ from the template
     uint32_t codeQwords; // copied when FRESH_CODE
     uint64_t codeAddress;
     uint32_t patches;

@@ -20,7 +20,7 @@ struct StrayWord {
     uint64_t found;
 };
 std::vector<StrayWord> strayWords(Target& target, uint64_t codeAddress, unsigned codeBytes);
-// Puts the arena back without the harness (data only: emulators keep translations of code).
+// Puts the arena back without the harness, the place of guest programs apart.
 void restoreArena(Target& target);
 
 } // namespace horos::fuzz
