@@ -102,7 +102,8 @@ bool ghost_vcpu(Frame f) {
 
 bool ghost_entry(Frame table, u32 i) {
     const Frame target = entry_target(table, i);
-    const bool live = !entry_is_live(table, i) || frames[table].live != 0;
+    const u16 count = frames[table].live;
+    const bool live = entry_is_live(table, i) ? count != 0 : count < 512;
     switch (entry_kind(table, i)) {
     case EntryKind::table:
         return live && frames[target].references != 0;

@@ -39,8 +39,11 @@ bool inv_timed(u32 core, u32 position) {
         return true;
     const Frame sc = cores[core].sc[position];
     const Frame running = sc != 0 ? sched_contexts[sc].running : 0;
-    return running != 0 &&
-           (threads[running].state == ThreadState::wait_notification || threads[running].vcpu != 0);
+    if (running == 0 || threads[running].running_on != sc)
+        return false;
+    const Thread& t = threads[running];
+    return t.state == ThreadState::wait_notification ||
+           (t.vcpu != 0 && vcpus[t.vcpu].deadline != no_deadline);
 }
 
 bool inv_core_objects(u32 core) {

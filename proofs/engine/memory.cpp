@@ -71,6 +71,8 @@ Value initial_value(const Leaf& leaf, const std::vector<Term>& indices) {
             return Value::of_pointer({}, truth(true));
         return Value::of(num(leaf.width, 0), truth(true)); // unset
     }
+    if (leaf.fixed)
+        return Value::of(num(leaf.width, *leaf.fixed));
     return Value::of(apply(leaf.base, indices));
 }
 

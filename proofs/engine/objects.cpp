@@ -217,6 +217,8 @@ bool Objects::resolve(Object& object, const Offset& offset, uint64_t wanted, Pie
                 static_cast<unsigned>(domain.size()), domain.data(),
                 Z3_mk_bv_sort(context(), leaf->width));
         }
+        if (const auto known = fixed_.find({object.name, path}); known != fixed_.end())
+            leaf->fixed = known->second;
     }
     out.leaf = leaf.get();
     out.at = static_cast<unsigned>(rest);

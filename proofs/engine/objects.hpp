@@ -28,7 +28,8 @@ struct Leaf {
     uint64_t offset = 0;           // of the leaf at indices 0
     std::vector<uint64_t> strides; // of its indices, outermost first
     std::vector<uint64_t> counts;
-    Z3_func_decl base = nullptr; // its value before the first step (tables and views)
+    Z3_func_decl base = nullptr;   // its value before the first step (tables and views)
+    std::optional<uint64_t> fixed; // ... that is assumed to be this
 };
 
 struct Object {
@@ -69,6 +70,11 @@ public:
     // By which names a global goes: `frames`, not a mangled name.
     static std::string plain_name(llvm::StringRef symbol);
 
+    // An assumption about the state before the first step. Known as a number it leaves out the
+    // paths that it excludes. To be named before the field is first looked at.
+    void fix(const std::string& object, const std::string& path, uint64_t value) {
+        fixed_[{object, path}] = value;
+    }
     void declare_view(const std::string& name) { views_.insert({name, true}); }
     const std::vector<Object*>& views() const { return view_objects_; }
     const std::vector<std::unique_ptr<Object>>& all() const { return all_; }
@@ -88,6 +94,7 @@ private:
     std::map<std::string, Object*> globals_;
     std::map<const llvm::GlobalVariable*, Object*> constants_;
     std::map<std::string, bool> views_;
+    std::map<std::pair<std::string, std::string>, uint64_t> fixed_;
     std::vector<Object*> view_objects_;
     std::vector<std::unique_ptr<Object>> all_;
     unsigned leaf_ids_ = 0;

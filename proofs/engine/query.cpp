@@ -5,6 +5,8 @@
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
+#include <fstream>
+#include <unistd.h>
 
 namespace horos::proofs {
 
@@ -105,6 +107,7 @@ public:
         effort().timeouts += answer == Z3_L_UNDEF ? 1 : 0;
         return answer;
     }
+    std::string text() { return Z3_solver_to_string(context(), solver_); }
     Model model() { return Model(Z3_solver_get_model(context(), solver_)); }
 
 private:
@@ -127,6 +130,20 @@ private:
     Way way_;
     Z3_solver solver_;
 };
+
+// A question that was hard, to be looked at by other means.
+void keep(const std::vector<Term>& asserted) {
+    const char* folder = std::getenv("HOROS_PROVE_KEEP");
+    if (folder == nullptr)
+        return;
+    static unsigned number = 0;
+    Solver solver(Way::general);
+    for (Term t : asserted)
+        solver.add(t);
+    std::ofstream(std::string(folder) + "/" + std::to_string(getpid()) + "-" +
+                  std::to_string(number++) + ".smt2")
+        << solver.text() << "(check-sat)\n";
+}
 
 Z3_lbool ask(const std::vector<Term>& asserted, unsigned milliseconds, Model* model) {
     for (const Way way : {Way::logic, Way::general, Way::tactic}) {
@@ -225,8 +242,10 @@ Answer Session::prove(const std::vector<Term>& assumptions, Term violated,
                          result, seconds, answer.lemmas, lemmas.size());
         if (result == Z3_L_TRUE)
             answer.model = solver.model();
-        if (result == Z3_L_UNDEF)
+        if (result == Z3_L_UNDEF) {
+            keep(asserted);
             result = ask(asserted, limits.milliseconds, &answer.model);
+        }
         if (result == Z3_L_FALSE) {
             answer.verdict = Verdict::proved;
             answer.model = Model();

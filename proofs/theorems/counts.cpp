@@ -14,25 +14,26 @@ using Row = std::vector<Term>;
 
 struct Counting {
     Step& step;
+    Guard path; // of the step's, which are looked at one by one
     Kernel::Touches touched;
 
     Term holds(const char* function, const Row& at, World& world) {
         llvm::Function* f = step.kernel.spec_function(function);
         if (f == nullptr)
             throw std::runtime_error(std::string("spec/ has no ") + function);
-        return step.kernel.evaluate(*f, at, world, &touched);
+        return step.kernel.evaluate(*f, at, world, &touched, path);
     }
     // +1, 0 or -1
     Term change(const char* function, const Row& at) {
         const Term after = zext(holds(function, at, step.now), 32);
         return sub(after, zext(holds(function, at, step.kernel.old), 32));
     }
-    Term stored(const char* table, const char* path, Term row, World& world) {
+    Term stored(const char* table, const char* field, Term row, World& world) {
         touched.emplace_back(step.kernel.objects.find(table), Row{row});
-        return zext(step.kernel.field(table, path, {row}, world), 32);
+        return zext(step.kernel.field(table, field, {row}, world, path), 32);
     }
-    Term moved(const char* table, const char* path, Term row) {
-        return sub(stored(table, path, row, step.now), stored(table, path, row, step.kernel.old));
+    Term moved(const char* table, const char* field, Term row) {
+        return sub(stored(table, field, row, step.now), stored(table, field, row, step.kernel.old));
     }
 };
 
@@ -42,10 +43,13 @@ void add_once(std::vector<Row>& rows, const Row& row) {
 }
 
 // The rows of a table that are written, of those fields; whole rows too when `fills`.
-void written(Step& step, const char* table, const std::vector<std::string>& fields, size_t indices,
-             bool fills, std::vector<Row>& rows) {
+void written(Step& step, const Guard& path, const char* table,
+             const std::vector<std::string>& fields, size_t indices, bool fills,
+             std::vector<Row>& rows) {
     const Object* object = step.kernel.objects.find(table);
     for (const Entry& e : step.now.log(*object)) {
+        if (path.excludes(e.guard))
+            continue;
         if (e.kind != Entry::Kind::store) {
             if (fills && e.row != nullptr)
                 add_once(rows, {e.row});
@@ -81,21 +85,22 @@ struct Written {
     std::vector<Row> block_owners;
 };
 
-Written all_written(Step& step) {
+Written all_written(Step& step, const Guard& path) {
     Written w;
-    written(step, "frames", {"[].type"}, 1, true, w.objects);
-    written(step, "domains", {"[].tables[]"}, 1, true, w.objects);
-    written(step, "spaces", {"[].root", "[].io_map", "[].msr_map"}, 1, false, w.objects);
-    written(step, "threads", {"[].domain", "[].space", "[].bound", "[].monitor"}, 1, false,
+    written(step, path, "frames", {"[].type"}, 1, true, w.objects);
+    written(step, path, "domains", {"[].tables[]"}, 1, true, w.objects);
+    written(step, path, "spaces", {"[].root", "[].io_map", "[].msr_map"}, 1, false, w.objects);
+    written(step, path, "threads", {"[].domain", "[].space", "[].bound", "[].monitor"}, 1, false,
             w.objects);
-    written(step, "sched_contexts", {"[].thread"}, 1, false, w.objects);
-    written(step, "interrupts", {"[].notification"}, 1, false, w.objects);
-    written(step, "vcpus", {"[].space", "[].control", "[].fpu", "[].state"}, 1, false, w.objects);
-    written(step, "page_tables", {"[].entries[]"}, 2, false, w.entries);
-    written(step, "frames", {"[].type", "[].level"}, 1, false, w.renewed);
-    written(step, "page_tables", {}, 1, true, w.renewed);
-    written(step, "frames", {"[].owner"}, 1, false, w.owners);
-    written(step, "blocks", {"[].owner"}, 1, false, w.block_owners);
+    written(step, path, "sched_contexts", {"[].thread"}, 1, false, w.objects);
+    written(step, path, "interrupts", {"[].notification"}, 1, false, w.objects);
+    written(step, path, "vcpus", {"[].space", "[].control", "[].fpu", "[].state"}, 1, false,
+            w.objects);
+    written(step, path, "page_tables", {"[].entries[]"}, 2, false, w.entries);
+    written(step, path, "frames", {"[].type", "[].level"}, 1, false, w.renewed);
+    written(step, path, "page_tables", {}, 1, true, w.renewed);
+    written(step, path, "frames", {"[].owner"}, 1, false, w.owners);
+    written(step, path, "blocks", {"[].owner"}, 1, false, w.block_owners);
     return w;
 }
 
@@ -131,21 +136,27 @@ Term forgotten(Counting& c, const Written& w, Term frame, Term block) {
     return lor(any);
 }
 
-Result kept(Step& step) {
-    Result result;
-    result.verdict = Verdict::proved;
-    for (const std::string& name : step.kernel.left_out)
-        result.bound += (result.bound.empty() ? "not past " : ", ") + name;
-    const Written w = all_written(step);
-    Counting c{step, {}};
+// Where counts and what is counted stand.
+std::set<const Object*> counted_tables(const Step& step) {
+    std::set<const Object*> all;
+    for (const char* name : {"frames", "blocks", "domains", "spaces", "threads", "sched_contexts",
+                             "interrupts", "vcpus", "page_tables"})
+        all.insert(step.kernel.objects.find(name));
+    return all;
+}
+
+void kept_on(Step& step, Result& result, const Guard& path) {
+    const Written w = all_written(step, path);
+    Counting c{step, path, {}};
     const Term f = named_bits("frame", 32);
     const Term b = named_bits("block", 32);
     const Term frame_limit = step.kernel.field("machine", ".frame_limit", {}, step.kernel.old);
     const Term exists = land(lnot(eq(f, num(32, 0))), ult(f, frame_limit));
     const auto goal = [&](const char* name, Term where, Term moved, Term terms) {
-        const Term wrong = land({step.outcome.returns.term(), where, lnot(eq(moved, terms))});
+        const Kernel::Focus focus(step.kernel);
         step.kernel.touch(c.touched, 0);
-        step.goal(result, name, wrong);
+        step.goal(result, name, land({path.term(), step.over(), where, lnot(eq(moved, terms))}));
+        c.touched.clear();
     };
     goal("references", exists, c.moved("frames", "[].references", f),
          add(sum(c, w.objects,
@@ -168,14 +179,12 @@ Result kept(Step& step) {
          sum(c, w.entries, [&](const Row& row) {
              return ite(eq(row[0], f), c.change("entry_lives", row), num(32, 0));
          }));
-    const Term gone = forgotten(c, w, f, b);
-    step.kernel.touch(c.touched, 0);
-    step.goal(result, "entries of a frame that becomes something else",
-              land(step.outcome.returns.term(), gone));
+    goal("entries of a frame that becomes something else", forgotten(c, w, f, b), num(8, 0),
+         num(8, 1));
     // A frame that is no domain counts nobody's memory.
     const auto owned = [&](World& world) {
-        const Term is_domain =
-            eq(step.kernel.frame_type(f, world), num(8, static_cast<uint64_t>(ObjectType::domain)));
+        const Term is_domain = eq(step.kernel.frame_type(f, world, path),
+                                  num(8, static_cast<uint64_t>(ObjectType::domain)));
         return ite(is_domain, c.stored("domains", "[].owned", f, world), num(32, 0));
     };
     const auto owner_change = [&](const char* table, const Row& row) {
@@ -187,6 +196,16 @@ Result kept(Step& step) {
     goal("owned frames and blocks", exists, sub(owned(step.now), owned(step.kernel.old)),
          add(sum(c, w.owners, [&](const Row& row) { return owner_change("frames", row); }),
              sum(c, w.block_owners, [&](const Row& row) { return owner_change("blocks", row); })));
+}
+
+Result kept(Step& step) {
+    Result result;
+    result.verdict = Verdict::proved;
+    for (const std::string& name : step.kernel.left_out)
+        result.bound += (result.bound.empty() ? "not past " : ", ") + name;
+    const std::set<const Object*> counted = counted_tables(step);
+    for (const Guard& path : writing_cases(step.kernel, {&step.now}, counted, 16))
+        kept_on(step, result, path);
     finish(result);
     return result;
 }

@@ -86,6 +86,22 @@ const std::map<std::string, Domain>& all() {
         {"inv_vmcb_host_owned", object("vcpus", T::vcpu)},
         {"inv_vmcb_state", object("vcpus", T::vcpu)},
         {"inv_vmcb_event", object("vcpus", T::vcpu)},
+        {"reach_owned_frame", frames()},
+        {"reach_owned_block", {Over::block, Over::nothing, "blocks", -1, ""}},
+        {"reach_slot", within("cap_tables", T::cap_table, Over::slot)},
+        {"reach_domain", within("domains", T::domain, Over::table)},
+        {"reach_entry", within("page_tables", T::page_table, Over::entry)},
+        {"reach_space", object("spaces", T::space)},
+        {"reach_thread", object("threads", T::thread)},
+        {"reach_sched_context", object("sched_contexts", T::sched_context)},
+        {"reach_endpoint", object("endpoints", T::endpoint)},
+        {"reach_notification", object("notifications", T::notification)},
+        {"reach_interrupt", object("interrupts", T::interrupt)},
+        {"reach_vcpu", object("vcpus", T::vcpu)},
+        {"reach_vector", {Over::vector, Over::nothing, "irq_of_vector", -1, ""}},
+        {"reach_core_object", object("core_objects", T::core)},
+        {"reach_core", {Over::core, Over::nothing, "cores", -1, ""}},
+        {"reach_position", position()},
     };
     return table;
 }

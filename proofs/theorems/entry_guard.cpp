@@ -112,7 +112,7 @@ void untouched_goals(Step& step, Result& result, const View& view) {
 template <class Run>
 Result at_entries(Bitcode& code, const Settings& settings, Run run) {
     Step step(code, settings);
-    only_svm(step);
+    step.engine.obligations_on = false; // theorem 1 is about these
     std::vector<Entry> entries;
     const auto usual = step.kernel.policy.external;
     step.kernel.policy.external = [&](Executor& engine, const Call& call, Value& out) {

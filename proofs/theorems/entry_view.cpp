@@ -133,9 +133,4 @@ Term changed(Step& step, const char* table, World& now, const Guard& guard, bool
     return lor(any);
 }
 
-void only_svm(Step& step) {
-    step.engine.obligations_on = false; // theorem 1 is about these
-    step.kernel.policy.replaced = [](const std::string& name) { return name.starts_with("vmx_"); };
-}
-
 } // namespace horos::proofs::entry

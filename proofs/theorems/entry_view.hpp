@@ -66,9 +66,6 @@ void prove_all(Step& step, Result& result, const Goals& goals);
 // of a control block that a request may change.
 Term changed(Step& step, const char* table, World& now, const Guard& guard, bool all);
 
-// SVM's side of the seam: paths to the other backend end there.
-void only_svm(Step& step);
-
 // A request that is refused breaks the rule that is named, and nothing changes.
 Result refusals(Bitcode& code, const Settings& settings, unsigned number);
 

@@ -5,6 +5,22 @@ namespace horos::proofs {
 
 namespace {
 
+// One invariant, on some of the step's paths.
+void preserved_on(Step& step, Result& result, const Kernel::Invariant& inv,
+                  const std::vector<Term>& at, const Guard& path) {
+    Kernel::Touches touched;
+    const Term before = step.kernel.instance(inv, at, step.kernel.old, &touched, path);
+    const Term after = step.kernel.instance(inv, at, step.now, &touched, path);
+    if (before == after) {
+        ++result.goals;
+        return;
+    }
+    const Kernel::Focus focus(step.kernel);
+    step.kernel.touch(touched, 0);
+    step.shown = touched;
+    step.goal(result, inv.name, land({path.term(), step.over(), before, lnot(after)}));
+}
+
 Result preserved(Step& step) {
     Result result;
     result.verdict = Verdict::proved;
@@ -23,16 +39,16 @@ Result preserved(Step& step) {
         if (inv.domain.second != Over::nothing)
             at.push_back(named_bits("any2", 32));
         Kernel::Touches touched;
-        const Term before = step.kernel.instance(inv, at, step.kernel.old, &touched);
-        const Term after = step.kernel.instance(inv, at, step.now, &touched);
-        if (before == after) {
+        if (step.kernel.instance(inv, at, step.kernel.old, &touched) ==
+            step.kernel.instance(inv, at, step.now, &touched)) {
             ++result.goals; // the step does not touch what it speaks of
             continue;
         }
-        const Kernel::Focus focus(step.kernel);
-        step.kernel.touch(touched, 0);
-        step.shown = touched;
-        step.goal(result, inv.name, land({step.over(), before, lnot(after)}));
+        std::set<const Object*> tables{step.kernel.objects.find("frames")};
+        for (const auto& [object, indices] : touched)
+            tables.insert(object);
+        for (const Guard& path : writing_cases(step.kernel, {&step.now}, tables))
+            preserved_on(step, result, inv, at, path);
     }
     finish(result);
     return result;

@@ -36,6 +36,10 @@ Kernel::Kernel(Bitcode& code)
     : objects(code.core().getDataLayout()), this_core(named_bits("core", 32)), bitcode(code) {
     for (const char* view : views)
         objects.declare_view(view);
+    // The theorems are about processors with SVM (docs/theorems.md): what is only reached on others
+    // is not executed.
+    objects.fix("machine", ".vendor", static_cast<uint64_t>(core::Vendor::svm));
+    objects.fix("machine", ".guest_format", static_cast<uint64_t>(core::TableFormat::long_mode));
     // Every table exists from the start, so that a cleared row is seen by all its views.
     for (const auto& module : code.program.modules) {
         for (const llvm::GlobalVariable& g : module->globals()) {
@@ -51,6 +55,7 @@ Kernel::Kernel(Bitcode& code)
 }
 
 void Kernel::find_invariants() {
+    invariants.reserve(256); // instances are known by its address
     for (llvm::Function& f : bitcode.spec()) {
         if (f.isDeclaration() || !f.getName().starts_with("_ZN5horos4spec"))
             continue;
@@ -65,6 +70,21 @@ void Kernel::find_invariants() {
     }
 }
 
+std::vector<Kernel::Invariant> Kernel::reach() {
+    std::vector<Invariant> all;
+    for (llvm::Function& f : bitcode.spec()) {
+        const std::string name = Objects::plain_name(f.getName());
+        if (f.isDeclaration() || !f.getName().starts_with("_ZN5horos4spec") ||
+            !name.starts_with("reach_") || name == "reach_caller")
+            continue;
+        const Domain* domain = domain_of(name);
+        if (domain == nullptr)
+            throw Unsupported("what " + name + " ranges over is not known");
+        all.push_back({name, &f, *domain, true});
+    }
+    return all;
+}
+
 llvm::Function* Kernel::spec_function(const std::string& plain) const {
     for (llvm::Function& f : bitcode.spec()) {
         if (!f.isDeclaration() && f.getName().starts_with("_ZN5horos4spec") &&
@@ -75,18 +95,18 @@ llvm::Function* Kernel::spec_function(const std::string& plain) const {
 }
 
 Term Kernel::evaluate(llvm::Function& function, const std::vector<Term>& arguments, World& world,
-                      Touches* touched) {
-    return to_bool(extract(0, 0, number(function, arguments, world, touched)));
+                      Touches* touched, const Guard& guard) {
+    return to_bool(extract(0, 0, number(function, arguments, world, touched, guard)));
 }
 
 Term Kernel::number(llvm::Function& function, const std::vector<Term>& arguments, World& world,
-                    Touches* touched) {
+                    Touches* touched, const Guard& guard) {
     Executor engine(objects, world, spec_policy);
     engine.obligations_on = false;
     std::vector<Value> values;
     for (Term t : arguments)
         values.push_back(Value::of(t));
-    const Outcome out = engine.run(function, values, Guard());
+    const Outcome out = engine.run(function, values, guard);
     if (touched != nullptr)
         touched->insert(touched->end(), engine.touched.begin(), engine.touched.end());
     if (out.value.kind != Value::Kind::bits)
@@ -116,20 +136,21 @@ Term Kernel::field(const std::string& table, const std::string& path,
     throw Unsupported("no field " + table + path);
 }
 
-Term Kernel::frame_type(Term frame, World& world) {
-    return field("frames", "[].type", {frame}, world);
+Term Kernel::frame_type(Term frame, World& world, const Guard& guard) {
+    return field("frames", "[].type", {frame}, world, guard);
 }
 
-Term Kernel::applies(const Invariant& invariant, const std::vector<Term>& arguments, World& world) {
+Term Kernel::applies(const Invariant& invariant, const std::vector<Term>& arguments, World& world,
+                     const Guard& guard) {
     const auto range = [&](Over over, Term t) -> Term {
         switch (over) {
         case Over::nothing:
             return truth(true);
         case Over::frame:
-            return ult(t, field("machine", ".frame_limit", {}, world));
+            return ult(t, field("machine", ".frame_limit", {}, world, guard));
         case Over::block:
             return ult(shl(zext(t, 64), num(64, 9)),
-                       zext(field("machine", ".frame_limit", {}, world), 64));
+                       zext(field("machine", ".frame_limit", {}, world, guard), 64));
         case Over::slot:
             return ult(t, num(32, 256));
         case Over::entry:
@@ -137,7 +158,7 @@ Term Kernel::applies(const Invariant& invariant, const std::vector<Term>& argume
         case Over::table:
             return ult(t, num(32, abi::tables_per_domain));
         case Over::core:
-            return ult(t, field("machine", ".core_count", {}, world));
+            return ult(t, field("machine", ".core_count", {}, world, guard));
         case Over::position:
             return ult(t, num(32, 16));
         case Over::vector:
@@ -157,18 +178,18 @@ Term Kernel::applies(const Invariant& invariant, const std::vector<Term>& argume
     if (arguments.size() > 1)
         all = land(all, range(invariant.domain.second, arguments[1]));
     if (invariant.domain.second == Over::frame)
-        all = land(all, eq(frame_type(arguments[1], world),
+        all = land(all, eq(frame_type(arguments[1], world, guard),
                            num(8, static_cast<uint64_t>(invariant.domain.type))));
     if (invariant.domain.first == Over::frame && invariant.domain.type >= 0)
-        all = land(all, eq(frame_type(arguments[0], world),
+        all = land(all, eq(frame_type(arguments[0], world, guard),
                            num(8, static_cast<uint64_t>(invariant.domain.type))));
     return all;
 }
 
 Term Kernel::instance(const Invariant& invariant, const std::vector<Term>& arguments, World& world,
-                      Touches* touched) {
-    return implies(applies(invariant, arguments, world),
-                   evaluate(*invariant.function, arguments, world, touched));
+                      Touches* touched, const Guard& guard) {
+    return implies(applies(invariant, arguments, world, guard),
+                   evaluate(*invariant.function, arguments, world, touched, guard));
 }
 
 void Kernel::add_lemma(const std::string& name, Term holds, unsigned depth) {

@@ -1,6 +1,7 @@
 // The kernel as the prover sees it: its bitcode and that of spec/, its tables, what its privileged
 // steps do, and its invariants as lemmas.
 #pragma once
+#include "kernel/core/state.hpp"
 #include "proofs/engine/execute.hpp"
 #include "proofs/engine/query.hpp"
 #include <horos/abi/objects.hpp>
@@ -61,19 +62,23 @@ public:
     };
     std::vector<Invariant> invariants;
     std::vector<std::string> unknown_invariants;
+    // The statements of spec/reach.hpp, that isolation assumes besides.
+    std::vector<Invariant> reach();
 
-    // A bool function of spec/ in a state. What it touches is appended to `touched`.
+    // A bool function of spec/ in a state. What it touches is appended to `touched`. With a guard:
+    // the value where that holds, which can be a much smaller term.
     using Touches = std::vector<std::pair<const Object*, std::vector<Term>>>;
     Term evaluate(llvm::Function& function, const std::vector<Term>& arguments, World& world,
-                  Touches* touched);
+                  Touches* touched, const Guard& guard = {});
     // As above, for a function that gives back a number.
     Term number(llvm::Function& function, const std::vector<Term>& arguments, World& world,
-                Touches* touched);
+                Touches* touched, const Guard& guard = {});
     // Whether the arguments are ones that the invariant speaks of, in a state.
-    Term applies(const Invariant& invariant, const std::vector<Term>& arguments, World& world);
+    Term applies(const Invariant& invariant, const std::vector<Term>& arguments, World& world,
+                 const Guard& guard = {});
     // The invariant at these arguments: applies implies holds.
     Term instance(const Invariant& invariant, const std::vector<Term>& arguments, World& world,
-                  Touches* touched);
+                  Touches* touched, const Guard& guard = {});
     llvm::Function* spec_function(const std::string& plain) const; // of horos::spec
 
     // ---- lemmas: invariants of the old state at the index terms that were touched
@@ -95,7 +100,7 @@ public:
         Kernel& kernel_;
         std::unique_ptr<Saved> saved_;
     };
-    Term frame_type(Term frame, World& world);
+    Term frame_type(Term frame, World& world, const Guard& guard = {});
     Term field(const std::string& table, const std::string& path, const std::vector<Term>& indices,
                World& world, const Guard& guard = {});
 
@@ -120,6 +125,7 @@ private:
     std::set<std::pair<const Invariant*, std::vector<Term>>> instances_;
     std::map<Term, std::pair<Touches, unsigned>> pending_; // of lemmas not yet used
     std::set<Term> positions_of_;
+    std::map<std::pair<unsigned, unsigned>, unsigned> havocs_; // by call and part of it
     // Instances made so far, of this goal or another.
     std::map<std::pair<const Invariant*, std::vector<Term>>, std::pair<Term, Touches>> made_;
 };

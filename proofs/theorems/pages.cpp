@@ -13,7 +13,8 @@ struct Walk {
     Step& step;
     Term space = named_bits("space", 32);
     Term address = named_bits("address", 64);
-    Kernel::Touches touched;
+    Kernel::Touches touched{};
+    Guard path{}; // of the step's
 
     // What is looked at: for the lemmas, and for a counterexample.
     void show() {
@@ -30,16 +31,16 @@ struct Walk {
         return *f;
     }
     Term translate(World& world) {
-        return step.kernel.number(function("translate"), {space, address}, world, &touched);
+        return step.kernel.number(function("translate"), {space, address}, world, &touched, path);
     }
     Term holds(const char* name, const std::vector<Term>& arguments, World& world) {
-        return step.kernel.evaluate(function(name), arguments, world, &touched);
+        return step.kernel.evaluate(function(name), arguments, world, &touched, path);
     }
     Term is_space(World& world) {
         touched.emplace_back(step.kernel.objects.find("frames"), std::vector<Term>{space});
         touched.emplace_back(step.kernel.objects.find("spaces"), std::vector<Term>{space});
         const Term limit = step.kernel.field("machine", ".frame_limit", {}, world);
-        return land(ult(space, limit), eq(step.kernel.frame_type(space, world),
+        return land(ult(space, limit), eq(step.kernel.frame_type(space, world, path),
                                           num(8, static_cast<uint64_t>(ObjectType::space))));
     }
 };
@@ -84,26 +85,36 @@ Term given(const std::string& call, Walk& walk, Step& step, Term translation) {
     return truth(false);
 }
 
-Result added(Step& step, const std::string& call) {
+void added_on(Step& step, Result& result, const std::string& call, const Guard& path) {
     Walk walk{step};
-    Result result;
-    result.verdict = Verdict::proved;
-    for (const std::string& name : step.kernel.left_out)
-        result.bound += (result.bound.empty() ? "not past " : ", ") + name;
+    walk.path = path;
     World& old = step.kernel.old;
     const Term before = ite(walk.is_space(old), walk.translate(old), num(64, 0));
     const Term after = walk.translate(step.now);
-    ++result.goals;
-    if (before == after)
-        return result;
+    if (before == after) {
+        ++result.goals;
+        return;
+    }
     const Term other = land({walk.is_space(step.now),
                              walk.holds("is_user_address", {walk.space, walk.address}, step.now),
                              lnot(eq(after, num(64, 0))), lnot(eq(after, before)),
                              lnot(given(call, walk, step, after))});
-    --result.goals;
+    const Kernel::Focus focus(step.kernel);
     walk.show();
     step.goal(result, "something else is reached than what was given",
-              land(step.outcome.returns.term(), other));
+              land({path.term(), step.over(), other}));
+}
+
+Result added(Step& step, const std::string& call) {
+    Result result;
+    result.verdict = Verdict::proved;
+    for (const std::string& name : step.kernel.left_out)
+        result.bound += (result.bound.empty() ? "not past " : ", ") + name;
+    std::set<const Object*> tables;
+    for (const char* name : {"frames", "blocks", "spaces", "page_tables"})
+        tables.insert(step.kernel.objects.find(name));
+    for (const Guard& path : writing_cases(step.kernel, {&step.now}, tables))
+        added_on(step, result, call, path);
     finish(result);
     return result;
 }

@@ -63,32 +63,40 @@ bool Kernel::external(Executor& engine, const Call& call, Value& result) {
 
 // Steps around a guest's run.
 bool Kernel::guest_step(Executor& engine, const Call& call, Value& result) {
-    (void)result;
     const std::string& n = call.name;
-    const auto havoc_rows = [&](const char* table, Term row) {
+    // The same values in every execution: what the call does depends on its arguments, which are
+    // compared as those of an event.
+    const auto havoc_rows = [&](const char* table, Term row, unsigned part) {
         Entry e;
         e.kind = Entry::Kind::havoc;
         e.guard = call.guard;
         e.row = row;
         e.high = 4096;
-        e.number = next_havoc();
+        unsigned& number = havocs_[{calls, part}];
+        if (number == 0)
+            number = next_havoc();
+        e.number = number;
         engine.world().add(*objects.find(table), e);
     };
-    if (n == "svm_init_msr_map" || n == "vendor_init_msr_map") {
+    if (n == "svm_init_msr_map") {
+        ++calls;
         for (unsigned i = 0; i < 2; ++i) {
             const Term row = add(call.arguments[0].bits, num(32, i));
             const Term type = field("frames", "[].type", {row}, engine.world(), call.guard);
             engine.require(call.guard, eq(type, num(8, static_cast<uint64_t>(ObjectType::msr_map))),
                            "frame is an MSR map", call.place);
             engine.touched.emplace_back(objects.find("frames"), std::vector<Term>{row});
-            havoc_rows("permission_maps", row);
+            havoc_rows("permission_maps", row, i);
         }
+        engine.events.push_back({n, call.guard, call.arguments});
         return true;
     }
-    if (n == "svm_set_msr" || n == "vendor_set_msr") {
+    if (n == "svm_set_msr") {
+        ++calls;
         for (unsigned i = 0; i < 2; ++i)
-            havoc_rows("permission_maps", add(call.arguments[0].bits, num(32, i)));
-        result = Value::of(fresh_bits("own_msr", bits_of(*call.instruction->getType())));
+            havoc_rows("permission_maps", add(call.arguments[0].bits, num(32, i)), i);
+        result = answer(call, "own_msr#" + std::to_string(calls));
+        engine.events.push_back({n, call.guard, call.arguments});
         return true;
     }
     if (n == "entry_switch") { // another thread goes on; the step is over
@@ -97,7 +105,11 @@ bool Kernel::guest_step(Executor& engine, const Call& call, Value& result) {
         call.ends = true;
         return true;
     }
-    if (n.starts_with("vmx_") || n == "svm_run") {
+    if (n == "svm_end_vcpu") { // kernel/svm/machine.cpp
+        result = Value::of(truth(true));
+        return true;
+    }
+    if (n == "svm_run") {
         left_out.insert(n);
         call.ends = true;
         return true;

@@ -32,8 +32,9 @@ bool stores_to(const World& world, const Object& object, const Leaf& leaf) {
     return false;
 }
 
-// Whether some field of the object differs between the two states, at indices that are anything.
-Term differs(Step& step, const Object& object, World& kernel, World& spec,
+// Whether some field of the object differs between the two states, at indices that are anything, on
+// these paths.
+Term differs(Step& step, const Object& object, World& kernel, World& spec, const Guard& path,
              Kernel::Touches& touched) {
     std::vector<Term> any;
     bool cleared = false; // one field stands for all that only whole-row stores change
@@ -43,15 +44,15 @@ Term differs(Step& step, const Object& object, World& kernel, World& spec,
             continue;
         cleared = cleared || !stored;
         const Somewhere at = somewhere(*leaf);
-        const Term a = kernel.load(*leaf, at.indices, Guard()).bits;
-        const Term b = spec.load(*leaf, at.indices, Guard()).bits;
+        const Term a = kernel.load(*leaf, at.indices, path).bits;
+        const Term b = spec.load(*leaf, at.indices, path).bits;
         const Term different = lnot(eq(a, b));
         if (is_false(different))
             continue;
         touched.emplace_back(&object, at.indices);
         Term relevant = at.in_bounds;
         if (object.storage == Storage::view && type_of_view(object.name) >= 0)
-            relevant = land(relevant, eq(step.kernel.frame_type(at.indices[0], kernel),
+            relevant = land(relevant, eq(step.kernel.frame_type(at.indices[0], kernel, path),
                                          num(8, static_cast<uint64_t>(type_of_view(object.name)))));
         any.push_back(land(relevant, different));
     }
@@ -149,13 +150,16 @@ Result compare(Step& step, llvm::Function& specification) {
             continue;
         if (!step.now.touched(*object) && !spec.touched(*object))
             continue;
-        Kernel::Touches touched;
-        const Term violated = differs(step, *object, step.now, spec, touched);
-        const Kernel::Focus focus(step.kernel);
-        step.kernel.touch(touched, 0);
-        step.shown = other.touched;
-        step.shown.insert(step.shown.end(), touched.begin(), touched.end());
-        step.goal(result, "state: " + object->name, land(kernel_goes_on, violated));
+        for (const Guard& path : writing_cases(step.kernel, {&step.now, &spec}, {object.get()})) {
+            Kernel::Touches touched;
+            const Term violated = differs(step, *object, step.now, spec, path, touched);
+            const Kernel::Focus focus(step.kernel);
+            step.kernel.touch(touched, 0);
+            step.shown = other.touched;
+            step.shown.insert(step.shown.end(), touched.begin(), touched.end());
+            step.goal(result, "state: " + object->name,
+                      land({kernel_goes_on, path.term(), violated}));
+        }
     }
     step.goal(result, "privileged steps",
               land(kernel_goes_on, events_differ(step.engine.events, other.events)));

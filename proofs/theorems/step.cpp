@@ -40,8 +40,8 @@ Step::Step(Bitcode& bitcode, const Settings& how)
     }
     kernel.touch(touched, 0);
     if (kernel.spec_function("inv_machine") == nullptr) {
-        const auto field = [&](const char* name) {
-            return kernel.field("machine", name, {}, kernel.old);
+        const auto field = [&](const char* of) {
+            return kernel.field("machine", of, {}, kernel.old);
         };
         assumptions.push_back(ule(field(".core_count"), num(32, 64)));
         assumptions.push_back(ule(field(".frame_limit"), num(32, 1u << 24)));

@@ -41,6 +41,7 @@ std::vector<Theorem> refinement_theorems(const Bitcode& bitcode);
 std::vector<Theorem> guard_theorems(const Bitcode& bitcode);
 std::vector<Theorem> count_theorems(const Bitcode& bitcode);
 std::vector<Theorem> page_theorems(const Bitcode& bitcode);
+std::vector<Theorem> isolation_theorems(const Bitcode& bitcode);
 
 // Each makes the theorems of one group.
 std::vector<std::function<std::vector<Theorem>(const Bitcode&)>> theorem_groups();
@@ -72,6 +73,10 @@ struct Step {
     void goal(Result& result, const std::string& name, Term violated);
 };
 void finish(Result& result);
+// Conditions of which no two hold at once, at most so many; where none does, none of the worlds has
+// written to any of the tables.
+std::vector<Guard> writing_cases(const Kernel& kernel, const std::vector<const World*>& worlds,
+                                 const std::set<const Object*>& tables, size_t most = 8);
 bool is_fast_entry(const std::string& plain);
 // Run once at boot, before anybody else: their loops go over memory.
 bool is_boot(const std::string& plain);

@@ -27,6 +27,9 @@ constexpr Group groups[] = {
     {"guard",
      "What a guest is entered with satisfies the model's VMRUN rules, mandatory controls "
      "and fields of the kernel's included; what is refused breaks the rule that is named."},
+    {"isolation", "For every set that is closed under what the kernel follows and holds the "
+                  "caller: a hypercall changes nothing outside of it, and it is closed "
+                  "afterwards."},
     {"pages", "A walk of page tables ends at nothing, at ordinary memory that is counted as "
               "mapped, or at device memory; calls give no more than their caller may."},
 };
@@ -75,10 +78,12 @@ const char* const rests_on =
 ## What is not covered
 
 - Time, caches and other channels that are not state of the core; DMA.
-- What happens past `svm_run` (a guest's run and its exit) and the VMX backend: paths end there, and
-  the bound says so.
+- Processors with VMX: all theorems assume that the vendor found at boot is AMD's, and what is
+  only reached otherwise is not executed.
+- What happens past `svm_run` (a guest's run and its exit): paths end there, and the bound says so.
 - Boot (core_add_ram, core_reserve, core_split, core_init_*, core_root_*): its loops go over memory.
-- Isolation: tested on random systems, not proved.
+- That two given domains have no channel: isolation says what follows when there are closed sets
+  that have nothing in common, not that a system's description leads to such sets.
 )";
 
 } // namespace

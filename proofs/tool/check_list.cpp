@@ -43,6 +43,8 @@ int check_list(const Bitcode& bitcode, const Options& options) {
             ++missing;
         }
         want_all(h.name);
+        for (const char* group : {"counts/", "pages/", "isolation/"})
+            want(group + h.name);
     }
     for (const std::string& symbol : core_exports()) {
         const llvm::Function* f = bitcode.core().getFunction(symbol);

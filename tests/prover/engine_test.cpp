@@ -143,6 +143,18 @@ TEST(Steps, LongestPath) {
     EXPECT_EQ(p.run().steps, 5u); // icmp, br, add, add, ret
 }
 
+TEST(Assumptions, AFieldThatIsFixedLeavesPathsOut) {
+    // The other path could not be executed at all.
+    Parsed p("@t = global i8 0\ndeclare void @g()\ndefine i8 @f() { %v = load i8, ptr @t\n"
+             " %c = icmp eq i8 %v, 3\n br i1 %c, label %x, label %y\n"
+             "x: call void @g()\n ret i8 1\ny: store i8 3, ptr @t\n %w = load i8, ptr @t\n"
+             " ret i8 %w }");
+    p.objects->fix("t", "", 2);
+    EXPECT_EQ(constant(p.run().value.bits), 3u); // before the first step, not for ever
+    Parsed q("@t = global i8 0\ndefine i8 @f() { %v = load i8, ptr @t\n ret i8 %v }");
+    EXPECT_FALSE(constant(q.run().value.bits).has_value());
+}
+
 TEST(Guards, DecideWhatTheyCan) {
     const Term a = named_bits("ga", 1);
     const Term b = named_bits("gb", 1);
