@@ -142,27 +142,12 @@ void Executor::finish() {
         collect(collected_ + flying_.size());
 }
 
-// The harness takes cases in order, so the oldest unfinished one hung or killed the target; where
-// death takes the counter with it, the suspects are run one at a time until one of them kills.
+// The harness takes cases in order, so the oldest unfinished one hung or killed the target.
 void Executor::lost(TargetState state) {
     std::string log = target_.log();
     std::deque<Run> waiting = std::move(flying_);
     flying_.clear();
     batch_.clear();
-    if (state == TargetState::Died && !target_.memoryOutlivesIt() && waiting.size() > 1) {
-        if (!restartUnlessOver(waiting))
-            return;
-        state = runSingly(waiting, log);
-        if (state == TargetState::Running) {
-            ++unexplainedDeaths_;
-            return;
-        }
-    }
-    if (state == TargetState::Interrupted) {
-        dropped_ += waiting.size();
-        giveUp();
-        return;
-    }
     if (!waiting.empty()) {
         Run culprit = std::move(waiting.front());
         waiting.pop_front();
@@ -190,36 +175,6 @@ bool Executor::restartUnlessOver(std::deque<Run>& waiting) {
         giveUp();
     }
     return !stopped_;
-}
-
-// Runs from the front, one in flight at a time; stops with the one that kills or hangs in front.
-TargetState Executor::runSingly(std::deque<Run>& waiting, std::string& log) {
-    while (!waiting.empty()) {
-        if (over())
-            return TargetState::Interrupted;
-        Run& run = waiting.front();
-        if (leaveOut && leaveOut(run)) {
-            waiting.pop_front();
-            continue;
-        }
-        send(run);
-        target_.publish();
-        ++collected_;
-        TargetState state = target_.waitFor(target_.submitted());
-        if (state == TargetState::Running &&
-            (!target_.alive() || !fetch(target_.submitted() - 1, run)))
-            state = TargetState::Died;
-        if (state != TargetState::Running) {
-            log = target_.log();
-            return state;
-        }
-        ++executed_;
-        batch_.push_back(run.input);
-        Run done = std::move(run);
-        waiting.pop_front();
-        handler_(done);
-    }
-    return TargetState::Running;
 }
 
 Run Executor::runAlone(const Case& c) {

@@ -85,26 +85,10 @@ std::string versionOf(TargetKind kind) {
 }
 
 void Target::resetRing() {
-    submitted_ = published_ = finished_ = taken_ = 0;
-    commands_ = 0;
+    submitted_ = commands_ = looked_ = 0;
     memory().read(boxField(offsetof(wire::Mailbox, baseline)), baseline_, sizeof baseline_);
-    std::memset(static_cast<void*>(ring()), 0, wire::SLOTS * wire::SLOT_SIZE);
-    ringOut(0, wire::SLOTS);
-}
-
-wire::RingSlot& Target::place(uint64_t index) {
-    return *reinterpret_cast<wire::RingSlot*>(reinterpret_cast<uint8_t*>(ring()) +
-                                              index % wire::SLOTS * wire::SLOT_SIZE);
-}
-
-// Places [from, to) of the endless ring, in one or two pieces.
-void Target::bring(void (Target::*way)(unsigned, unsigned), uint64_t from, uint64_t to) {
-    while (from < to) {
-        const unsigned first = unsigned(from % wire::SLOTS);
-        const unsigned count = unsigned(std::min<uint64_t>(to - from, wire::SLOTS - first));
-        (this->*way)(first, count);
-        from += count;
-    }
+    for (wire::RingSlot* place : places_)
+        std::memset(static_cast<void*>(place), 0, wire::SLOT_SIZE);
 }
 
 void Target::submit(const wire::CaseSlot& slot) {
@@ -112,50 +96,36 @@ void Target::submit(const wire::CaseSlot& slot) {
     ++submitted_;
 }
 
-void Target::publish() {
-    if (published_ == submitted_)
-        return;
-    bring(&Target::ringOut, published_, submitted_);
-    published_ = submitted_;
-    memory().write(PRODUCED, &submitted_, sizeof submitted_);
-}
+void Target::publish() { memory().write(PRODUCED, &submitted_, sizeof submitted_); }
 
 uint64_t Target::finished() {
     uint64_t count = 0;
     memory().read(CONSUMED, &count, sizeof count);
-    return finished_ = count;
+    return count;
 }
 
 void Target::fetch(uint64_t index, wire::ResultSlot& result) {
-    if (index >= taken_) {
-        // with it all that are there
-        const uint64_t end = std::clamp(finished_, index + 1, std::max(index + 1, submitted_));
-        bring(&Target::ringIn, index, end);
-        taken_ = end;
-    }
     wire::unpack(place(index), wire::ringAddress(index), places(), baseline_, result);
 }
 
 void Target::placeForBareLoop(const wire::CaseSlot& slot) {
     wire::pack(slot, wire::ringAddress(0), places(), windowContents(), place(0));
-    ringOut(0, 1);
 }
 
 std::vector<uint64_t> Target::strayRingWords() {
     std::vector<uint64_t> found;
-    ringIn(0, wire::SLOTS);
     auto look = [&](uint64_t address, std::span<uint64_t> words) {
         for (size_t i = 0; i < words.size(); ++i)
             if (std::exchange(words[i], 0) != 0)
                 found.push_back(address + 8 * i);
     };
-    for (unsigned i = 0; i < wire::SLOTS; ++i) {
-        wire::RingSlot& r = place(i);
-        look(wire::ringAddress(i) + offsetof(wire::RingSlot, controlRest), r.controlRest);
-        look(wire::ringAddress(i) + offsetof(wire::RingSlot, saveRest), r.saveRest);
+    looked_ = std::max(looked_, submitted_ < wire::SLOTS ? 0 : submitted_ - wire::SLOTS);
+    for (; looked_ < submitted_; ++looked_) {
+        wire::RingSlot& r = place(looked_);
+        const uint64_t address = wire::ringAddress(looked_);
+        look(address + offsetof(wire::RingSlot, controlRest), r.controlRest);
+        look(address + offsetof(wire::RingSlot, saveRest), r.saveRest);
     }
-    if (!found.empty())
-        ringOut(0, wire::SLOTS);
     return found;
 }
 

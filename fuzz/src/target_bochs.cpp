@@ -1,42 +1,19 @@
-// Bochs: boots our own ROM. It has no shared memory, but it is our child, so the kernel lets us
-// read and write its memory; the guest pages in it are found by the marks that the harness puts
-// at the start of each. No device is involved, which is what makes this fast.
+// Bochs: boots our own ROM. It has no shared memory of its own; a library loaded into it lets its
+// RAM come from a memory file (fuzz/preload), in which the guest pages are found by the marks that
+// the harness puts at the start of each. No device is involved, which is what makes this fast.
 #include "target_impl.hpp"
 
-#include <cerrno>
-#include <cinttypes>
+#include <csignal>
 #include <cstring>
+#include <filesystem>
 #include <fmt/format.h>
-#include <fstream>
 #include <stdexcept>
-#include <sys/uio.h>
 #include <thread>
-#include <vector>
+#include <unistd.h>
 
 namespace horos::fuzz {
 
 namespace {
-
-constexpr size_t CHUNK = 1 << 20;
-
-struct Region {
-    uint64_t begin, end;
-};
-
-std::vector<Region> writableRegions(pid_t pid) {
-    std::vector<Region> found;
-    std::ifstream maps(fmt::format("/proc/{}/maps", pid));
-    std::string line;
-    while (std::getline(maps, line)) {
-        Region region{};
-        char access[5] = {};
-        if (std::sscanf(line.c_str(), "%" SCNx64 "-%" SCNx64 " %4s", &region.begin, &region.end,
-                        access) == 3 &&
-            access[0] == 'r' && access[1] == 'w' && region.end - region.begin >= CHUNK)
-            found.push_back(region);
-    }
-    return found;
-}
 
 bool isOurs(uint64_t pa) {
     return (pa >= wire::RING_PA && pa < wire::RING_END) || pa == wire::BASE_STATE_PA ||
@@ -47,76 +24,57 @@ constexpr size_t PAGES_NEEDED = 2 + wire::SLOTS + wire::ARENA_PAGES;
 
 } // namespace
 
-bool ForeignMemory::find(pid_t pid) {
-    forget();
-    pid_ = pid;
-    std::vector<uint64_t> buffer(CHUNK / 8);
-    for (const Region& region : writableRegions(pid)) {
-        for (uint64_t at = region.begin; at < region.end; at += CHUNK) {
-            size_t size = std::min<uint64_t>(CHUNK, region.end - at);
-            iovec local{buffer.data(), size};
-            iovec remote{reinterpret_cast<void*>(at), size};
-            ssize_t got = process_vm_readv(pid, &local, 1, &remote, 1, 0);
-            for (ssize_t offset = 0; offset + 4096 <= got; offset += 4096) {
-                const uint64_t* page = &buffer[size_t(offset) / 8];
-                if (page[0] != wire::MAGIC)
-                    continue;
-                if (isOurs(page[1]))
-                    pages_[page[1]] = at + uint64_t(offset);
-                else if (page[1] == (uint64_t{wire::SLOTS} << 32 | wire::VERSION))
-                    pages_[wire::MAILBOX_PA] = at + uint64_t(offset);
-            }
+// Holes of the file are left out, so that looking does not fill them.
+bool MarkedMemory::find() {
+    pages_.clear();
+    const off_t end = off_t(file.size());
+    for (off_t at = lseek(file.fd(), 0, SEEK_DATA); at >= 0 && at < end;
+         at = lseek(file.fd(), at, SEEK_DATA)) {
+        off_t hole = lseek(file.fd(), at, SEEK_HOLE);
+        if (hole < 0)
+            hole = end;
+        for (; at < hole; at += 4096) {
+            uint64_t mark[2];
+            std::memcpy(mark, file.base() + at, sizeof mark);
+            if (mark[0] != wire::MAGIC)
+                continue;
+            if (isOurs(mark[1]))
+                pages_[mark[1]] = file.base() + at;
+            else if (mark[1] == (uint64_t{wire::SLOTS} << 32 | wire::VERSION))
+                pages_[wire::MAILBOX_PA] = file.base() + at;
         }
     }
     return pages_.size() == PAGES_NEEDED;
 }
 
-void ForeignMemory::forget() {
-    pages_.clear();
-    pid_ = -1;
-}
-
-// The host address of pa, and how many bytes from there on are contiguous on both sides.
-uint64_t ForeignMemory::host(uint64_t pa, size_t& run) const {
+uint8_t* MarkedMemory::at(uint64_t pa, size_t& run) {
     auto page = pages_.find(pa & ~0xfffull);
     if (page == pages_.end())
         throw std::runtime_error(fmt::format("bochs: guest page {:#x} is not mapped", pa));
-    uint64_t start = page->second + (pa & 0xfff);
-    size_t length = 4096 - (pa & 0xfff);
-    while (length < run) {
-        auto next = pages_.find((pa + length) & ~0xfffull);
-        if (next == pages_.end() || next->second != start + length)
-            break;
-        length += 4096;
-    }
-    run = std::min(run, length);
-    return start;
+    run = std::min<size_t>(run, 4096 - (pa & 0xfff));
+    return page->second + (pa & 0xfff);
 }
 
-void ForeignMemory::copy(uint64_t pa, void* data, size_t size, bool writing) {
-    auto* bytes = static_cast<uint8_t*>(data);
-    while (size > 0) {
+void MarkedMemory::read(uint64_t pa, void* to, size_t size) {
+    for (auto* bytes = static_cast<uint8_t*>(to); size > 0;) {
         size_t run = size;
-        iovec remote{reinterpret_cast<void*>(host(pa, run)), run};
-        remote.iov_len = run;
-        iovec local{bytes, run};
-        ssize_t done = writing ? process_vm_writev(pid_, &local, 1, &remote, 1, 0)
-                               : process_vm_readv(pid_, &local, 1, &remote, 1, 0);
-        if (done != ssize_t(run)) {
-            if (!writing)
-                std::memset(bytes, 0, run); // the process is gone; the ring finds out
-            if (errno != ESRCH && done < 0 && errno != EFAULT)
-                throw std::runtime_error(fmt::format("bochs memory: {}", std::strerror(errno)));
-        }
+        const uint8_t* from = at(pa, run);
+        readShared(from, bytes, run);
         bytes += run;
         pa += run;
         size -= run;
     }
 }
 
-void ForeignMemory::read(uint64_t pa, void* to, size_t size) { copy(pa, to, size, false); }
-void ForeignMemory::write(uint64_t pa, const void* from, size_t size) {
-    copy(pa, const_cast<void*>(from), size, true);
+void MarkedMemory::write(uint64_t pa, const void* from, size_t size) {
+    for (auto* bytes = static_cast<const uint8_t*>(from); size > 0;) {
+        size_t run = size;
+        uint8_t* to = at(pa, run);
+        writeShared(to, bytes, run);
+        bytes += run;
+        pa += run;
+        size -= run;
+    }
 }
 
 std::string bochsConfiguration(const std::string& rom, const std::string& log) {
@@ -137,16 +95,33 @@ std::string bochsConfiguration(const std::string& rom, const std::string& log) {
 }
 
 BochsInstance::BochsInstance(const std::string& rom) {
+    const auto library = std::filesystem::path(rom).parent_path() / "horos-fuzz-ram.so";
+    if (!std::filesystem::exists(library))
+        throw std::runtime_error("there is no " + library.string() + ": it belongs to the images");
     writeFile(scratch.path() + "/rc", bochsConfiguration(rom, scratch.path() + "/bochs.log"));
     writeFile(scratch.path() + "/debugger", "c\n");
-    process.spawn(
-        {"bochs", "-q", "-f", scratch.path() + "/rc", "-rc", scratch.path() + "/debugger"},
-        scratch.path() + "/log");
+    process.spawn({"env", "LD_PRELOAD=" + std::filesystem::absolute(library).string(),
+                   "HOROS_FUZZ_RAM=" + memory.file.path(), "bochs", "-q", "-f",
+                   scratch.path() + "/rc", "-rc", scratch.path() + "/debugger"},
+                  scratch.path() + "/log");
 }
 
 bool BochsInstance::ready() {
-    return readFile(scratch.path() + "/log").find(wire::READY) != std::string::npos &&
-           memory.find(process.pid());
+    if (!found_)
+        found_ = readFile(scratch.path() + "/log").find(wire::READY) != std::string::npos &&
+                 memory.find();
+    return found_;
+}
+
+void BochsInstance::park() {
+    if (!parked_ && process.alive() && ready())
+        parked_ = kill(process.pid(), SIGSTOP) == 0;
+}
+
+void BochsInstance::wake() {
+    if (parked_)
+        kill(process.pid(), SIGCONT);
+    parked_ = false;
 }
 
 std::string BochsInstance::log() const {
@@ -160,8 +135,12 @@ std::string BochsInstance::log() const {
 }
 
 void BochsTarget::start() {
+    std::unique_ptr<BochsInstance> next = std::move(spare_);
     stop();
-    current_ = std::make_unique<BochsInstance>(rom_);
+    if (!next || !next->process.alive())
+        next = std::make_unique<BochsInstance>(rom_);
+    current_ = std::move(next);
+    current_->wake();
     auto limit = std::chrono::steady_clock::now() + START_LIMIT;
     while (!current_->ready()) {
         if (!current_->process.alive())
@@ -172,24 +151,25 @@ void BochsTarget::start() {
         checkInterrupt();
         std::this_thread::sleep_for(std::chrono::milliseconds(5));
     }
+    if (++starts_ > 1 && keepSpare_)
+        spare_ = std::make_unique<BochsInstance>(rom_);
+    for (unsigned i = 0; i < wire::SLOTS; ++i) {
+        size_t run = wire::SLOT_SIZE;
+        addPlace(i, current_->memory.at(wire::ringAddress(i), run));
+    }
     resetRing();
 }
 
+bool BochsTarget::alive() {
+    if (spare_)
+        spare_->park();
+    return current_ && current_->process.alive();
+}
+
 void BochsTarget::stop() {
-    if (current_) {
-        current_->process.kill();
-        current_->memory.forget();
-    }
-}
-
-void BochsTarget::ringOut(unsigned first, unsigned count) {
-    current_->memory.write(wire::ringAddress(first), &copy_[first * wire::SLOT_SIZE],
-                           count * wire::SLOT_SIZE);
-}
-
-void BochsTarget::ringIn(unsigned first, unsigned count) {
-    current_->memory.read(wire::ringAddress(first), &copy_[first * wire::SLOT_SIZE],
-                          count * wire::SLOT_SIZE);
+    spare_.reset();
+    if (current_)
+        current_->process.kill(); // its log and its memory stay readable
 }
 
 std::unique_ptr<Target> makeTarget(const TargetOptions& options) {

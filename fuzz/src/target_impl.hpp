@@ -6,26 +6,45 @@
 
 #include <memory>
 #include <unordered_map>
-#include <vector>
 
 namespace horos::fuzz {
 
 // A loaded machine may take long over it.
 inline constexpr std::chrono::seconds START_LIMIT{60};
 
-class MappedMemory final : public Memory {
+// A memory file, mapped here and by the target.
+class MemoryFile {
 public:
-    explicit MappedMemory(size_t size);
-    ~MappedMemory() override;
-    void read(uint64_t pa, void* to, size_t size) override;
-    void write(uint64_t pa, const void* from, size_t size) override;
+    explicit MemoryFile(size_t size);
+    ~MemoryFile();
+    MemoryFile(const MemoryFile&) = delete;
+    MemoryFile& operator=(const MemoryFile&) = delete;
     int fd() const { return fd_; }
-    void* at(uint64_t pa) { return base_ + pa; }
+    std::string path() const; // for another process
+    size_t size() const { return size_; }
+    uint8_t* base() { return base_; }
 
 private:
     int fd_ = -1;
     size_t size_;
     uint8_t* base_ = nullptr;
+};
+
+// Copies, but eight bytes at once: what the two sides tell each other by.
+void readShared(const uint8_t* from, void* to, size_t size);
+void writeShared(uint8_t* to, const void* from, size_t size);
+
+// All of the target's RAM in a file.
+class MappedMemory final : public Memory {
+public:
+    explicit MappedMemory(size_t size) : file(size) {}
+    void read(uint64_t pa, void* to, size_t size) override {
+        readShared(file.base() + pa, to, size);
+    }
+    void write(uint64_t pa, const void* from, size_t size) override {
+        writeShared(file.base() + pa, from, size);
+    }
+    MemoryFile file;
 };
 
 // One QEMU process with its memory.
@@ -48,42 +67,42 @@ public:
     pid_t pid() const override { return current_ ? current_->process.pid() : -1; }
     std::string log() const override { return current_ ? current_->log() : ""; }
     bool alive() override { return current_ && current_->process.alive(); }
-    bool memoryOutlivesIt() const override { return true; }
-
-protected:
-    wire::RingSlot* ring() override {
-        return static_cast<wire::RingSlot*>(current_->memory.at(wire::RING_PA));
-    }
 
 private:
     std::string rom_;
     std::unique_ptr<QemuInstance> current_, spare_;
 };
 
-// Another process's memory, by process_vm_readv/writev, with guest pages found by their marks.
-class ForeignMemory final : public Memory {
+// RAM that lies in the file in pieces, as the target came to need it: the guest pages that matter
+// are found by their marks.
+class MarkedMemory final : public Memory {
 public:
+    explicit MarkedMemory(size_t size) : file(size) {}
     void read(uint64_t pa, void* to, size_t size) override;
     void write(uint64_t pa, const void* from, size_t size) override;
-    // True when every page that we need was found in the process.
-    bool find(pid_t pid);
-    void forget();
+    // True when every page that we need was found.
+    bool find();
+    uint8_t* at(uint64_t pa, size_t& run); // `run`: in, out: bytes in one piece
+    MemoryFile file;
 
 private:
-    uint64_t host(uint64_t pa, size_t& run) const;
-    void copy(uint64_t pa, void* local, size_t size, bool writing);
-    pid_t pid_ = -1;
-    std::unordered_map<uint64_t, uint64_t> pages_; // guest page -> host address
+    std::unordered_map<uint64_t, uint8_t*> pages_; // by guest address
 };
 
 // One Bochs process; its memory can be had once the harness has marked its pages.
 struct BochsInstance {
+    static constexpr size_t RAM = size_t{40} << 20; // 32 MiB of guest memory, ROMs and alignment
     ScratchDirectory scratch{"horos-fuzz-bochs-"};
-    ForeignMemory memory;
+    MarkedMemory memory{RAM};
     Process process;
     explicit BochsInstance(const std::string& rom);
     bool ready();
+    void park(); // when it is ready: an idle Bochs takes a whole processor
+    void wake();
     std::string log() const;
+
+private:
+    bool found_ = false, parked_ = false;
 };
 
 class BochsTarget final : public Target {
@@ -95,20 +114,11 @@ public:
     Memory& memory() override { return current_->memory; }
     pid_t pid() const override { return current_ ? current_->process.pid() : -1; }
     std::string log() const override { return current_ ? current_->log() : ""; }
-    bool alive() override { return current_ && current_->process.alive(); }
-    bool memoryOutlivesIt() const override { return false; }
-
-protected:
-    wire::RingSlot* ring() override { return reinterpret_cast<wire::RingSlot*>(copy_.data()); }
-    void ringOut(unsigned first, unsigned count) override;
-    void ringIn(unsigned first, unsigned count) override;
+    bool alive() override;
 
 private:
     std::string rom_;
-    // Each access to another process is a system call: cases go over many at a time.
-    std::vector<uint8_t> copy_ = std::vector<uint8_t>(wire::SLOTS * wire::SLOT_SIZE);
-    // No spare: an idle Bochs takes a whole processor.
-    std::unique_ptr<BochsInstance> current_;
+    std::unique_ptr<BochsInstance> current_, spare_;
 };
 
 // The configuration that both the driver and a reproducer use.

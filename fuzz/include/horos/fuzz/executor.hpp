@@ -50,8 +50,6 @@ public:
     uint64_t reruns() const { return reruns_; }     // alone, or to find a stray write
     uint64_t dropped() const { return dropped_; }
     unsigned restarts() const { return restarts_; }
-    // Deaths that did not show again when the suspects were run one at a time.
-    unsigned unexplainedDeaths() const { return unexplainedDeaths_; }
     bool stopped() const { return stopped_; }
     Timing& timing() { return timing_; }
 
@@ -62,7 +60,6 @@ private:
     void lost(TargetState state);
     void restart();
     bool restartUnlessOver(std::deque<Run>& waiting);
-    TargetState runSingly(std::deque<Run>& waiting, std::string& log);
     void giveUp();
     bool over();
     void recheck(std::span<const Case> cases);
@@ -79,7 +76,7 @@ private:
     unsigned installedQwords_ = 0; // 0: nothing known to be in place
     unsigned unpublished_ = 0;
     uint64_t executed_ = 0, reruns_ = 0, dropped_ = 0;
-    unsigned restarts_ = 0, unexplainedDeaths_ = 0;
+    unsigned restarts_ = 0;
     bool stopped_ = false;
 };
 

@@ -4,6 +4,7 @@
 
 #include "horos/fuzz/ring.hpp"
 
+#include <array>
 #include <chrono>
 #include <cstdint>
 #include <exception>
@@ -55,14 +56,13 @@ public:
     // Starts (or restarts) the process and waits until the harness is ready.
     virtual void start() = 0;
     virtual void stop() = 0;
+    // Stays readable when the process is dead, so that the ring says how far it came.
     virtual Memory& memory() = 0;
     virtual pid_t pid() const = 0;
     // What the process printed since it was started.
     virtual std::string log() const = 0;
     // Whether it is well; what waitFor() says may be older.
     virtual bool alive() = 0;
-    // Whether its memory can still be read when it is dead, and so how far it came.
-    virtual bool memoryOutlivesIt() const = 0;
 
     // How much processor time the target may use for one case: time on the wall would make a
     // healthy target on a busy machine look hung.
@@ -80,8 +80,8 @@ public:
     void fetch(uint64_t index, wire::ResultSlot& result);
     // Puts a case into place 0 of an idle ring, for Command::BareLoop.
     void placeForBareLoop(const wire::CaseSlot& slot);
-    // Words of the ring that no field of a VMCB occupies and that are not zero any more, as
-    // addresses; they are zero again then.
+    // Words of the ring that no field of a VMCB occupies and that the cases since the last look
+    // changed, as addresses; they are zero again then.
     std::vector<uint64_t> strayRingWords();
     const uint64_t (&baseline() const)[wire::H_COUNT] { return baseline_; }
     // Waits until `index` cases are finished, or the target hangs or dies.
@@ -91,13 +91,9 @@ public:
 
 protected:
     Target() = default;
-    // To be called when the harness is ready.
+    // To be called when the harness is ready and each place of the ring is known.
     void resetRing();
-    // The ring as we see it: the target's memory itself, or a copy of it that ringOut() and
-    // ringIn() bring over, `count` places from `first` on.
-    virtual wire::RingSlot* ring() = 0;
-    virtual void ringOut(unsigned /*first*/, unsigned /*count*/) {}
-    virtual void ringIn(unsigned /*first*/, unsigned /*count*/) {}
+    void addPlace(unsigned index, void* at) { places_[index] = static_cast<wire::RingSlot*>(at); }
     void checkInterrupt() const {
         if (interrupted && interrupted())
             throw Interrupted();
@@ -106,15 +102,14 @@ protected:
     std::chrono::milliseconds hangLimit_{1000};
     bool keepSpare_ = false;
     unsigned starts_ = 0;
-    uint64_t submitted_ = 0, published_ = 0;
-    uint64_t finished_ = 0; // as last seen
-    uint64_t taken_ = 0;    // results that ringIn() brought
+    uint64_t submitted_ = 0;
     uint64_t commands_ = 0;
 
 private:
-    wire::RingSlot& place(uint64_t index);
-    void bring(void (Target::*way)(unsigned, unsigned), uint64_t from, uint64_t to);
+    wire::RingSlot& place(uint64_t index) { return *places_[index % wire::SLOTS]; }
 
+    std::array<wire::RingSlot*, wire::SLOTS> places_{}; // in the target's memory
+    uint64_t looked_ = 0; // cases before this one were looked through by strayRingWords()
     uint64_t baseline_[wire::H_COUNT] = {};
 };
 
