@@ -3,6 +3,7 @@
 // asks for host events.
 #include "console.hpp"
 #include "cpu.hpp"
+#include "disarm.hpp"
 #include "horos/fuzz/ring.hpp"
 
 #include <cstddef>
@@ -71,6 +72,7 @@ namespace {
 constexpr uint32_t MSR_EFER = 0xc0000080, MSR_TSC_AUX = 0xc0000103, MSR_HSAVE = 0xc0010117;
 constexpr uint64_t EFER_SVME = 1 << 12;
 constexpr uint64_t APIC = 0xfee00000;
+constexpr unsigned SAVE_DR7 = 0x160 / 8; // in the VMCB's save area
 
 struct [[gnu::packed]] TablePointer {
     uint16_t limit;
@@ -244,8 +246,10 @@ void collect(wire::RingSlot& c) {
 void settle_events(wire::RingSlot& c, bool injectedNmi) {
     wire::Mailbox& box = mailbox();
     c.early = box.nmis + box.intrs;
-    if (injectedNmi)
-        iret_to_next(); // a target may still mask NMIs for the guest's, which no IRET ended
+    if (injectedNmi || c.flags & wire::PEND_NMI)
+        iret_to_next(); // NMIs may still be masked for one that the guest got and no IRET ended
+    if (c.flags & wire::PEND_INTR)
+        apic_write(0xb0, 0); // a guest that got the interrupt did not tell the APIC of its end
     if (c.flags & (wire::PEND_NMI | wire::PEND_INTR)) {
         stgi();
         asm volatile("sti; nop; nop; nop; cli");
@@ -301,6 +305,8 @@ void run_case(wire::RingSlot& c) {
         box.vector = ~0ull;
     }
     settle_events(c, injectsNmi);
+    if (c.flags & wire::DEBUG_REGS && c.save[SAVE_DR7] & DR7_ENABLES)
+        disarm_breakpoints(c.save[SAVE_DR7], box.baseline);
     asm volatile("" ::: "memory");
     c.done = c.id;
 }

@@ -386,8 +386,11 @@ void Clusters::rekey() {
         if (!fresh) {
             target.count += cluster.count;
             target.firstSeen = std::min(target.firstSeen, cluster.firstSeen);
-            if (cluster.minimised && !target.minimised)
+            const bool alone = cluster.confirmed && cluster.needs.empty();
+            if ((cluster.minimised && !target.minimised) || (alone && !target.needs.empty())) {
                 target.example = cluster.example;
+                target.needs = cluster.needs;
+            }
         }
         target.minimised |= cluster.minimised;
         target.confirmed |= cluster.confirmed;

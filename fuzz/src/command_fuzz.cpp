@@ -37,8 +37,10 @@ void printSummary(const CampaignResult& r) {
     for (unsigned i = 0; i < PHASES; ++i)
         fmt::print(" {} {:.1f} s{}", phaseName(Phase(i)), r.phases[i], i + 1 < PHASES ? "," : "\n");
     for (const Cluster& c : r.clusters)
-        fmt::print("  {:<12} {:>7}  {}\n", c.known ? "known" : "NEW", c.count,
-                   c.known ? c.known->id + ": " + c.key.text() : c.key.text());
+        fmt::print("  {:<12} {:>7}  {}{}\n", c.known ? "known" : "NEW", c.count,
+                   c.known ? c.known->id + ": " + c.key.text() : c.key.text(), condition(c));
+    for (const auto& [text, times] : r.unconfirmed)
+        fmt::print("  {:<12} {:>7}  {}\n", "not again", times, text);
     for (const auto& [id, deviation] : r.deviations)
         fmt::print("  {:<12} {:>7}  {}\n", "known field", deviation.count, id);
     for (const auto& [id, count] : r.fatal)

@@ -14,9 +14,19 @@ namespace horos::fuzz {
 
 using svm_model::find_profile;
 
-int replay(const Common& common, const std::string& file, bool dump) {
+namespace {
+
+Case settled(const std::string& file) {
     Case c = loadCase(file);
     Oracle::settle(c);
+    return c;
+}
+
+} // namespace
+
+int replay(const Common& common, const std::string& file, const std::vector<std::string>& before,
+           bool dump) {
+    const Case c = settled(file);
     TargetOptions options = common.options();
     auto profile =
         find_profile(common.profile.empty() ? defaultProfile(options.kind) : common.profile);
@@ -24,6 +34,8 @@ int replay(const Common& common, const std::string& file, bool dump) {
     auto target = makeTarget(options);
     Executor executor(*target, oracle, [](Run&) {});
     executor.start();
+    for (const std::string& earlier : before)
+        (void)executor.runAlone(settled(earlier));
     if (dump)
         fmt::print("{}\n", toJson(c).dump(2));
     auto prediction = oracle.predict(c);

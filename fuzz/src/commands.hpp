@@ -43,7 +43,9 @@ int runFuzz(const CampaignArguments& arguments);
 // `survivors`: how many faults may stay unfound.
 int runKillTable(const CampaignArguments& arguments, unsigned survivors);
 int runBench(const Common& common, unsigned rounds, uint64_t cases, const std::string& json);
-int replay(const Common& common, const std::string& file, bool dump);
+// `before`: files of cases to run first, on the same target.
+int replay(const Common& common, const std::string& file, const std::vector<std::string>& before,
+           bool dump);
 int reproduce(const Common& common, const std::string& file, const std::string& folder);
 int list(const Common& common, const std::string& what);
 int writeWitnesses(const Common& common, std::string folder, bool pairs);

@@ -49,6 +49,25 @@ void Executor::restart() {
     }
 }
 
+bool Executor::renew() {
+    finish();
+    batch_.clear();
+    if (!over())
+        try {
+            start();
+        } catch (const Interrupted&) {
+            giveUp();
+        }
+    return !stopped_;
+}
+
+bool Executor::repeat(std::span<const Case> cases) {
+    const unsigned restarts = restarts_;
+    for (size_t first = 0; first < cases.size() && !over(); first += GROUP)
+        (void)runQuietly(cases.subspan(first, std::min(GROUP, cases.size() - first)));
+    return !stopped_ && restarts == restarts_;
+}
+
 // The ring and our idea of it have parted: nothing more can be run on this target.
 void Executor::giveUp() {
     stopped_ = true;

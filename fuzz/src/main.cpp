@@ -48,6 +48,8 @@ int main(int argc, char** argv) {
     auto* replayCommand = app.add_subcommand("replay", "run one case and compare");
     replayed.addTo(*replayCommand);
     replayCommand->add_option("case", file, "case file, binary or JSON")->required();
+    std::vector<std::string> before;
+    replayCommand->add_option("--after", before, "cases to run first, in this order");
     replayCommand->add_flag("--dump", dump, "print the case as JSON");
     Common reproduced;
     std::string reproducerFile, reproducerFolder;
@@ -86,7 +88,7 @@ int main(int argc, char** argv) {
     std::signal(SIGTERM, [](int) { interrupted = true; });
     try {
         if (*replayCommand)
-            return replay(replayed, file, dump);
+            return replay(replayed, file, before, dump);
         if (*reproduceCommand)
             return reproduce(reproduced, reproducerFile, reproducerFolder);
         if (*listCommand)

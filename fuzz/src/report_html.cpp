@@ -61,7 +61,7 @@ std::string findingsTable(const std::vector<Finding>& findings) {
 std::string clusterRow(const Cluster& c) {
     std::string state = c.known ? fmt::format("<span class=known>known: {}</span><br>{}",
                                               escape(c.known->id), escape(c.known->section))
-                                : "<span class=new>new</span>";
+                                : "<span class=new>new</span>" + escape(condition(c));
     std::string body = findingsTable(c.example.findings);
     if (c.known)
         body += fmt::format("<p>{}: {}</p>", escape(c.known->verdict), escape(c.known->evidence));
@@ -88,6 +88,19 @@ std::string rulesTable(const CampaignResult& r) {
 }
 
 } // namespace
+
+std::string condition(const Cluster& c) {
+    if (c.known)
+        return {};
+    if (!c.confirmed)
+        return ", not confirmed: time was up";
+    if (c.needs.empty())
+        return {};
+    std::string text = ", only after";
+    for (const Case& earlier : c.needs)
+        text += fmt::format(" {} ({})", contentName(earlier), instructionOf(earlier));
+    return text;
+}
 
 std::string toHtml(const CampaignResult& r) {
     std::string out = fmt::format(
@@ -163,8 +176,13 @@ std::string toMarkdown(const CampaignResult& r) {
            "--- | --- |\n";
     for (const Cluster& c : r.clusters)
         out += fmt::format("| {} | {} | {} | {} | {} | {} | {} |\n",
-                           c.known ? c.known->id : "**new**", c.count, c.key.rules, c.key.expected,
-                           c.key.observed, c.key.instruction, c.key.fields);
+                           (c.known ? c.known->id : "**new**") + condition(c), c.count, c.key.rules,
+                           c.key.expected, c.key.observed, c.key.instruction, c.key.fields);
+    if (!r.unconfirmed.empty())
+        out += "\n## Not seen again\n\nOnce seen, but neither alone on a new target nor after the "
+               "cases that had run before it:\n\n";
+    for (const auto& [text, times] : r.unconfirmed)
+        out += fmt::format("- {} ({})\n", text, times);
     out += "\n## Known deviations\n\n| triage | cases |\n| --- | --- |\n";
     for (const auto& [id, deviation] : r.deviations)
         out += fmt::format("| {} | {} |\n", id, deviation.count);

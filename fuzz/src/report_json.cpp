@@ -35,7 +35,10 @@ static Json clusterToJson(const Cluster& cluster) {
                           {"verdict", cluster.known->verdict},
                           {"section", cluster.known->section},
                           {"evidence", cluster.known->evidence}};
+    json["confirmed_on_a_new_target"] = cluster.confirmed;
     json["case"] = toJson(cluster.example.input);
+    for (const Case& c : cluster.needs)
+        json["only_after_cases"].push_back(toJson(c));
     return json;
 }
 
@@ -54,8 +57,8 @@ Json toJson(const CampaignResult& r) {
                      {"avoided_known_fatal", r.avoided},
                      {"unspecified", r.unspecified},
                      {"never_returning", r.neverReturns},
-                     {"unconfirmed_clusters", r.unconfirmed},
                      {"outside_windows", r.writesOutside}};
+    json["not_seen_again"] = r.unconfirmed;
     json["restarts"] = r.restarts;
     json["known_fatal"] = Json::array();
     for (const auto& [cause, count] : r.fatal)

@@ -218,6 +218,9 @@ std::string writeReproducer(const std::string& folder, const Cluster& cluster,
     const std::string name = clusterName(cluster.key), place = folder + "/" + name;
     writeReproducer(place, "Cluster_" + name, cluster.key.text(), cluster.example.input, target,
                     profile);
+    for (size_t i = 0; i < cluster.needs.size(); ++i)
+        writeFile(fmt::format("{}/before-{}.json", place, i + 1),
+                  toJson(cluster.needs[i]).dump(2) + "\n");
     return place;
 }
 

@@ -1,5 +1,7 @@
 #include "worker.hpp"
 
+#include "sequence.hpp"
+
 #include <fmt/format.h>
 #include <utility>
 
@@ -10,7 +12,11 @@ using namespace svm_model;
 namespace {
 constexpr unsigned MINIMISE_BUDGET = 600;
 constexpr unsigned MINIMISE_BUDGET_FATAL = 24; // each step costs a restart
-constexpr double GRACE = 1.0;                  // seconds past the limit to confirm what is new
+constexpr size_t HISTORY = 2048;
+constexpr size_t HISTORIES = 16;      // clusters at a time whose beginning is kept
+constexpr unsigned CONFIRMATIONS = 3; // of one cluster that does not show again
+constexpr unsigned SEQUENCE_TRIES = 60;
+constexpr double GRACE = 1.0; // seconds past the limit to confirm what is new
 constexpr double INTERRUPT_GRACE = 0.3;
 } // namespace
 
@@ -135,15 +141,38 @@ void Worker::take(Run& run) {
     if (!j.divergence) {
         if (alive && shared_.options.observe)
             shared_.options.observe(oracle_, run, shared_.triage);
+        remember(run.input);
+        return;
+    }
+    dirty_ = true;
+    note(std::move(*j.divergence));
+    remember(run.input);
+}
+
+void Worker::note(Divergence divergence) {
+    if (auto at = unconfirmed_.find(keyOf(divergence));
+        at != unconfirmed_.end() && at->second >= CONFIRMATIONS) {
+        ++at->second;
         return;
     }
     std::lock_guard lock(shared_.mutex);
-    auto [cluster, fresh] = shared_.clusters.add(std::move(*j.divergence), shared_.elapsed());
-    pending_ |= fresh && !cluster->known;
-    dirty_ = true;
+    auto [cluster, fresh] = shared_.clusters.add(std::move(divergence), shared_.elapsed());
+    if (!fresh || cluster->known)
+        return;
+    pending_ = true;
+    if (before_.size() < HISTORIES && historyOf_ == executor_.restarts())
+        before_[cluster->key].assign(history_.begin(), history_.end());
 }
 
-// Confirms what is new from a clean state, and makes it small.
+void Worker::remember(const Case& c) {
+    if (std::exchange(historyOf_, executor_.restarts()) != executor_.restarts())
+        history_.clear();
+    if (history_.size() == HISTORY)
+        history_.pop_front();
+    history_.push_back(c);
+}
+
+// Confirms what is new on a newly started target, and makes it small.
 void Worker::refine() {
     PinnedScope phase(executor_.timing(), Phase::Refine);
     pending_ = false;
@@ -169,30 +198,71 @@ bool Worker::refineOne() {
     }
     if (!todo)
         return false;
-    // It must show again from a clean state.
-    Run again = executor_.runAlone(todo->input);
-    if (again.state == TargetState::Interrupted)
-        return false;
-    todo = judge(oracle_, again, shared_.triage).divergence;
-    if (!todo) {
+    Divergence shown;
+    std::vector<Case> needs = std::move(before_[key]);
+    before_.erase(key);
+    if (auto again = confirm(todo->input, needs)) {
+        shown = std::move(*again);
+    } else {
+        if (executor_.stopped())
+            return false;
         std::lock_guard lock(shared_.mutex);
         shared_.clusters.drop(key);
-        ++unconfirmed_;
+        ++unconfirmed_[key];
         return true;
     }
-    if (shared_.options.minimise && !shared_.stop) {
-        const bool fatal = todo->observed == "hang" || todo->observed.starts_with("died");
-        todo = minimise(executor_, oracle_, shared_.triage, *todo,
-                        fatal ? MINIMISE_BUDGET_FATAL : MINIMISE_BUDGET);
-    }
+    if (needs.empty() && shared_.options.minimise && !shared_.stop)
+        shrink(shown);
     std::lock_guard lock(shared_.mutex);
     auto at = shared_.clusters.all().find(key);
     if (at != shared_.clusters.all().end()) {
-        at->second.example = std::move(*todo);
+        at->second.example = std::move(shown);
+        at->second.needs = std::move(needs);
         at->second.confirmed = true;
     }
     shared_.clusters.rekey();
     return true;
+}
+
+// The divergence that a case shows on a newly started target that has run others before.
+std::optional<Divergence> Worker::onNewTarget(const Case& c, const std::vector<Case>& before) {
+    history_.clear();
+    if (!executor_.renew() || !executor_.repeat(before))
+        return std::nullopt;
+    return judge(oracle_, executor_.runAlone(c), shared_.triage).divergence;
+}
+
+// A case must show its divergence again by itself; if it does not, then after the cases that ran
+// before it, of which `needs` keeps those that it takes.
+std::optional<Divergence> Worker::confirm(const Case& c, std::vector<Case>& needs) {
+    if (auto alone = onNewTarget(c, {})) {
+        needs.clear();
+        return alone;
+    }
+    std::optional<Divergence> shown;
+    const auto shows = [&](const std::vector<Case>& before) {
+        auto again = onNewTarget(c, before);
+        if (!again)
+            return false;
+        shown = std::move(again);
+        return true;
+    };
+    if (needs.empty() || executor_.stopped())
+        return std::nullopt;
+    auto needed = neededBefore(std::move(needs), shows, SEQUENCE_TRIES);
+    if (!needed)
+        return std::nullopt;
+    needs = std::move(*needed);
+    return shown;
+}
+
+// Smaller examples are tried one after another on one target, so the last is confirmed as well.
+void Worker::shrink(Divergence& divergence) {
+    const bool fatal = divergence.observed == "hang" || divergence.observed.starts_with("died");
+    Divergence small = minimise(executor_, oracle_, shared_.triage, divergence,
+                                fatal ? MINIMISE_BUDGET_FATAL : MINIMISE_BUDGET);
+    if (auto again = onNewTarget(small.input, {}); again && keyOf(*again) == keyOf(small))
+        divergence = std::move(*again);
 }
 
 void Worker::readCorpora() {
@@ -227,7 +297,8 @@ void Worker::look() {
 
 void Worker::addTo(CampaignResult& r) {
     r.predicted += predicted_;
-    r.unconfirmed += unconfirmed_;
+    for (const auto& [key, times] : unconfirmed_)
+        r.unconfirmed[key.text()] += times;
     r.avoided += avoided_;
     r.imported += imported_;
     r.reruns += executor_.reruns();

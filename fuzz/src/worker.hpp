@@ -6,8 +6,12 @@
 #include "horos/fuzz/corpus.hpp"
 #include "process.hpp"
 
+#include <deque>
 #include <exception>
+#include <map>
 #include <mutex>
+#include <optional>
+#include <vector>
 
 namespace horos::fuzz {
 
@@ -62,8 +66,13 @@ private:
     void step();
     void take(Run& run);
     bool leaveOut(const Run& run);
+    void note(Divergence divergence);
+    void remember(const Case& c);
     void refine();
     bool refineOne();
+    std::optional<Divergence> onNewTarget(const Case& c, const std::vector<Case>& before);
+    std::optional<Divergence> confirm(const Case& c, std::vector<Case>& needs);
+    void shrink(Divergence& divergence);
     void startSolver();
     void readCorpora();
     void look();
@@ -82,7 +91,11 @@ private:
     Corpus witnesses_;
     bool pending_ = false;
     bool dirty_ = false;
-    uint64_t unconfirmed_ = 0;
+    // What ran since the target was started, newest last, and how that was where a cluster began.
+    std::deque<Case> history_;
+    unsigned historyOf_ = 0; // Executor::restarts()
+    std::map<ClusterKey, std::vector<Case>> before_;
+    std::map<ClusterKey, unsigned> unconfirmed_; // clusters that did not show again
     uint64_t predicted_ = 0, avoided_ = 0, reported_ = 0, imported_ = 0;
     double rulesCompleteAt_ = -1;
 };

@@ -69,6 +69,8 @@ constexpr std::string_view NAMES[] = {
     "monitor-no-access",
     "io-busy-tss",
     "task-switch-not-intercepted",
+    "near-branch-keeps-high",
+    "iret-narrow-stack",
     "umip-cpl-1",
     "cr2-not-loaded",
     "nested-ctl-byte",

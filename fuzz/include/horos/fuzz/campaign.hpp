@@ -55,7 +55,8 @@ struct CampaignResult {
     uint64_t dropped = 0;                    // in flight when time was up
     std::map<std::string, FatalCount> fatal; // by what the target says as it dies
     PhaseSeconds phases{};                   // of all workers together
-    uint64_t unconfirmed = 0;                // clusters that did not show again from a clean state
+    // Clusters that did not show again on a new target, nor after the cases before them there.
+    std::map<std::string, unsigned> unconfirmed;
     uint64_t unspecified = 0, neverReturns = 0, writesOutside = 0;
     uint64_t imported = 0; // cases that the corpus folder held or others put there
     unsigned restarts = 0;

@@ -88,7 +88,9 @@ struct Cluster {
     ClusterKey key;
     Divergence example; // minimised
     bool minimised = false;
-    bool confirmed = false; // shown again from a clean state
+    bool confirmed = false; // shown again on a newly started target
+    // Then only after these: they leave something behind in the target.
+    std::vector<Case> needs;
     uint64_t count = 0;
     double firstSeen = 0; // seconds into the campaign
     const Triaged* known = nullptr;

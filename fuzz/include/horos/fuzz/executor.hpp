@@ -36,6 +36,12 @@ public:
     // One case by itself, with the whole arena checked. Keeps nothing queued.
     Run runAlone(const Case& c);
 
+    // A newly started target, for what shall not depend on earlier cases. False: time is up.
+    bool renew();
+    // Runs these for what they leave behind in the target; the arena is put right afterwards.
+    // False: the target was lost on the way (and started anew), or time is up.
+    bool repeat(std::span<const Case> cases);
+
     // Waits for all, looks for writes where none may be, and puts the arena right. A divergence
     // may have left something behind: then what follows is checked from a clean state.
     void checkArena();

@@ -13,11 +13,14 @@ nlohmann::json toJson(const CampaignResult& result);
 std::string toHtml(const CampaignResult& result);
 std::string toMarkdown(const CampaignResult& result);
 
+// On what a cluster that nobody knows depends, for a line about it; mostly nothing.
+std::string condition(const Cluster& cluster);
+
 // A short name for a cluster's files: stable for one cluster key.
 std::string clusterName(const ClusterKey& key);
 
-// Writes case.json, the bootable image for the target and a GoogleTest into folder/<name>/;
-// returns that folder.
+// Writes case.json, the bootable image for the target and a GoogleTest into folder/<name>/; cases
+// that it needs before it as before-1.json and so on (`replay --after`); returns that folder.
 std::string writeReproducer(const std::string& folder, const Cluster& cluster,
                             const TargetOptions& target, const std::string& profile);
 

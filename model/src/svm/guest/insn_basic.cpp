@@ -180,12 +180,27 @@ bool condition(Cpu& cpu, ZydisMnemonic m) {
     }
 }
 
+// Deviation::NEAR_BRANCH_KEEPS_HIGH: in 16-bit code, to the page that the branch itself lies in.
+bool keeps_high(const Cpu& cpu, const Insn& insn, uint64_t target) {
+    const horos::svm::Segment& cs = cpu.sreg(SegReg::CS);
+    if (cpu.code64() || insn.operand_bits() != 16 || (cs.attributes & x86::seg::DB) != 0 ||
+        (cpu.rflags & (f::TF | f::RF)) != 0 || cpu.shadow) {
+        return false;
+    }
+    constexpr uint64_t PAGE = ~0xfffull;
+    return (((cs.base + target) ^ (cs.base + cpu.rip)) & PAGE) == 0 && target >> 16 != 0 &&
+           cpu.deviates(Deviation::NEAR_BRANCH_KEEPS_HIGH);
+}
+
 uint64_t branch_target(Cpu& cpu, const Insn& insn) {
     const ZydisDecodedOperand& operand = insn.operands[0];
-    uint64_t target = operand.type == ZYDIS_OPERAND_TYPE_IMMEDIATE && operand.imm.is_relative
-                          ? insn.next_rip + operand.imm.value.u
-                          : cpu.known_value(cpu.read_operand(operand));
-    target &= width_mask(cpu.code64() ? 64 : insn.operand_bits());
+    const bool relative =
+        operand.type == ZYDIS_OPERAND_TYPE_IMMEDIATE && operand.imm.is_relative != 0;
+    uint64_t target =
+        relative ? insn.next_rip + operand.imm.value.u : cpu.known_value(cpu.read_operand(operand));
+    if (!relative || !keeps_high(cpu, insn, target)) {
+        target &= width_mask(cpu.code64() ? 64 : insn.operand_bits());
+    }
     if (cpu.code64() ? !cpu.canonical(target) : cpu.beyond_code(target)) {
         gp0();
     }

@@ -2,6 +2,8 @@
 
 #include "guest/descriptor.hpp"
 
+#include <optional>
+
 namespace horos::model::svm::guest {
 
 namespace {
@@ -22,7 +24,29 @@ unsigned operand_bytes(const Insn& insn) {
                                                          : 2;
 }
 
-uint64_t popped(Cpu& cpu, unsigned bytes) { return cpu.known_value(cpu.pop(bytes)); }
+// Deviation::IRET_NARROW_STACK: where such a pop reads, if that is another place than it should.
+std::optional<uint64_t> narrow_stack(const Cpu& cpu, unsigned bytes, uint64_t rsp) {
+    if (bytes == 8 || !cpu.code64()) {
+        return std::nullopt;
+    }
+    const horos::svm::Segment& ss = cpu.sreg(SegReg::SS);
+    const uint64_t mask = (ss.attributes & x86::seg::L) != 0    ? 0
+                          : (ss.attributes & x86::seg::DB) != 0 ? 0xffffffffull
+                                                                : 0xffffull;
+    const uint64_t place = (ss.base + (rsp & mask)) & 0xffffffffull;
+    return place != rsp && cpu.deviates(Deviation::IRET_NARROW_STACK) ? std::optional(place)
+                                                                      : std::nullopt;
+}
+
+uint64_t popped(Cpu& cpu, unsigned bytes) {
+    Masked& rsp = cpu.gpr[static_cast<size_t>(Gpr::RSP)];
+    if (const auto place = narrow_stack(cpu, bytes, cpu.known_value(rsp))) {
+        const uint64_t value = cpu.read_linear(*place, bytes, true);
+        rsp.value += bytes;
+        return value;
+    }
+    return cpu.known_value(cpu.pop(bytes));
+}
 
 // `level`, `iopl`: those before the return.
 void restore_flags(Cpu& cpu, const Frame& frame, unsigned level, unsigned iopl) {
@@ -117,6 +141,10 @@ void iret_real(Cpu& cpu, const Insn& insn) {
 
 void iret_protected(Cpu& cpu, const Insn& insn) {
     cpu.uses_stack_base();
+    if (cpu.long_mode() && !cpu.code64() && (cpu.sreg(SegReg::SS).attributes & x86::seg::L) != 0 &&
+        cpu.deviates(Deviation::SS_L_STACK)) {
+        throw Open{"a stack pointer that is masked to nothing"};
+    }
     const bool from_64bit = cpu.code64();
     Frame frame{};
     frame.bytes = operand_bytes(insn);

@@ -79,7 +79,9 @@ enum class Deviation : uint8_t {
     MONITOR_NO_ACCESS,  // MONITOR touches no memory
     IO_BUSY_TSS,        // the I/O bitmap of a busy TSS is not used: #GP
     TASK_SWITCH_NOT_INTERCEPTED,
-    UMIP_CPL_1, // UMIP refuses at CPL 1 and 2 as well
+    NEAR_BRANCH_KEEPS_HIGH, // a 16-bit relative branch inside a page leaves RIP[31:16] as they are
+    IRET_NARROW_STACK, // IRET and IRETD of 64-bit code: the stack's base, size and 32 bits count
+    UMIP_CPL_1,        // UMIP refuses at CPL 1 and 2 as well
     // loading, saving and MOV CR of a part with another structure
     CR2_NOT_LOADED,      // the guest runs with the CR2 of before
     NESTED_CTL_BYTE,     // any bit of the first byte of NESTED_CTL turns nested paging on
