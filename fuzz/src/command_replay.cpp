@@ -34,8 +34,10 @@ int replay(const Common& common, const std::string& file, const std::vector<std:
     auto target = makeTarget(options);
     Executor executor(*target, oracle, [](Run&) {});
     executor.start();
-    for (const std::string& earlier : before)
-        (void)executor.runAlone(settled(earlier));
+    std::vector<Case> earlier;
+    for (const std::string& name : before)
+        earlier.push_back(settled(name));
+    (void)executor.repeat(earlier); // one right after the other, as in a campaign
     if (dump)
         fmt::print("{}\n", toJson(c).dump(2));
     auto prediction = oracle.predict(c);

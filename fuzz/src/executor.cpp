@@ -229,11 +229,30 @@ Run Executor::runAlone(const Case& c) {
         restart();
         return run;
     }
-    if (!run.stray.empty()) {
-        restoreArena(target_);
-        installedQwords_ = 0;
-    }
+    putRight(run.stray);
     return run;
+}
+
+// An emulator notices only what its own processor writes, and would go on with translations of the
+// code that a guest wrote there. So the harness writes what is on the code page, by patches.
+void Executor::putRight(const std::vector<StrayWord>& stray) {
+    if (stray.empty())
+        return;
+    restoreArena(target_);
+    installedQwords_ = 0;
+    std::vector<Case> writers;
+    for (const StrayWord& word : stray) {
+        if (word.address < CODE_ADDRESS || word.address >= pageAddress(page::CODE + 1))
+            continue;
+        if (writers.empty() || writers.back().slot.patches == wire::PATCHES) {
+            writers.emplace_back();
+            writers.back().slot = baseCase(Mode::Long64, false);
+        }
+        wire::CaseSlot& slot = writers.back().slot;
+        slot.patch[slot.patches++] = {word.address, word.expected, word.expected};
+    }
+    if (!writers.empty() && runThrough(writers) != TargetState::Running && !stopped_)
+        restart();
 }
 
 void Executor::checkArena() {
@@ -243,14 +262,13 @@ void Executor::checkArena() {
     if (stopped_)
         return;
     PinnedScope phase(timing_, Phase::Recheck);
-    if (strayWords(target_, CODE_ADDRESS, CODE_BYTES).empty())
+    const auto stray = strayWords(target_, CODE_ADDRESS, CODE_BYTES);
+    if (stray.empty())
         return;
-    if (!target_.alive()) { // its memory reads as zeros then; which case it was shows in a rerun
+    if (!target_.alive()) // its memory reads as zeros then; which case it was shows in a rerun
         restart();
-    } else {
-        restoreArena(target_);
-        installedQwords_ = 0;
-    }
+    else
+        putRight(stray);
     for (size_t first = 0; first < cases.size() && !over(); first += GROUP)
         recheck(std::span(cases).subspan(first, std::min(GROUP, cases.size() - first)));
     batch_.clear();
@@ -272,8 +290,8 @@ void Executor::recheck(std::span<const Case> cases) {
         handler_(run);
 }
 
-// Runs them for their side effects only. True: the arena is not as it was, or the target is lost.
-bool Executor::runQuietly(std::span<const Case> cases) {
+// Sends them all and waits for the last; what they result in is left alone.
+TargetState Executor::runThrough(std::span<const Case> cases) {
     for (const Case& c : cases) {
         Run run;
         run.input = c;
@@ -284,22 +302,27 @@ bool Executor::runQuietly(std::span<const Case> cases) {
     unpublished_ = 0;
     TargetState state = target_.waitFor(target_.submitted());
     reruns_ += cases.size();
-    if (state == TargetState::Interrupted) {
+    if (state == TargetState::Interrupted)
         giveUp();
+    return state;
+}
+
+// Runs them for their side effects only. True: the arena is not as it was, or the target is lost.
+bool Executor::runQuietly(std::span<const Case> cases) {
+    const TargetState state = runThrough(cases);
+    if (stopped_)
         return false;
-    }
     if (state != TargetState::Running) {
         restart();
         return true;
     }
-    if (strayWords(target_, CODE_ADDRESS, CODE_BYTES).empty())
+    const auto stray = strayWords(target_, CODE_ADDRESS, CODE_BYTES);
+    if (stray.empty())
         return false;
-    if (!target_.alive()) {
+    if (!target_.alive())
         restart();
-        return true;
-    }
-    restoreArena(target_);
-    installedQwords_ = 0;
+    else
+        putRight(stray);
     return true;
 }
 

@@ -1,9 +1,12 @@
 #include "horos/fuzz/generator.hpp"
 
+#include "horos/defs/x86.hpp"
+#include "horos/fuzz/arena.hpp"
 #include "horos/model/svm/fields.hpp"
 #include "horos/model/svm/smt.hpp"
 #include "snippets.hpp"
 
+#include <algorithm>
 #include <fmt/format.h>
 
 namespace horos::fuzz {
@@ -70,17 +73,58 @@ void Generator::solve(bool pairs, const std::function<void(const Case&)>& found)
 
 void Generator::addFirst(Case c) { queue_.push_back(std::move(c)); }
 
-// The tour: every snippet in every mode, with and without nested paging; then at random.
+// The tour: every snippet in every mode, with and without nested paging; then in every mode with
+// each instruction intercepted, and with each exception and a data page that faults: single bits
+// seldom meet what they are for. After it at random.
+namespace {
+
+enum class Round { Plain, Nested, Intercepted, Faulting, Over };
+
+Round roundOf(size_t at) {
+    const size_t length = snippets().size() * MODES;
+    return Round(std::min<size_t>(at / length, size_t(Round::Over)));
+}
+
+void interceptInstructions(Case& c) {
+    horos::svm::Vmcb vmcb = c.vmcb();
+    vmcb.control.intercept_cr = ~0u;
+    vmcb.control.intercept_dr = ~0u;
+    vmcb.control.intercept_misc1 = ~0u;
+    vmcb.control.intercept_misc2 = 0xffff;
+    c.setVmcb(vmcb);
+}
+
+void faultOnData(Case& c, Random& random) {
+    horos::svm::Vmcb vmcb = c.vmcb();
+    vmcb.control.intercept_exceptions = ~0u;
+    c.setVmcb(vmcb);
+    const bool wide = vmcb.save.cr4 & x86::cr4::PAE;
+    const unsigned entry = page::DATA;
+    const uint64_t address = wide ? pageAddress(page::TABLES) + 8 * entry
+                                  : pageAddress(page::TABLES32) + 8 * (entry / 2);
+    const unsigned present = wide || entry % 2 == 0 ? 0 : 32;
+    c.poke(address, c.peek(address) ^ 1ull << (present + random.below(3))); // or writable, or user
+}
+
+} // namespace
+
 Case Generator::fresh() {
     const size_t programs = snippets().size();
-    size_t at = tour_++;
-    bool touring = at < programs * MODES * 2;
-    Mode mode = Mode(touring ? at / programs % MODES : random_.below(MODES));
-    bool nested = touring ? at / (programs * MODES) : random_.oneIn(2);
+    const size_t at = tour_++;
+    const Round round = roundOf(at);
+    const bool touring = round != Round::Over;
+    const Mode mode = Mode(touring ? at / programs % MODES : random_.below(MODES));
+    const bool nested = round == Round::Plain    ? false
+                        : round == Round::Nested ? true
+                                                 : random_.oneIn(2);
     const Snippet& snippet = snippets()[touring ? at % programs : random_.below(programs)];
     Case c;
     c.slot = baseCase(mode, nested);
     install(c, snippet, random_);
+    if (round == Round::Intercepted)
+        interceptInstructions(c);
+    if (round == Round::Faulting)
+        faultOnData(c, random_);
     c.origin = fmt::format("{} ({}{})", snippet.name, modeName(mode), nested ? ", nested" : "");
     return c;
 }
@@ -92,7 +136,7 @@ Case Generator::next() {
         rules_.unreachable &= ~broken_rules(oracle_.ruleState(c), Params(oracle_.profile()));
         return c;
     }
-    const bool touring = tour_ < snippets().size() * MODES * 2;
+    const bool touring = roundOf(tour_) != Round::Over;
     Case c;
     if (touring || corpus_.empty()) {
         c = fresh();

@@ -1,5 +1,6 @@
 #include "horos/fuzz/report.hpp"
 
+#include <algorithm>
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
@@ -96,10 +97,12 @@ std::string condition(const Cluster& c) {
         return ", not confirmed: time was up";
     if (c.needs.empty())
         return {};
+    constexpr size_t NAMED = 3;
     std::string text = ", only after";
-    for (const Case& earlier : c.needs)
-        text += fmt::format(" {} ({})", contentName(earlier), instructionOf(earlier));
-    return text;
+    for (size_t i = 0; i < std::min(NAMED, c.needs.size()); ++i)
+        text += fmt::format(" {} ({})", contentName(c.needs[i]), instructionOf(c.needs[i]));
+    return c.needs.size() > NAMED ? text + fmt::format(" and {} more", c.needs.size() - NAMED)
+                                  : text;
 }
 
 std::string toHtml(const CampaignResult& r) {

@@ -1,8 +1,8 @@
 // Divergences that need an earlier case: which one it is, and that the harness leaves none behind.
-#include "sequence.hpp"
 #include "horos/fuzz/arena.hpp"
 #include "horos/fuzz/campaign.hpp"
 #include "horos/fuzz/executor.hpp"
+#include "sequence.hpp"
 
 #include <algorithm>
 #include <array>
@@ -131,6 +131,23 @@ TEST_F(LeftBehind, TheHarnessDisarmsWhatAGuestArmed) {
         (void)executor_.runAlone(arms(DATA_ADDRESS, WATCH_READS));
         EXPECT_TRUE(agrees(reads()));
     }
+    EXPECT_EQ(executor_.restarts(), 0u);
+}
+
+// A guest that writes over a handler and runs it: QEMU keeps the translation unless its own
+// processor writes there again.
+TEST_F(LeftBehind, CodeThatAGuestWroteIsForgotten) {
+    Case ud;
+    ud.slot = baseCase(Mode::Long64, false);
+    ud.setCode(std::array<uint8_t, 2>{0x0f, 0x0b});
+    Case writes = ud;
+    writes.slot.gpr[7] = CODE_ADDRESS + HANDLERS_OFFSET + 4 * 6;
+    writes.slot.save[offsetof(horos::svm::SaveArea, rax) / 8] = 0x90;
+    writes.setCode(std::array<uint8_t, 4>{0x88, 0x07, 0x0f, 0x0b}); // mov [rdi], al; ud2
+    EXPECT_TRUE(agrees(ud));
+    const horos::fuzz::Run run = executor_.runAlone(writes);
+    EXPECT_FALSE(run.stray.empty());
+    EXPECT_TRUE(agrees(ud));
     EXPECT_EQ(executor_.restarts(), 0u);
 }
 

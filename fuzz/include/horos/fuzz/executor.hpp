@@ -70,6 +70,8 @@ private:
     bool over();
     void recheck(std::span<const Case> cases);
     bool runQuietly(std::span<const Case> cases);
+    TargetState runThrough(std::span<const Case> cases);
+    void putRight(const std::vector<StrayWord>& stray);
 
     Target& target_;
     Oracle& oracle_;
