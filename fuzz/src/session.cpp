@@ -33,8 +33,10 @@ void bringUp(Target& target) {
     memory.write(wire::MAILBOX_PA + offsetof(wire::Mailbox, windowTemplate), contents,
                  sizeof contents);
     memory.write(wire::BASE_STATE_PA, &baseState(), sizeof(horos::svm::Vmcb));
-    if (target.command(wire::Command::LoadBase, 0, std::chrono::seconds(10)) !=
-        TargetState::Running)
+    const TargetState state = target.command(wire::Command::LoadBase, 0, std::chrono::seconds(10));
+    if (state == TargetState::Interrupted)
+        throw Interrupted();
+    if (state != TargetState::Running)
         throw std::runtime_error("the target did not take its base state:\n" + target.log());
 }
 
