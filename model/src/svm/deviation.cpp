@@ -71,6 +71,8 @@ constexpr std::string_view NAMES[] = {
     "task-switch-not-intercepted",
     "near-branch-keeps-high",
     "iret-narrow-stack",
+    "iret-as-supervisor",
+    "lock-hlt",
     "umip-cpl-1",
     "cr2-not-loaded",
     "nested-ctl-byte",

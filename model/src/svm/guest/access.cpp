@@ -304,10 +304,12 @@ void Cpu::check_alignment(uint64_t linear, unsigned bytes, Access access) {
     throw fault(x86::Vector::AC, 0);
 }
 
-Masked Cpu::read(SegReg r, uint64_t offset, unsigned bytes) {
+Masked Cpu::read(SegReg r, uint64_t offset, unsigned bytes, bool implicit) {
     const uint64_t at = linear(r, offset, bytes, Access::READ);
-    check_alignment(at, bytes, modifies ? Access::WRITE : Access::READ);
-    return {read_linear(at, bytes), ~0ull};
+    if (!implicit) {
+        check_alignment(at, bytes, modifies ? Access::WRITE : Access::READ);
+    }
+    return {read_linear(at, bytes, implicit), ~0ull};
 }
 
 void Cpu::write(SegReg r, uint64_t offset, const Masked& value, unsigned bytes) {

@@ -155,7 +155,7 @@ public:
                       bool implicit = false);
     // #AC, which comes after the other faults of an access.
     void check_alignment(uint64_t linear, unsigned bytes, Access access);
-    Masked read(SegReg r, uint64_t offset, unsigned bytes);
+    Masked read(SegReg r, uint64_t offset, unsigned bytes, bool implicit = false);
     void write(SegReg r, uint64_t offset, const Masked& value, unsigned bytes);
 
     // ---- events (delivery.cpp, boundary.cpp) ----
@@ -209,8 +209,8 @@ public:
     Masked read_operand(const ZydisDecodedOperand& operand);
     void write_operand(const ZydisDecodedOperand& operand, const Masked& value);
     void push(const Masked& value, unsigned bytes);
-    Masked pop(unsigned bytes);
-    uint64_t flags_value(); // throws Open if a flag is not defined
+    Masked pop(unsigned bytes, bool implicit = false); // `implicit`: as a supervisor
+    uint64_t flags_value();                            // throws Open if a flag is not defined
 
     bool intercepted(horos::svm::Misc1 b) const { return (control.intercept_misc1 & bit(b)) != 0; }
     bool intercepted(horos::svm::Misc2 b) const { return (control.intercept_misc2 & bit(b)) != 0; }

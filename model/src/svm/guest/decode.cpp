@@ -121,6 +121,13 @@ Insn Cpu::fetch() {
             if (status == ZYDIS_STATUS_INSTRUCTION_TOO_LONG) {
                 gp0();
             }
+            if (status == ZYDIS_STATUS_ILLEGAL_LOCK && bytes[0] == 0xf0 && bytes[1] == 0xf4 &&
+                deviates(Deviation::LOCK_HLT)) {
+                ZydisDecoderDecodeFull(&decoder_for(*this), bytes + 1, 1, &insn.zydis,
+                                       insn.operands);
+                ++insn.zydis.length;
+                break;
+            }
             refuse_system_calls({bytes, have});
             if (cpl != 0 && names_control_register({bytes, have}) &&
                 deviates(Deviation::CR_INDEX_AFTER_CPL)) {
@@ -278,11 +285,11 @@ void Cpu::push(const Masked& value, unsigned bytes) {
     rsp.value = (rsp.value & ~mask) | top;
 }
 
-Masked Cpu::pop(unsigned bytes) {
+Masked Cpu::pop(unsigned bytes, bool implicit) {
     Masked& rsp = gpr[static_cast<size_t>(Gpr::RSP)];
     const uint64_t mask = code64() ? ~0ull : mask_of(stack32() && !real() ? 4 : 2);
     const uint64_t top = known_value(rsp) & mask;
-    const Masked value = read(SegReg::SS, top, bytes);
+    const Masked value = read(SegReg::SS, top, bytes, implicit);
     rsp.value = (rsp.value & ~mask) | ((top + bytes) & mask);
     return value;
 }

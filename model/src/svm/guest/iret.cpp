@@ -45,7 +45,8 @@ uint64_t popped(Cpu& cpu, unsigned bytes) {
         rsp.value += bytes;
         return value;
     }
-    return cpu.known_value(cpu.pop(bytes));
+    const bool implicit = cpu.cpl == 3 && cpu.deviates(Deviation::IRET_AS_SUPERVISOR);
+    return cpu.known_value(cpu.pop(bytes, implicit));
 }
 
 // `level`, `iopl`: those before the return.
