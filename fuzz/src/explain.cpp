@@ -51,6 +51,9 @@ bool runsOn(const Prediction& p) {
                        [](const Outcome& outcome) { return outcome.kind == OutcomeKind::RUNS_ON; });
 }
 
+// A guest that goes on for long after a defect is not followed to its end either.
+bool isNotFollowed(const Prediction& p) { return isOpen(p) || (p.deviated.any() && runsOn(p)); }
+
 constexpr std::string_view DEATH = "dies: "; // how the model says it
 
 bool isDeath(const Outcome& outcome) {
@@ -74,7 +77,7 @@ public:
         const bool death = std::any_of(p.allowed.begin(), p.allowed.end(), isDeath);
         if (run_.state == TargetState::Died)
             return death ? run_.log.find(deathMessage(p)) != std::string::npos
-                         : isOpen(p) && endedOfKnownCause();
+                         : isNotFollowed(p) && endedOfKnownCause();
         if (death) // which it survived
             return false;
         if (run_.state == TargetState::Hung)
@@ -87,8 +90,7 @@ public:
             for (const MemoryWrite& write : takeUnhandled(run_.input, outcome))
                 elsewhere.push_back(write);
         }
-        // A guest that goes on for long after a defect is not followed to its end.
-        const bool open = isOpen(p) || (p.deviated.any() && runsOn(p));
+        const bool open = isNotFollowed(p);
         leaves = !elsewhere.empty() || open;
         if (open)
             return true;

@@ -80,8 +80,10 @@ enum class Deviation : uint8_t {
     IO_BUSY_TSS,        // the I/O bitmap of a busy TSS is not used: #GP
     TASK_SWITCH_NOT_INTERCEPTED,
     NEAR_BRANCH_KEEPS_HIGH, // a 16-bit relative branch inside a page leaves RIP[31:16] as they are
-    IRET_NARROW_STACK, // IRET and IRETD of 64-bit code: the stack's base, size and 32 bits count
-    UMIP_CPL_1,        // UMIP refuses at CPL 1 and 2 as well
+    IRET_NARROW_STACK,  // IRET and IRETD of 64-bit code: the stack's base, size and 32 bits count
+    IRET_AS_SUPERVISOR, // IRET at CPL 3 reads its frame as a supervisor
+    LOCK_HLT,           // LOCK before HLT is ignored instead of #UD
+    UMIP_CPL_1,         // UMIP refuses at CPL 1 and 2 as well
     // loading, saving and MOV CR of a part with another structure
     CR2_NOT_LOADED,      // the guest runs with the CR2 of before
     NESTED_CTL_BYTE,     // any bit of the first byte of NESTED_CTL turns nested paging on
