@@ -51,7 +51,8 @@ bool reach_entry(Frame table, u32 i) {
 
 bool reach_space(Frame f) {
     const Space& s = spaces[f];
-    const bool io = s.io_map == 0 || (is_in(s.io_map) && is_in(s.io_map + 1) && is_in(s.io_map + 2));
+    const bool io =
+        s.io_map == 0 || (is_in(s.io_map) && is_in(s.io_map + 1) && is_in(s.io_map + 2));
     const bool msr = s.msr_map == 0 || (is_in(s.msr_map) && is_in(s.msr_map + 1));
     return reached.frames[f] == 0 || (is_in(s.root) && io && msr);
 }

@@ -1,6 +1,6 @@
 // What the capabilities of a domain reach: a set of frames, blocks and cores that is closed under
-// everything by which the kernel comes from one to the next. Isolation says of every closed set that
-// holds the caller: a call changes nothing outside of it, and it is closed afterwards
+// everything by which the kernel comes from one to the next. Isolation says of every closed set
+// that holds the caller: a call changes nothing outside of it, and it is closed afterwards
 // (proofs/theorems/isolation.cpp). Two domains have no channel when there are such sets of which no
 // two parts are common.
 #pragma once

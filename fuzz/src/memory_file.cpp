@@ -28,8 +28,7 @@ std::string MemoryFile::path() const { return fmt::format("/proc/{}/fd/{}", getp
 
 void readShared(const uint8_t* from, void* to, size_t size) {
     if (size == 8) {
-        uint64_t value =
-            __atomic_load_n(reinterpret_cast<const uint64_t*>(from), __ATOMIC_ACQUIRE);
+        uint64_t value = __atomic_load_n(reinterpret_cast<const uint64_t*>(from), __ATOMIC_ACQUIRE);
         std::memcpy(to, &value, 8);
         return;
     }

@@ -174,7 +174,7 @@ void BochsTarget::stop() {
 
 std::unique_ptr<Target> makeTarget(const TargetOptions& options) {
     if (options.kind == TargetKind::QemuSvm)
-        return std::make_unique<QemuTarget>(options.harnessRom);
+        return std::make_unique<QemuTarget>(options.harnessRom, options.cpu);
     return std::make_unique<BochsTarget>(options.harnessRom);
 }
 

@@ -52,14 +52,15 @@ struct QemuInstance {
     ScratchDirectory scratch{"horos-fuzz-qemu-"};
     MappedMemory memory{wire::MEMORY_SIZE};
     Process process;
-    explicit QemuInstance(const std::string& rom);
+    QemuInstance(const std::string& rom, const std::string& cpu);
     bool ready();
     std::string log() const { return readFile(scratch.path() + "/log"); }
 };
 
 class QemuTarget final : public Target {
 public:
-    explicit QemuTarget(std::string rom) : rom_(std::move(rom)) {}
+    QemuTarget(std::string rom, std::string cpu)
+        : rom_(std::move(rom)), cpu_(cpu.empty() ? "max,+svm" : std::move(cpu)) {}
     TargetKind kind() const override { return TargetKind::QemuSvm; }
     void start() override;
     void stop() override;
@@ -69,7 +70,7 @@ public:
     bool alive() override { return current_ && current_->process.alive(); }
 
 private:
-    std::string rom_;
+    std::string rom_, cpu_;
     std::unique_ptr<QemuInstance> current_, spare_;
 };
 

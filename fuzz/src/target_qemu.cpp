@@ -8,7 +8,7 @@
 namespace horos::fuzz {
 
 // From our own ROM rather than with -kernel: SeaBIOS would take twice as long as all the rest.
-QemuInstance::QemuInstance(const std::string& rom) {
+QemuInstance::QemuInstance(const std::string& rom, const std::string& cpu) {
     std::string ram = fmt::format("memory-backend-file,id=ram,size={},mem-path={},share=on",
                                   wire::MEMORY_SIZE, memory.file.path());
     process.spawn({"qemu-system-x86_64",
@@ -19,7 +19,7 @@ QemuInstance::QemuInstance(const std::string& rom) {
                    "-accel",
                    "tcg,thread=single,tb-size=64",
                    "-cpu",
-                   "max,+svm",
+                   cpu,
                    "-machine",
                    "pc,memory-backend=ram",
                    "-object",
@@ -50,7 +50,7 @@ void QemuTarget::start() {
     std::unique_ptr<QemuInstance> next = std::move(spare_);
     stop();
     if (!next || !next->process.alive())
-        next = std::make_unique<QemuInstance>(rom_);
+        next = std::make_unique<QemuInstance>(rom_, cpu_);
     current_ = std::move(next);
     auto limit = std::chrono::steady_clock::now() + START_LIMIT;
     while (!current_->ready()) {
@@ -63,7 +63,7 @@ void QemuTarget::start() {
         std::this_thread::sleep_for(std::chrono::milliseconds(1));
     }
     if (++starts_ > 1 && keepSpare_)
-        spare_ = std::make_unique<QemuInstance>(rom_);
+        spare_ = std::make_unique<QemuInstance>(rom_, cpu_);
     for (unsigned i = 0; i < wire::SLOTS; ++i)
         addPlace(i, current_->memory.file.base() + wire::ringAddress(i));
     resetRing();

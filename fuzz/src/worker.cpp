@@ -13,6 +13,7 @@ namespace {
 constexpr unsigned MINIMISE_BUDGET = 600;
 constexpr unsigned MINIMISE_BUDGET_FATAL = 24; // each step costs a restart
 constexpr size_t HISTORY = 2048;
+constexpr size_t AGAIN = 64;          // cases that wait for a clean arena
 constexpr size_t HISTORIES = 16;      // clusters at a time whose beginning is kept
 constexpr unsigned CONFIRMATIONS = 3; // of one cluster that does not show again
 constexpr unsigned SEQUENCE_TRIES = 60;
@@ -78,8 +79,8 @@ void Worker::run() {
             refine();
         if (shared_.options.between && !shared_.options.between(executor_, oracle_))
             break;
-        if (std::exchange(dirty_, false))
-            executor_.checkArena(); // the next cases shall not pay for this one
+        if (dirty_)
+            cleanUp(); // the next cases shall not pay for this one
         if (Shared::Clock::now() >= nextLook) {
             nextLook = Shared::Clock::now() + std::chrono::seconds(1);
             look();
@@ -87,12 +88,26 @@ void Worker::run() {
     }
     solver_.kill();
     executor_.finish();
+    while (!again_.empty() && !executor_.stopped()) {
+        cleanUp();
+        executor_.finish();
+    }
     if (!executor_.stopped())
         refine();
     if (!executor_.stopped() && shared_.options.between)
         shared_.options.between(executor_, oracle_);
     shared_.executed += executor_.executed() - std::exchange(reported_, executor_.executed());
     target_->stop();
+}
+
+void Worker::cleanUp() {
+    dirty_ = false;
+    executor_.checkArena();
+    disturbed_ = false;
+    for (Run& run : std::exchange(again_, {})) {
+        run.result = {};
+        executor_.submit(std::move(run));
+    }
 }
 
 bool Worker::leaveOut(const Run& run) {
@@ -138,6 +153,7 @@ void Worker::take(Run& run) {
             shared_.clusters.addDeviation(entry, j.whole);
     }
     dirty_ |= j.leaves;
+    const bool disturbed = std::exchange(disturbed_, disturbed_ || j.leaves);
     if (!j.divergence) {
         if (alive && shared_.options.observe)
             shared_.options.observe(oracle_, run, shared_.triage);
@@ -145,6 +161,11 @@ void Worker::take(Run& run) {
         return;
     }
     dirty_ = true;
+    if (disturbed && alive && again_.size() < AGAIN) {
+        remember(run.input);
+        again_.push_back(std::move(run));
+        return;
+    }
     note(std::move(*j.divergence));
     remember(run.input);
 }

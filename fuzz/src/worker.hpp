@@ -67,6 +67,7 @@ private:
     void take(Run& run);
     bool leaveOut(const Run& run);
     void note(Divergence divergence);
+    void cleanUp();
     void remember(const Case& c);
     void refine();
     bool refineOne();
@@ -91,6 +92,10 @@ private:
     Corpus witnesses_;
     bool pending_ = false;
     bool dirty_ = false;
+    // A known defect wrote where only a check of the arena puts it right: what diverges before that
+    // is run once more afterwards.
+    bool disturbed_ = false;
+    std::vector<Run> again_;
     // What ran since the target was started, newest last, and how that was where a cluster began.
     std::deque<Case> history_;
     unsigned historyOf_ = 0; // Executor::restarts()

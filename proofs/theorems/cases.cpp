@@ -24,12 +24,12 @@ struct Split {
                     ++uses[std::min(literal, lnot(literal))];
             }
         }
-        const auto best = std::max_element(uses.begin(), uses.end(), [](const auto& a,
-                                                                        const auto& b) {
-            return a.second != b.second ? a.second < b.second
-                                        : Z3_get_ast_id(context(), a.first) >
-                                              Z3_get_ast_id(context(), b.first);
-        });
+        const auto best =
+            std::max_element(uses.begin(), uses.end(), [](const auto& a, const auto& b) {
+                return a.second != b.second
+                           ? a.second < b.second
+                           : Z3_get_ast_id(context(), a.first) > Z3_get_ast_id(context(), b.first);
+            });
         return best == uses.end() ? nullptr : best->first;
     }
     bool writes_something(const Guard& at) const {

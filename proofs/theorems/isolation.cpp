@@ -48,8 +48,9 @@ Term changed_outside(Step& step, const Object& object, const Guard& path,
             continue;
         touched.emplace_back(&object, at);
         if (set != nullptr)
-            relevant = land(relevant, eq(step.kernel.field("reached", set, {at[0]}, step.kernel.old),
-                                         num(8, 0)));
+            relevant =
+                land(relevant,
+                     eq(step.kernel.field("reached", set, {at[0]}, step.kernel.old), num(8, 0)));
         any.push_back(land(relevant, lnot(eq(before, after))));
     }
     return lor(any);

@@ -73,6 +73,8 @@ constexpr std::string_view NAMES[] = {
     "iret-narrow-stack",
     "iret-as-supervisor",
     "lock-hlt",
+    "iret-null-ss",
+    "dr6-disabled-match",
     "umip-cpl-1",
     "cr2-not-loaded",
     "nested-ctl-byte",

@@ -117,6 +117,7 @@ struct TargetOptions {
     TargetKind kind = TargetKind::QemuSvm;
     std::string harnessElf; // empty: beside the program, or as configured by CMake
     std::string harnessRom;
+    std::string cpu = {}; // QEMU's -cpu, empty: max,+svm
 };
 std::unique_ptr<Target> makeTarget(const TargetOptions& options);
 

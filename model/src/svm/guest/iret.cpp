@@ -89,7 +89,12 @@ Descriptor returned_code(Cpu& cpu, uint16_t selector) {
 Segment returned_stack(Cpu& cpu, uint16_t selector, unsigned level, bool to_64bit) {
     if ((selector & 0xfffc) == 0) {
         if (!to_64bit || level == 3 || (selector & 3u) != level) {
-            gp0();
+            if (!cpu.long_mode() || level == 3 || !cpu.deviates(Deviation::IRET_NULL_SS)) {
+                gp0();
+            }
+            constexpr uint16_t FLAT = x86::seg::DATA32;
+            return {selector, static_cast<uint16_t>(FLAT | level << x86::seg::DPL_SHIFT),
+                    0xffffffff, 0};
         }
         Segment null{};
         null.selector = selector;

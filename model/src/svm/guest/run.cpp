@@ -89,6 +89,19 @@ void breakpoints(Cpu& cpu) {
     }
 }
 
+// Deviation::DR6_DISABLED_MATCH: B3:B0 name each register that holds RIP, enabled or not.
+void match_disabled(Cpu& cpu) {
+    constexpr uint64_t MATCHES = 0xf;
+    uint64_t bits = cpu.dr6 & ~MATCHES;
+    for (unsigned i = 0; i < 4; ++i) {
+        const bool execution = (cpu.dr7 >> (16 + 4 * i) & 3) == 0;
+        bits |= execution && cpu.dr[i] == cpu.rip ? 1ull << i : 0;
+    }
+    if (bits != cpu.dr6 && cpu.deviates(Deviation::DR6_DISABLED_MATCH)) {
+        cpu.dr6 = bits;
+    }
+}
+
 // Instructions after which the single-step trap does not come.
 bool loses_trap(const Cpu& cpu, const Insn& insn) {
     const ZydisMnemonic m = insn.zydis.mnemonic;
@@ -145,6 +158,7 @@ void Cpu::step() {
         shadow = next_shadow;
         // INTn, INT3 and INTO clear TF on the way into their handler (vol. 3), so no trap follows.
         if (single_step && !entered_handler && !loses_trap(*this, insn)) {
+            match_disabled(*this);
             dr6 |= x86::dr6::BS;
             raised = Exception{x86::Vector::DB};
             raised->kind = Exception::Kind::TRAP;

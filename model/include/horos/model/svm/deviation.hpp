@@ -83,6 +83,8 @@ enum class Deviation : uint8_t {
     IRET_NARROW_STACK,  // IRET and IRETD of 64-bit code: the stack's base, size and 32 bits count
     IRET_AS_SUPERVISOR, // IRET at CPL 3 reads its frame as a supervisor
     LOCK_HLT,           // LOCK before HLT is ignored instead of #UD
+    IRET_NULL_SS,       // IRET from long mode takes a null SS at CPL < 3, wherever it returns
+    DR6_DISABLED_MATCH, // a single-step trap sets B3:B0 for breakpoints that are not enabled
     UMIP_CPL_1,         // UMIP refuses at CPL 1 and 2 as well
     // loading, saving and MOV CR of a part with another structure
     CR2_NOT_LOADED,      // the guest runs with the CR2 of before
