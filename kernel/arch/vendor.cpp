@@ -17,7 +17,11 @@ Complaint vendor_choose() {
 }
 
 abi::Vendor vendor_name() { return core::uses_vmx() ? abi::Vendor::vmx : abi::Vendor::svm; }
-void vendor_init() { core::uses_vmx() ? core::vmx_init() : core::svm_init(); }
+void vendor_init() {
+    for (u32 i = 0; i < core::io_map_frames; ++i) // by default every port exits
+        __builtin_memset(&core::permission_maps[core::machine.io_map + i], 0xff, abi::frame_size);
+    core::uses_vmx() ? core::vmx_init() : core::svm_init();
+}
 void vendor_enable_cpu(u32 core) {
     core::uses_vmx() ? core::vmx_enable_cpu(core) : core::svm_enable_cpu(core);
 }

@@ -189,17 +189,13 @@ struct VmxState {
     u64 event;   // to inject at the next entry, as in VcpuState::inject
     u64 cr2;
     u64 dr6;
-    u64 host_cr3; // as in the control block
-    u64 host_fs_base;
     MsrEntry msrs[5];  // guest's, loaded at entry and stored at exit
     u32 host_core;     // whose host state the control block has, plus one
     u32 proc_controls; // wanted, windows apart
-    u32 proc_written;  // as in the control block
-    u32 tpr_threshold;
-    u32 requests; // request:: bits
+    u32 requests;      // request:: bits
     u32 pad;
 };
-static_assert(sizeof(VmxState) == 152);
+static_assert(sizeof(VmxState) == 128);
 
 // A virtual CPU: what the kernel keeps beside the control block.
 struct Vcpu {
@@ -221,7 +217,7 @@ struct Vcpu {
     u8 delivering; // an external interrupt is armed in the control block
     u8 pad[128 - 102];
     VmxState vmx;
-    u8 pad2[4096 - 280];
+    u8 pad2[4096 - 256];
 };
 static_assert(sizeof(Vcpu) == frame_size && offsetof(Vcpu, vmx) == 0x80); // VTPR's place
 

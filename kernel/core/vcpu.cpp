@@ -128,9 +128,7 @@ Error guest_port(const Caller& me, const GuestPortArgs& a) {
     const Frame map = spaces[space].io_map;
     if (map == 0)
         return Error::wrong_state;
-    u8& byte = permission_maps[map + a.port / (8 * frame_size)].bytes[(a.port / 8) % frame_size];
-    const u8 mask = static_cast<u8>(1u << (a.port % 8));
-    byte = static_cast<u8>(a.allow != 0 ? byte & ~mask : byte | mask);
+    set_permission(map, a.port, a.allow == 0);
     return Error::ok;
 }
 

@@ -26,6 +26,13 @@ struct Permission {
 };
 extern "C" Permission permission_maps[max_frames];
 
+// A bit of a map of several frames: what it stands for exits.
+inline void set_permission(Frame map, u32 bit, bool exits) {
+    u8& byte = permission_maps[map + bit / (8 * frame_size)].bytes[(bit / 8) % frame_size];
+    const u8 mask = static_cast<u8>(1u << (bit % 8));
+    byte = static_cast<u8>(exits ? byte | mask : byte & ~mask);
+}
+
 inline constexpr u32 io_map_frames = 3;
 inline constexpr u32 msr_map_frames = 2;
 

@@ -1,6 +1,5 @@
 // One entry into a guest, and what the kernel itself does at the exit.
 #include "kernel/arch/lock.hpp"
-#include "kernel/core/shell.hpp"
 #include "kernel/svm/svm.hpp"
 
 namespace horos::core {
@@ -21,20 +20,9 @@ using svm::ExitCode;
     control.iopm_base_pa = u64{io} << frame_bits;
     control.msrpm_base_pa = u64{msr} << frame_bits;
     control.tlb_control = static_cast<u8>(svm::TlbControl::NOTHING);
-    if (core.tlb_next >= machine.tlb_tags) {
-        core.tlb_era++;
-        core.tlb_next = 1;
+    if (next_tag(core, vcpu))
         control.tlb_control = static_cast<u8>(svm::TlbControl::FLUSH_ALL);
-    }
-    vcpu.tlb_tag = core.tlb_next++;
-    vcpu.tlb_era = core.tlb_era;
-    vcpu.flushes_seen = space.flushes;
     control.guest_asid = vcpu.tlb_tag;
-}
-
-void set_xcr0(u64 value) {
-    asm volatile("xsetbv" ::"c"(0), "a"(static_cast<u32>(value)),
-                 "d"(static_cast<u32>(value >> 32)));
 }
 
 u64 get_xcr0() {
@@ -52,48 +40,14 @@ void restore_xcr0(Vcpu& vcpu) {
         set_xcr0(machine.xcr0);
 }
 
-void load_debug(const Vcpu& v) {
-    asm volatile("mov %0, %%dr0\n\tmov %1, %%dr1\n\tmov %2, %%dr2\n\tmov %3, %%dr3" ::"r"(v.dr[0]),
-                 "r"(v.dr[1]), "r"(v.dr[2]), "r"(v.dr[3]));
-}
-
 constexpr u32 address_registers = 0x000f'000f; // accesses to DR0..DR3
 
-// The guest's breakpoint addresses are kept in the processor only while it has breakpoints.
 void store_debug(Vcpu& v, svm::Vmcb& b) {
-    asm volatile("mov %%dr0, %0\n\tmov %%dr1, %1\n\tmov %%dr2, %2\n\tmov %%dr3, %3"
-                 : "=r"(v.dr[0]), "=r"(v.dr[1]), "=r"(v.dr[2]), "=r"(v.dr[3]));
+    store_breakpoints(v);
     if ((b.save.dr7 & x86::dr7::ENABLES) == 0) {
         v.dr_live = 0;
         b.control.intercept_dr |= address_registers;
     }
-}
-
-struct HostState {
-    u64 cr0, cr3, cr4;
-};
-
-HostState host_state() {
-    HostState h;
-    asm volatile("mov %%cr0, %0\n\tmov %%cr3, %1\n\tmov %%cr4, %2"
-                 : "=r"(h.cr0), "=r"(h.cr3), "=r"(h.cr4));
-    return h;
-}
-
-// Every way out, a refused entry included, comes through here. A processor that did not restore
-// the host is not one to go on with.
-void check_host(const HostState& before) {
-    const HostState now = host_state();
-    if (now.cr0 != before.cr0 || now.cr3 != before.cr3 || now.cr4 != before.cr4)
-        shell_stop("host control registers after a guest exit");
-}
-
-// Guest registers that VMRUN does not switch and that are rarely other than the host's.
-[[gnu::always_inline]] inline void load_rare(const Vcpu& vcpu) {
-    if (vcpu.xcr0 != machine.xcr0 && machine.has_xsave != 0) [[unlikely]]
-        set_xcr0(vcpu.xcr0);
-    if (vcpu.dr_live != 0) [[unlikely]]
-        load_debug(vcpu);
 }
 
 [[gnu::always_inline]] inline void store_rare(Vcpu& vcpu, svm::Vmcb& b) {

@@ -16,15 +16,6 @@ struct Checked {
 
 constexpr u64 low_half = 0xffff'ffff;
 
-bool is_memory_type(u64 t) { return t <= 1 || (t >= 4 && t <= 7); } // §7.8.1
-
-bool pat_is_valid(u64 pat) {
-    bool valid = true;
-    for (u32 i = 0; i < 8; ++i)
-        valid &= is_memory_type((pat >> (8 * i)) & 0xff);
-    return valid;
-}
-
 RuleId check_paging(const Checked& c) {
     const bool paging = (c.cr0 & x86::cr0::PG) != 0;
     const bool long_mode = paging && (c.efer & x86::efer::LME) != 0;
@@ -164,17 +155,6 @@ Checked merge(const Request& r, const svm::Vmcb& b) {
     return c;
 }
 
-// XCR0 as XSETBV would take it: x87 always, AVX only with SSE, nothing the host lacks.
-u32 check_policy(const Request& r) {
-    if ((r.dirty & group::policy) == 0)
-        return 0;
-    const u64 x = r.s.xcr0;
-    const bool avx_alone = (x & x86::xcr0::AVX) != 0 && (x & x86::xcr0::SSE) == 0;
-    if ((x & x86::xcr0::X87) == 0 || avx_alone || (x & ~(machine.xcr0 | 1)) != 0)
-        return guard_rule::xcr0;
-    return (r.s.extra_exits & ~extra_exit::known) != 0 ? guard_rule::extra_exits : 0;
-}
-
 void put_segment(svm::Segment& to, const Segment& from) {
     to.selector = from.selector;
     to.attributes = from.attributes;
@@ -306,8 +286,10 @@ u32 check(const Request& r, const svm::Vmcb& b) {
         return static_cast<u32>(rule);
     if (const RuleId rule = check_paging(merged); rule != RuleId::NONE)
         return static_cast<u32>(rule);
-    if (const u32 rule = check_policy(r); rule != 0)
-        return rule;
+    if ((r.dirty & group::policy) != 0) {
+        if (const u32 rule = check_policy(r.s.xcr0, r.s.extra_exits); rule != 0)
+            return rule;
+    }
     return would_lose_host(merged.cr0, merged.cr4, merged.efer) ? guard_rule::long_mode_without_pae
                                                                 : 0;
 }

@@ -51,27 +51,10 @@ u64 supported_cr4() {
            if_set(seven.ecx, id::L7_ECX_UMIP, cr4::UMIP);
 }
 
-// The MSRs that are part of a virtual CPU: VMRUN, VMLOAD and VMSAVE switch them (§15.5.2), G_PAT
-// stands for PAT (§15.25.4).
-constexpr u32 own_msrs[] = {
-    x86::msr::FS_BASE,      x86::msr::GS_BASE,     x86::msr::KERNEL_GS_BASE,
-    x86::msr::STAR,         x86::msr::LSTAR,       x86::msr::CSTAR,
-    x86::msr::SFMASK,       x86::msr::SYSENTER_CS, x86::msr::SYSENTER_ESP,
-    x86::msr::SYSENTER_EIP, x86::msr::PAT,
-};
-
-bool is_own(u32 msr) {
-    for (const u32 own : own_msrs) {
-        if (own == msr)
-            return true;
-    }
-    return false;
-}
-
 } // namespace
 
 bool svm_set_msr(Frame first, u32 msr, u8 access) {
-    if (!is_own(msr))
+    if (!is_own_msr(msr))
         return false;
     const u32 bit = svm::msrpm_bit(msr); // read, then write; a set bit exits
     u8& byte = permission_maps[first + bit / (8 * frame_size)].bytes[(bit / 8) % frame_size];
@@ -81,12 +64,7 @@ bool svm_set_msr(Frame first, u32 msr, u8 access) {
     return true;
 }
 
-void svm_init_msr_map(Frame first) {
-    for (u32 i = 0; i < msr_map_frames; ++i)
-        __builtin_memset(&permission_maps[first + i], 0xff, frame_size);
-    for (const u32 msr : own_msrs)
-        svm_set_msr(first, msr, 3);
-}
+void svm_init_msr_map(Frame first) { init_msr_map<svm_set_msr>(first); }
 
 bool svm_end_vcpu(Frame) { return true; } // the processor writes a VMCB back at each exit
 
@@ -106,7 +84,7 @@ const char* svm_missing() {
 
 void svm_init() {
     svm_limits.cr4 = supported_cr4();
-    svm_limits.efer = x86::efer::SCE | x86::efer::LME | x86::efer::LMA | x86::efer::NXE;
+    svm_limits.efer = guest_efer;
     svm_limits.physical_mask = (u64{1} << machine.physical_bits) - 1;
     const Leaf svm_leaf = cpuid(x86::cpuid::LEAF_SVM);
     machine.tlb_tags = svm_leaf.ebx;
@@ -117,8 +95,6 @@ void svm_init() {
     const bool emulated =
         (cpuid(x86::cpuid::LEAF_FEATURES).ecx & x86::cpuid::L1_ECX_HYPERVISOR) != 0;
     machine.loses_paging = emulated && cpuid(hypervisor_leaf).ebx == tcgt;
-    for (u32 i = 0; i < io_map_frames; ++i)
-        __builtin_memset(&permission_maps[machine.io_map + i], 0xff, frame_size);
     svm_init_msr_map(machine.msr_map);
 }
 

@@ -1,7 +1,7 @@
 // The SVM backend: everything that knows the VMCB. Sections are of the AMD64 Architecture
 // Programmer's Manual ("APM") vol. 2, rev. 3.42.
 #pragma once
-#include "kernel/core/vendor.hpp"
+#include "kernel/core/guest_state.hpp"
 #include <horos/defs/svm.hpp>
 #include <horos/defs/svm_rules.hpp>
 #include <horos/defs/x86.hpp>
@@ -51,33 +51,6 @@ inline constexpr u32 misc2 = bit(Misc2::VMRUN) | bit(Misc2::VMMCALL) | bit(Misc2
 inline constexpr u32 misc3 = bit(svm::Misc3::INVLPGB) | bit(svm::Misc3::INVLPGB_ILLEGAL) |
                              bit(svm::Misc3::MCOMMIT) | bit(svm::Misc3::TLBSYNC);
 } // namespace mandatory
-
-// Registers that the state page, a request and the VMCB have under the same names.
-template <class To, class From, class Move>
-[[gnu::always_inline]] inline void for_segments(To& to, From& from, Move move) {
-    move(to.es, from.es);
-    move(to.cs, from.cs);
-    move(to.ss, from.ss);
-    move(to.ds, from.ds);
-    move(to.fs, from.fs);
-    move(to.gs, from.gs);
-    move(to.ldtr, from.ldtr);
-    move(to.tr, from.tr);
-    move(to.gdtr, from.gdtr);
-    move(to.idtr, from.idtr);
-}
-template <class To, class From, class Move>
-[[gnu::always_inline]] inline void for_system(To& to, From& from, Move move) {
-    move(to.star, from.star);
-    move(to.lstar, from.lstar);
-    move(to.cstar, from.cstar);
-    move(to.sfmask, from.sfmask);
-    move(to.kernel_gs_base, from.kernel_gs_base);
-    move(to.sysenter_cs, from.sysenter_cs);
-    move(to.sysenter_esp, from.sysenter_esp);
-    move(to.sysenter_eip, from.sysenter_eip);
-}
-inline constexpr auto assign = [](auto& to, const auto& from) { to = from; };
 
 // An interrupted event that must be delivered again, as EVENTINJ; 0 for one whose instruction
 // starts over (§15.7.2: INTn, INT3 and INTO leave RIP at the instruction).

@@ -1,5 +1,4 @@
 // What an exit means: from VMCS and exit reason to the vendor-neutral state page.
-#include "kernel/core/shell.hpp"
 #include "kernel/vmx/vmx.hpp"
 
 #pragma clang section text = ".vmxtext"
@@ -11,58 +10,57 @@ namespace {
 using F = VmcsField;
 using Reason = vmx::ExitReason;
 
-constexpr u32 reason_count = 71;
-
-struct ReasonTable {
-    u8 reason[reason_count];
+// What each exit is to the VMM. `between`: it comes in the middle of an instruction or between two,
+// and has no instruction length (§27.2.5).
+struct Meaning {
+    Reason from;
+    ExitReason to;
+    bool between = false;
+};
+constexpr Meaning meanings[] = {
+    {Reason::ENTRY_GUEST_STATE, ExitReason::entry_refused, true},
+    {Reason::EXCEPTION_OR_NMI, ExitReason::exception, true},
+    {Reason::TRIPLE_FAULT, ExitReason::shutdown, true},
+    {Reason::INTERRUPT_WINDOW, ExitReason::window, true},
+    {Reason::NMI_WINDOW, ExitReason::nmi_window, true},
+    {Reason::ENTRY_MSR_LOAD, ExitReason::entry_refused, true},
+    {Reason::EPT_VIOLATION, ExitReason::memory, true},
+    {Reason::TASK_SWITCH, ExitReason::task_switch},
+    {Reason::CPUID, ExitReason::cpuid},
+    {Reason::GETSEC, ExitReason::svm_vmx_instruction},
+    {Reason::HLT, ExitReason::hlt},
+    {Reason::INVD, ExitReason::invd},
+    {Reason::INVLPG, ExitReason::invlpg},
+    {Reason::RDPMC, ExitReason::rdpmc},
+    {Reason::RDTSC, ExitReason::rdtsc},
+    {Reason::RSM, ExitReason::rsm},
+    {Reason::VMCALL, ExitReason::vmcall},
+    {Reason::CR_ACCESS, ExitReason::cr_access},
+    {Reason::MOV_DR, ExitReason::dr_access},
+    {Reason::IO, ExitReason::io},
+    {Reason::RDMSR, ExitReason::rdmsr},
+    {Reason::WRMSR, ExitReason::wrmsr},
+    {Reason::MWAIT, ExitReason::mwait},
+    {Reason::MONITOR, ExitReason::monitor},
+    {Reason::PAUSE, ExitReason::pause},
+    {Reason::GDTR_IDTR_ACCESS, ExitReason::descriptor_access},
+    {Reason::LDTR_TR_ACCESS, ExitReason::descriptor_access},
+    {Reason::INVEPT, ExitReason::svm_vmx_instruction},
+    {Reason::RDTSCP, ExitReason::rdtscp},
+    {Reason::INVVPID, ExitReason::svm_vmx_instruction},
+    {Reason::WBINVD, ExitReason::wbinvd},
+    {Reason::XSETBV, ExitReason::xsetbv},
+    {Reason::VMFUNC, ExitReason::svm_vmx_instruction},
 };
 
-constexpr void set(ReasonTable& t, Reason from, ExitReason to) {
-    t.reason[static_cast<u32>(from)] = static_cast<u8>(to);
+Meaning meaning_of(u32 reason) {
+    for (const Meaning& m : meanings)
+        if (static_cast<u32>(m.from) == reason)
+            return m;
+    if (reason >= static_cast<u32>(Reason::VMCLEAR) && reason <= static_cast<u32>(Reason::VMXON))
+        return {Reason::VMXON, ExitReason::svm_vmx_instruction}; // the instructions of VMX
+    return {Reason{}, ExitReason::unknown, true};
 }
-
-constexpr ReasonTable make_reasons() {
-    ReasonTable t{};
-    for (u8& reason : t.reason)
-        reason = static_cast<u8>(ExitReason::unknown);
-    for (u32 r = static_cast<u32>(Reason::VMCLEAR); r <= static_cast<u32>(Reason::VMXON); ++r)
-        t.reason[r] = static_cast<u8>(ExitReason::svm_vmx_instruction);
-    set(t, Reason::GETSEC, ExitReason::svm_vmx_instruction);
-    set(t, Reason::INVEPT, ExitReason::svm_vmx_instruction);
-    set(t, Reason::INVVPID, ExitReason::svm_vmx_instruction);
-    set(t, Reason::VMFUNC, ExitReason::svm_vmx_instruction);
-    set(t, Reason::EXCEPTION_OR_NMI, ExitReason::exception);
-    set(t, Reason::TRIPLE_FAULT, ExitReason::shutdown);
-    set(t, Reason::INTERRUPT_WINDOW, ExitReason::window);
-    set(t, Reason::NMI_WINDOW, ExitReason::nmi_window);
-    set(t, Reason::TASK_SWITCH, ExitReason::task_switch);
-    set(t, Reason::CPUID, ExitReason::cpuid);
-    set(t, Reason::HLT, ExitReason::hlt);
-    set(t, Reason::INVD, ExitReason::invd);
-    set(t, Reason::INVLPG, ExitReason::invlpg);
-    set(t, Reason::RDPMC, ExitReason::rdpmc);
-    set(t, Reason::RDTSC, ExitReason::rdtsc);
-    set(t, Reason::RSM, ExitReason::rsm);
-    set(t, Reason::VMCALL, ExitReason::vmcall);
-    set(t, Reason::CR_ACCESS, ExitReason::cr_access);
-    set(t, Reason::MOV_DR, ExitReason::dr_access);
-    set(t, Reason::IO, ExitReason::io);
-    set(t, Reason::RDMSR, ExitReason::rdmsr);
-    set(t, Reason::WRMSR, ExitReason::wrmsr);
-    set(t, Reason::ENTRY_GUEST_STATE, ExitReason::entry_refused);
-    set(t, Reason::ENTRY_MSR_LOAD, ExitReason::entry_refused);
-    set(t, Reason::MWAIT, ExitReason::mwait);
-    set(t, Reason::MONITOR, ExitReason::monitor);
-    set(t, Reason::PAUSE, ExitReason::pause);
-    set(t, Reason::GDTR_IDTR_ACCESS, ExitReason::descriptor_access);
-    set(t, Reason::LDTR_TR_ACCESS, ExitReason::descriptor_access);
-    set(t, Reason::EPT_VIOLATION, ExitReason::memory);
-    set(t, Reason::RDTSCP, ExitReason::rdtscp);
-    set(t, Reason::WBINVD, ExitReason::wbinvd);
-    set(t, Reason::XSETBV, ExitReason::xsetbv);
-    return t;
-}
-constexpr ReasonTable reasons = make_reasons();
 
 // The qualification of I/O (table 27-5) in the state page's form. The address size of a string
 // instruction and its segment are in the instruction information (§27.2.5, table 27-8).
@@ -90,21 +88,17 @@ void store_memory(VcpuState& s, u64 q) {
     s.instruction_count = 0;
 }
 
-// A debug exception's causes are in the qualification, not yet in DR6 (§27.2.1); the guest's
-// handler is to find them there.
-void note_debug(Vcpu& vcpu, u64 q) {
-    using namespace vmx::debug_exit;
-    vcpu.vmx.dr6 = (vcpu.vmx.dr6 & ~B0_B3) | (q & (B0_B3 | BD | BS));
-}
-
 void store_exception(VcpuState& s, Vcpu& vcpu, u64 q) {
     const u32 info = read_field32(F::EXIT_INTERRUPTION_INFO);
     const bool has_code = (info & vmx::interruption::ERROR_CODE_VALID) != 0;
     s.info[0] = info & vmx::interruption::VECTOR;
     s.info[1] = has_code ? read_field(F::EXIT_INTERRUPTION_ERROR_CODE) : 0;
     s.info[2] = q; // of a page fault: the address
+    // A debug exception's causes are there too, not yet in DR6 (§27.2.1), where the guest's handler
+    // is to find them.
+    using namespace vmx::debug_exit;
     if (s.info[0] == static_cast<u64>(x86::Vector::DB))
-        note_debug(vcpu, q);
+        vcpu.vmx.dr6 = (vcpu.vmx.dr6 & ~B0_B3) | (q & (B0_B3 | BD | BS));
 }
 
 // Only exits clear the event (§24.8.3): after a refusal it would go in with the next entry.
@@ -116,67 +110,35 @@ void store_refusal(VcpuState& s, const Vcpu& vcpu, u32 reason, u64 q) {
 }
 
 // info[] by reason.
-void store_info(VcpuState& s, Vcpu& vcpu, ExitReason to, u32 reason) {
-    const u64 q = read_field(F::EXIT_QUALIFICATION);
+void store_info(VcpuState& s, Vcpu& vcpu, ExitReason to, u32 reason, u64 q) {
     constexpr u64 write = 16;
     s.info[0] = reason;
-    switch (to) {
-    case ExitReason::io:
-        return store_io(s, q);
-    case ExitReason::memory:
-        return store_memory(s, q);
-    case ExitReason::exception:
-        return store_exception(s, vcpu, q);
-    case ExitReason::entry_refused:
-        return store_refusal(s, vcpu, reason, q);
-    case ExitReason::cr_access:
+    if (to == ExitReason::io)
+        store_io(s, q);
+    else if (to == ExitReason::memory)
+        store_memory(s, q);
+    else if (to == ExitReason::exception)
+        store_exception(s, vcpu, q);
+    else if (to == ExitReason::entry_refused)
+        store_refusal(s, vcpu, reason, q);
+    else if (to == ExitReason::cr_access)
         s.info[0] = (q & vmx::cr_access::NUMBER) |
                     ((q & vmx::cr_access::TYPE) == vmx::cr_access::MOV_FROM ? 0 : write);
-        return;
-    case ExitReason::dr_access:
+    else if (to == ExitReason::dr_access)
         s.info[0] = (q & vmx::dr_access::NUMBER) | ((q & vmx::dr_access::FROM) != 0 ? 0 : write);
-        return;
-    default:
-        return;
-    }
-}
-
-// Exits in the middle of an instruction or between two have no instruction length (§27.2.5).
-bool has_length(ExitReason reason) {
-    switch (reason) {
-    case ExitReason::memory:
-    case ExitReason::exception:
-    case ExitReason::entry_refused:
-    case ExitReason::shutdown:
-    case ExitReason::window:
-    case ExitReason::nmi_window:
-    case ExitReason::unknown:
-        return false;
-    default:
-        return true;
-    }
 }
 
 void store_common(VcpuState& s, Vcpu& vcpu) {
     s.gpr[4] = read_field(F::GUEST_RSP);
     s.rip = read_field(F::GUEST_RIP);
     s.rflags = read_field(F::GUEST_RFLAGS);
-    constexpr u32 both =
-        vmx::interruptibility::BLOCKING_BY_STI | vmx::interruptibility::BLOCKING_BY_MOV_SS;
-    s.interrupt_shadow = (read_field32(F::GUEST_INTERRUPTIBILITY) & both) != 0;
+    s.interrupt_shadow = (read_field(F::GUEST_INTERRUPTIBILITY) & shadows) != 0;
     s.tpr = vcpu.vmx.vtpr >> 4 & 15;
     if (vcpu.delivering != 0)
         s.pending_interrupt = 0;
     vcpu.delivering = 0;
-    const u32 wanted = read_once(s.wanted);
-    if ((wanted & group::fault_address) != 0)
-        s.cr2 = vcpu.vmx.cr2;
-    if ((wanted & group::segments) != 0)
-        read_segments(s);
-    if ((wanted & group::debug) != 0)
-        read_debug(s, vcpu);
-    if ((wanted & group::system) != 0)
-        read_system(s, vcpu);
+    constexpr u32 offered = group::fault_address | group::segments | group::debug | group::system;
+    read_groups(s, vcpu, read_once(s.wanted) & offered);
 }
 
 // How the guest's instructions are to be understood.
@@ -186,38 +148,29 @@ void store_mode(VcpuState& s) {
     s.cpl = u32{s.ss.attributes} >> x86::seg::DPL_SHIFT & 3; // §24.4.1
 }
 
+// Where every way to the VMM ends. An event that did not get through goes back to it.
+ExitReason tell(VcpuState& s, Vcpu& vcpu, ExitReason reason, u64 next_rip = 0) {
+    s.next_rip = next_rip;
+    s.interrupted_event = vcpu.vmx.event;
+    vcpu.vmx.event = 0;
+    s.exit_reason = static_cast<u32>(reason);
+    return reason;
+}
+
 } // namespace
 
-ExitReason store_vmx_exit(Vcpu& vcpu, u32 reason) {
+ExitReason store_vmx_exit(Vcpu& vcpu, u32 reason, VmcsField detail) {
     VcpuState& s = state_pages[vcpu.state].state;
-    const ExitReason to = reason < reason_count ? static_cast<ExitReason>(reasons.reason[reason])
-                                                : ExitReason::unknown;
+    const bool failed = detail == F::INSTRUCTION_ERROR; // the processor did not even try
+    const Meaning m = failed ? meanings[0] : meaning_of(reason);
     store_common(s, vcpu);
-    store_info(s, vcpu, to, reason);
-    if (to != ExitReason::io || (s.info[0] & io_access::string) != 0)
+    store_info(s, vcpu, m.to, reason, read_field(detail));
+    if (m.to != ExitReason::io || (s.info[0] & io_access::string) != 0)
         store_mode(s);
-    s.next_rip = has_length(to) ? s.rip + read_field32(F::EXIT_INSTRUCTION_LENGTH) : 0;
-    s.interrupted_event = vcpu.vmx.event;
-    vcpu.vmx.event = 0;
-    s.exit_reason = static_cast<u32>(to);
-    return to;
+    return tell(s, vcpu, m.to, m.between ? 0 : s.rip + read_field32(F::EXIT_INSTRUCTION_LENGTH));
 }
 
-// The processor did not even try: VMfail with a VM-instruction error.
-ExitReason store_vmx_failure(Vcpu& vcpu) {
-    VcpuState& s = state_pages[vcpu.state].state;
-    store_common(s, vcpu);
-    store_mode(s);
-    store_refusal(s, vcpu, 0, read_field(F::INSTRUCTION_ERROR));
-    s.next_rip = 0;
-    s.interrupted_event = vcpu.vmx.event;
-    vcpu.vmx.event = 0;
-    s.exit_reason = static_cast<u32>(ExitReason::entry_refused);
-    return ExitReason::entry_refused;
-}
-
-// The kernel stops the guest between two entries: an event still to be injected goes back to the
-// VMM.
+// The kernel stops the guest between two entries.
 void vmx_store_exit(Frame f, ExitReason reason, u64 info) {
     Vcpu& vcpu = vcpus[f];
     VcpuState& s = state_pages[vcpu.state].state;
@@ -225,10 +178,7 @@ void vmx_store_exit(Frame f, ExitReason reason, u64 info) {
     store_common(s, vcpu);
     store_mode(s);
     s.info[0] = info;
-    s.next_rip = 0;
-    s.interrupted_event = vcpu.vmx.event;
-    vcpu.vmx.event = 0;
-    s.exit_reason = static_cast<u32>(reason);
+    tell(s, vcpu, reason);
 }
 
 } // namespace horos::core

@@ -14,202 +14,165 @@ using Register = vmx::Segment;
 
 constexpr u64 high_half = ~u64{0xffff'ffff};
 
-bool is_canonical(u64 address) { return (address + (u64{1} << 47)) >> 48 == 0; }
 bool is_paging(const VcpuState& s) { return (s.cr0 & x86::cr0::PG) != 0; }
+bool is_real(const VcpuState& s) { return (s.cr0 & x86::cr0::PE) == 0; }
 bool is_long(const VcpuState& s) { return is_paging(s) && (s.efer & x86::efer::LME) != 0; }
 bool is_v86(const VcpuState& s) { return (s.rflags & x86::rflags::VM) != 0; }
+u32 type_of(const Segment& s) { return s.attributes & 15u; }
+u32 dpl_of(const Segment& s) { return u32{s.attributes} >> x86::seg::DPL_SHIFT & 3; }
 
-bool pat_is_valid(u64 pat) {
-    bool valid = true;
-    for (u32 i = 0; i < 8; ++i) {
-        const u64 type = (pat >> (8 * i)) & 0xff;
-        valid &= type <= 1 || (type >= 4 && type <= 7);
-    }
-    return valid;
+struct Check {
+    RuleId rule;
+    bool broken;
+};
+template <u32 count>
+RuleId first_broken(const Check (&checks)[count]) {
+    for (const Check& c : checks)
+        if (c.broken)
+            return c.rule;
+    return RuleId::NONE;
 }
 
 // §26.3.1.1
-RuleId check_control(const VcpuState& s) {
-    if ((s.cr0 & high_half) != 0)
-        return RuleId::GUEST_CR0;
-    if (is_paging(s) && (s.cr0 & x86::cr0::PE) == 0)
-        return RuleId::GUEST_CR0_PG_PE;
-    if ((s.cr4 & ~vmx_limits.cr4) != 0)
-        return RuleId::GUEST_CR4;
-    if (is_long(s) && (s.cr4 & x86::cr4::PAE) == 0)
-        return RuleId::GUEST_IA32E_PAE;
-    if (!is_long(s) && (s.cr4 & x86::cr4::PCIDE) != 0)
-        return RuleId::GUEST_PCIDE;
-    if ((s.cr3 & ~vmx_limits.physical_mask) != 0)
-        return RuleId::GUEST_CR3;
-    return (s.efer & ~vmx_limits.efer) != 0 ? RuleId::GUEST_EFER_RESERVED : RuleId::NONE;
+RuleId check_registers(const VcpuState& s) {
+    const Check checks[] = {
+        {RuleId::GUEST_CR0, (s.cr0 & high_half) != 0},
+        {RuleId::GUEST_CR0_PG_PE, is_paging(s) && is_real(s)},
+        {RuleId::GUEST_CR4, (s.cr4 & ~vmx_limits.cr4) != 0},
+        {RuleId::GUEST_IA32E_PAE, is_long(s) && (s.cr4 & x86::cr4::PAE) == 0},
+        {RuleId::GUEST_PCIDE, !is_long(s) && (s.cr4 & x86::cr4::PCIDE) != 0},
+        {RuleId::GUEST_CR3, s.cr3 >> machine.physical_bits != 0},
+        {RuleId::GUEST_EFER_RESERVED, (s.efer & ~guest_efer) != 0},
+        {RuleId::GUEST_DR7, ((s.dr6 | s.dr7) & high_half) != 0},
+        {RuleId::GUEST_SYSENTER_ESP, !is_canonical(s.sysenter_esp)},
+        {RuleId::GUEST_SYSENTER_EIP, !is_canonical(s.sysenter_eip)},
+        {RuleId::GUEST_PAT, !pat_is_valid(s.pat)},
+    };
+    return first_broken(checks);
 }
 
-RuleId check_others(const VcpuState& s) {
-    if (((s.dr6 | s.dr7) & high_half) != 0)
-        return RuleId::GUEST_DR7;
-    if (!is_canonical(s.sysenter_esp))
-        return RuleId::GUEST_SYSENTER_ESP;
-    if (!is_canonical(s.sysenter_eip))
-        return RuleId::GUEST_SYSENTER_EIP;
-    return pat_is_valid(s.pat) ? RuleId::NONE : RuleId::GUEST_PAT;
+// The types that each segment register may have while it is usable: accessed, code readable where
+// it is data, data in CS for unrestricted guests, a busy TSS.
+constexpr u32 data = 1u << 1 | 1u << 3 | 1u << 5 | 1u << 7 | 1u << 11 | 1u << 15;
+constexpr u32 code = 1u << 3 | 1u << 9 | 1u << 11 | 1u << 13 | 1u << 15;
+constexpr u32 types[] = {data, code, 1u << 3 | 1u << 7, data,
+                         data, data, 1u << 2,           1u << 3 | 1u << 11};
+bool wrong_type(Register n, u32 type, bool long_mode) {
+    const bool short_task = n == Register::TR && type == 3;
+    return (types[static_cast<u32>(n)] >> type & 1) == 0 || (short_task && long_mode);
 }
 
-// One segment register with what its checks need to know of the others.
-struct Checked {
-    u64 base;
-    u32 limit, type, dpl;
-    u16 selector, attributes;
-    Register number;
-    bool usable, is_long, is_real;
-    u32 cs_type, ss_dpl;
-};
-
-bool wrong_type(const Checked& c) {
-    switch (c.number) {
-    case Register::CS: // 3: data, for unrestricted guests
-        return c.type != 3 && (c.type & 9) != 9;
-    case Register::SS:
-        return c.usable && (c.type & 11) != 3;
-    case Register::TR:
-        return c.type != 11 && (c.is_long || c.type != 3);
-    case Register::LDTR:
-        return c.usable && c.type != 2;
-    default:
-        return c.usable && ((c.type & 1) == 0 || (c.type & 10) == 8);
-    }
-}
-
-bool wrong_dpl(const Checked& c) {
-    if (c.number != Register::CS)
-        return false;
-    return c.type == 3 ? c.dpl != 0 : (c.type & 4) != 0 ? c.dpl > c.ss_dpl : c.dpl != c.ss_dpl;
+bool wrong_code_dpl(u32 type, u32 dpl, u32 stack_dpl) {
+    return type == 3 ? dpl != 0 : (type & 4) != 0 ? dpl > stack_dpl : dpl != stack_dpl;
 }
 
 // A limit below 1 MiB counts bytes or pages; above, it must count pages and end with one.
-bool wrong_granularity(const Checked& c) {
-    return (c.attributes & x86::seg::G) != 0 ? (c.limit & 0xfff) != 0xfff
-                                             : (c.limit & 0xfff0'0000) != 0;
+bool wrong_granularity(const Segment& g) {
+    return (g.attributes & x86::seg::G) != 0 ? (g.limit & 0xfff) != 0xfff
+                                             : (g.limit & 0xfff0'0000) != 0;
 }
 
-bool is_system(const Checked& c) { return c.number >= Register::LDTR; }
-
-bool wrong_base(const Checked& c) {
-    return c.number <= Register::DS
-               ? c.usable && (c.base & high_half) != 0
-               : (c.usable || c.number != Register::LDTR) && !is_canonical(c.base);
+// §26.3.1.2 outside virtual-8086 mode; the reserved bits are right by construction. CS and TR
+// cannot be unusable.
+RuleId check_segment(const VcpuState& s, Register n, const Segment& g) {
+    const auto rule = [n](SegmentCheck c) { return vmx::segment_rule(n, c); };
+    const bool present = (g.attributes & x86::seg::P) != 0;
+    const bool cs = n == Register::CS;
+    const bool usable = present || cs || n == Register::TR;
+    const bool system = n >= Register::LDTR;
+    const bool low = n <= Register::DS; // the processor keeps 32 bits of the base
+    const bool flat_base = usable || (!low && n != Register::LDTR);
+    constexpr u16 both = x86::seg::L | x86::seg::DB;
+    const Check checks[] = {
+        {rule(SegmentCheck::SELECTOR_TI), system && usable && (g.selector & 4) != 0},
+        {rule(SegmentCheck::BASE_HIGH), low && flat_base && (g.base & high_half) != 0},
+        {rule(SegmentCheck::BASE_CANONICAL), !low && flat_base && !is_canonical(g.base)},
+        {rule(SegmentCheck::TYPE), usable && wrong_type(n, type_of(g), is_long(s))},
+        {rule(SegmentCheck::S), usable && ((g.attributes & x86::seg::S) != 0) == system},
+        {rule(SegmentCheck::DPL), cs && wrong_code_dpl(type_of(g), dpl_of(g), dpl_of(s.ss))},
+        {rule(SegmentCheck::DPL_REAL),
+         n == Register::SS && (type_of(s.cs) == 3 || is_real(s)) && dpl_of(g) != 0},
+        {rule(SegmentCheck::P), usable && !present},
+        {rule(SegmentCheck::DB), cs && is_long(s) && (g.attributes & both) == both},
+        {rule(SegmentCheck::G), usable && wrong_granularity(g)},
+    };
+    return first_broken(checks);
 }
 
-// §26.3.1.2 outside virtual-8086 mode; P and the reserved bits are right by construction, but CS
-// and TR cannot be unusable.
-SegmentCheck check_segment(const Checked& c, bool& wrong) {
-    wrong = true;
-    if (is_system(c) && c.usable && (c.selector & 4) != 0)
-        return SegmentCheck::SELECTOR_TI;
-    if (wrong_base(c))
-        return c.number <= Register::DS ? SegmentCheck::BASE_HIGH : SegmentCheck::BASE_CANONICAL;
-    if (wrong_type(c))
-        return SegmentCheck::TYPE;
-    if (c.usable && ((c.attributes & x86::seg::S) != 0) == is_system(c))
-        return SegmentCheck::S;
-    if (wrong_dpl(c))
-        return SegmentCheck::DPL;
-    if (c.number == Register::SS && (c.cs_type == 3 || c.is_real) && c.dpl != 0)
-        return SegmentCheck::DPL_REAL;
-    if (c.usable && (c.attributes & x86::seg::P) == 0)
-        return SegmentCheck::P;
-    if (c.number == Register::CS && c.is_long &&
-        (c.attributes & (x86::seg::L | x86::seg::DB)) == (x86::seg::L | x86::seg::DB))
-        return SegmentCheck::DB;
-    wrong = c.usable && wrong_granularity(c);
-    return SegmentCheck::G;
-}
-
-SegmentCheck check_v86_segment(const Segment& s, bool& wrong) {
-    wrong = true;
-    if (s.base != u64{s.selector} << 4)
-        return SegmentCheck::BASE_V86;
-    if (s.limit != 0xffff)
-        return SegmentCheck::LIMIT_V86;
-    wrong = s.attributes != 0xf3;
-    return SegmentCheck::RIGHTS_V86;
-}
-
-Segment segment(const VcpuState& s, u32 n) {
-    switch (n) {
-    case 0:
-        return s.es;
-    case 1:
-        return s.cs;
-    case 2:
-        return s.ss;
-    case 3:
-        return s.ds;
-    case 4:
-        return s.fs;
-    case 5:
-        return s.gs;
-    case 6:
-        return s.ldtr;
-    default:
-        return s.tr;
-    }
+RuleId check_v86_segment(Register n, const Segment& g) {
+    const Check checks[] = {
+        {vmx::segment_rule(n, SegmentCheck::BASE_V86), g.base != u64{g.selector} << 4},
+        {vmx::segment_rule(n, SegmentCheck::LIMIT_V86), g.limit != 0xffff},
+        {vmx::segment_rule(n, SegmentCheck::RIGHTS_V86), g.attributes != 0xf3},
+    };
+    return first_broken(checks);
 }
 
 RuleId check_segments(const VcpuState& s) {
-    const auto dpl = [](u16 a) { return u32{a} >> x86::seg::DPL_SHIFT & 3; };
-    for (u32 n = 0; n < vmx::SEGMENTS; ++n) {
-        const Segment g = segment(s, n);
-        const Register number = static_cast<Register>(n);
-        const bool present = (g.attributes & x86::seg::P) != 0;
-        const bool always = number == Register::CS || number == Register::TR;
-        const Checked c{g.base,
-                        g.limit,
-                        g.attributes & 15u,
-                        dpl(g.attributes),
-                        g.selector,
-                        g.attributes,
-                        number,
-                        present || always,
-                        is_long(s),
-                        (s.cr0 & x86::cr0::PE) == 0,
-                        s.cs.attributes & 15u,
-                        dpl(s.ss.attributes)};
-        bool wrong;
-        const SegmentCheck check = is_v86(s) && number < Register::LDTR
-                                       ? check_v86_segment(g, wrong)
-                                       : check_segment(c, wrong);
-        if (wrong)
-            return vmx::segment_rule(number, check);
+    for (u32 i = 0; i < vmx::SEGMENTS; ++i) {
+        const Register n = static_cast<Register>(i);
+        const Segment& g = s.*segment_registers[i];
+        const bool v86 = is_v86(s) && n < Register::LDTR;
+        const RuleId rule = v86 ? check_v86_segment(n, g) : check_segment(s, n, g);
+        if (rule != RuleId::NONE)
+            return rule;
     }
     return RuleId::NONE;
 }
 
 // §26.3.1.3, §26.3.1.4
 RuleId check_rest(const VcpuState& s) {
-    if (!is_canonical(s.gdtr.base))
-        return RuleId::GUEST_GDTR_BASE;
-    if (s.gdtr.limit > 0xffff)
-        return RuleId::GUEST_GDTR_LIMIT;
-    if (!is_canonical(s.idtr.base))
-        return RuleId::GUEST_IDTR_BASE;
-    if (s.idtr.limit > 0xffff)
-        return RuleId::GUEST_IDTR_LIMIT;
     const bool code_64 = is_long(s) && (s.cs.attributes & x86::seg::L) != 0;
-    if (!code_64 && (s.rip & high_half) != 0)
-        return RuleId::GUEST_RIP_HIGH;
-    if (s.rip >> 48 != 0 && s.rip >> 48 != 0xffff) // bit 47 does not count
-        return RuleId::GUEST_RIP_CANONICAL;
-    return is_v86(s) && (is_long(s) || (s.cr0 & x86::cr0::PE) == 0) ? RuleId::GUEST_RFLAGS_VM
-                                                                    : RuleId::NONE;
+    const u64 top = s.rip >> 48; // bit 47 does not count
+    const Check checks[] = {
+        {RuleId::GUEST_GDTR_BASE, !is_canonical(s.gdtr.base)},
+        {RuleId::GUEST_GDTR_LIMIT, s.gdtr.limit > 0xffff},
+        {RuleId::GUEST_IDTR_BASE, !is_canonical(s.idtr.base)},
+        {RuleId::GUEST_IDTR_LIMIT, s.idtr.limit > 0xffff},
+        {RuleId::GUEST_RIP_HIGH, !code_64 && (s.rip & high_half) != 0},
+        {RuleId::GUEST_RIP_CANONICAL, top != 0 && top != 0xffff},
+        {RuleId::GUEST_RFLAGS_VM, is_v86(s) && (is_long(s) || is_real(s))},
+    };
+    return first_broken(checks);
 }
+
+// Exceptions that push an error code; the processor insists.
+constexpr u64 error_code_vectors =
+    1u << 8 | 1u << 10 | 1u << 11 | 1u << 12 | 1u << 13 | 1u << 14 | 1u << 17;
 
 } // namespace
 
+// Whether the guest is in an NMI does not matter: see inject().
+RuleId check_event(const VcpuState& s, u64 cr0) {
+    const u64 e = s.inject;
+    const u64 vector = e & event::vector_mask;
+    const u64 type = e >> event::type_shift & 7;
+    const bool external = type == event::external;
+    const bool nmi = type == event::nmi;
+    const bool exception = type == event::exception;
+    const bool has_code = (e & event::has_error_code) != 0;
+    const bool needs_code = vector < 32 && (error_code_vectors >> vector & 1) != 0;
+    const bool delivers = exception && (cr0 & x86::cr0::PE) != 0; // none in real mode
+    const bool shadow = (s.interrupt_shadow & 1) != 0;
+    const bool open = (s.rflags & x86::rflags::IF) != 0;
+    const Check checks[] = {
+        {RuleId::EVENT_TYPE, type == 1 || type > event::software},
+        {RuleId::EVENT_VECTOR_NMI, nmi && vector != 2},
+        {RuleId::EVENT_VECTOR_EXCEPTION, exception && vector > 31},
+        {RuleId::EVENT_ERROR_CODE_ABSENT, has_code && (!exception || (delivers && !needs_code))},
+        {RuleId::EVENT_ERROR_CODE_PRESENT, delivers && needs_code && !has_code},
+        {RuleId::EVENT_ERROR_CODE_HIGH,
+         delivers && has_code && e >> event::error_code_shift > 0x7fff},
+        {RuleId::EVENT_LENGTH, type == event::software && vmx_limits.any_length == 0},
+        {RuleId::GUEST_RFLAGS_IF, external && !open},
+        {RuleId::BLOCKING_EXTERNAL, external && shadow},
+        {RuleId::BLOCKING_MOV_SS_NMI, nmi && shadow && !open},
+    };
+    return (e & event::valid) != 0 ? first_broken(checks) : RuleId::NONE;
+}
+
 RuleId check_entry(const VcpuState& s) {
-    if (const RuleId rule = check_control(s); rule != RuleId::NONE)
-        return rule;
-    if (const RuleId rule = check_others(s); rule != RuleId::NONE)
+    if (const RuleId rule = check_registers(s); rule != RuleId::NONE)
         return rule;
     if (const RuleId rule = check_segments(s); rule != RuleId::NONE)
         return rule;

@@ -1,7 +1,7 @@
 // The VMX backend: everything that knows the VMCS. Sections are of the Intel SDM vol. 3C, order
 // number 325384-077US (April 2022).
 #pragma once
-#include "kernel/core/vendor.hpp"
+#include "kernel/core/guest_state.hpp"
 #include <horos/defs/vmx.hpp>
 #include <horos/defs/vmx_rules.hpp>
 #include <horos/defs/x86.hpp>
@@ -11,8 +11,7 @@ namespace horos::core {
 // A VMCS, as far as software may look at it (§24.2). Its fields are reached by VMREAD and VMWRITE.
 struct Vmcs {
     u32 revision;
-    u32 abort;
-    u8 data[frame_size - 8];
+    u8 data[frame_size - 4];
 };
 extern "C" Vmcs vmcss[max_frames];
 
@@ -28,9 +27,7 @@ struct VmxControls {
 
 // What this processor is like, and what its guests may set. Found at boot.
 struct VmxLimits {
-    u64 cr4; // bits that a guest may set to one
-    u64 efer;
-    u64 physical_mask;
+    u64 cr4;       // bits that a guest may set to one
     u64 cr0_fixed; // bits that are one in a guest, but for those that unrestricted guests may
                    // choose
     VmxControls controls;
@@ -78,10 +75,24 @@ inline Frame vmxon_frame(u32 core) { return machine.host_frames + 2 * core; }
 inline Frame host_msrs_frame(u32 core) { return machine.host_frames + 2 * core + 1; }
 
 // The guest's own MSRs that are in no field of the VMCS. The host has values of its own for each.
-inline constexpr u32 switched_msrs[] = {x86::msr::STAR, x86::msr::LSTAR, x86::msr::CSTAR,
-                                        x86::msr::SFMASK, x86::msr::KERNEL_GS_BASE};
+struct SwitchedMsr {
+    u32 number;
+    u64 VcpuState::* place;
+};
+inline constexpr SwitchedMsr switched_msrs[] = {
+    {x86::msr::STAR, &VcpuState::star},
+    {x86::msr::LSTAR, &VcpuState::lstar},
+    {x86::msr::CSTAR, &VcpuState::cstar},
+    {x86::msr::SFMASK, &VcpuState::sfmask},
+    {x86::msr::KERNEL_GS_BASE, &VcpuState::kernel_gs_base},
+};
 inline constexpr u32 switched_count = 5;
-enum SwitchedMsr : u32 { star, lstar, cstar, sfmask, kernel_gs_base };
+
+// In the order of the VMCS's fields; GDTR and IDTR have a limit and a base there, and no more.
+inline constexpr u32 segment_register_count = 10;
+inline constexpr Segment VcpuState::* segment_registers[segment_register_count] = {
+    &VcpuState::es, &VcpuState::cs,   &VcpuState::ss, &VcpuState::ds,   &VcpuState::fs,
+    &VcpuState::gs, &VcpuState::ldtr, &VcpuState::tr, &VcpuState::gdtr, &VcpuState::idtr};
 
 // Controls that no VMM can switch off (docs/decisions/0003-mandatory-intercepts.md). All are
 // allowed on every processor that vmx_missing() lets pass.
@@ -110,18 +121,14 @@ inline constexpr u32 optional_proc_2 = proc2::ENABLE_INVPCID;
 inline constexpr u64 shadowed_cr0 = ~(x86::cr0::PE | x86::cr0::MP | x86::cr0::EM | x86::cr0::TS |
                                       x86::cr0::WP | x86::cr0::AM | x86::cr0::PG);
 
-[[gnu::always_inline]] inline u64 merge_shadow(u64 value, u64 shadow, u64 mask) {
-    return (value & ~mask) | (shadow & mask);
-}
-[[gnu::always_inline]] inline u64 guest_cr0() {
-    return merge_shadow(read_field(VmcsField::GUEST_CR0), read_field(VmcsField::CR0_SHADOW),
-                        read_field(VmcsField::CR0_MASK));
-}
-[[gnu::always_inline]] inline u64 guest_cr4() {
-    return merge_shadow(read_field(VmcsField::GUEST_CR4), read_field(VmcsField::CR4_SHADOW),
-                        read_field(VmcsField::CR4_MASK));
-}
-
+inline bool is_canonical(u64 address) { return (address + (u64{1} << 47)) >> 48 == 0; }
+// The state page's form of an event is that of interruption information but for the error code,
+// which is above it (§24.8.3).
+inline constexpr u32 event_bits = vmx::interruption::VALID | vmx::interruption::TYPE |
+                                  vmx::interruption::VECTOR | vmx::interruption::ERROR_CODE_VALID;
+static_assert(vmx::interruption::ERROR_CODE_VALID == event::has_error_code);
+inline constexpr u32 shadows =
+    vmx::interruptibility::BLOCKING_BY_STI | vmx::interruptibility::BLOCKING_BY_MOV_SS;
 inline bool is_nmi(u64 e) {
     return (e & event::valid) != 0 && (e >> event::type_shift & 7) == event::nmi;
 }
@@ -129,24 +136,22 @@ inline bool is_nmi(u64 e) {
 // Makes a virtual CPU's VMCS the current one of this core. The one before it is cleared, so that a
 // core holds at most one.
 void select_vmcs(u32 core, Frame control);
+void release_vmcs(u32 core); // the core holds none afterwards
 
-// Lets go of the VMCS of a virtual CPU that has not run yet: it may do so on another core.
-void release_unbound(u32 core, const Vcpu& vcpu);
-
-// A group of the state page, from the current VMCS.
+// Groups of the state page, from and to the current VMCS.
 void read_control(VcpuState& s);
-void read_segments(VcpuState& s);
 void read_code_and_stack(VcpuState& s); // of the segments: what every exit stores
-void read_debug(VcpuState& s, const Vcpu& vcpu);
-void read_system(VcpuState& s, const Vcpu& vcpu);
+void read_groups(VcpuState& s, const Vcpu& vcpu, u32 groups);
+void put_groups(Vcpu& vcpu, const VcpuState& s, u32 groups);
 
+// §26.2.1.3, §26.3.1.5: the first rule that the event which the VMM wants injected breaks.
+vmx::RuleId check_event(const VcpuState& s, u64 cr0);
 // The first rule of a VM entry that this state breaks (all groups of it filled in).
 vmx::RuleId check_entry(const VcpuState& s);
 // The same of the current VMCS: why the processor refused it, NONE if the guard does not know.
 vmx::RuleId diagnose_entry(const Vcpu& vcpu);
 
-ExitReason store_vmx_exit(Vcpu& vcpu, u32 reason);
-ExitReason store_vmx_failure(Vcpu& vcpu);
-void vmx_rescheduled(u32 core); // another core sent an interrupt to look up
+// Tells the VMM of an exit, whose field `detail` says more; with INSTRUCTION_ERROR of a VMfail.
+ExitReason store_vmx_exit(Vcpu& vcpu, u32 reason, VmcsField detail);
 
 } // namespace horos::core

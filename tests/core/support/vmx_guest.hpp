@@ -18,8 +18,6 @@ public:
         fake_vmx.reset();
         machine.vendor = core::Vendor::vmx;
         vmx_limits.cr4 = 0x0037'07ff;
-        vmx_limits.efer = 0xd01;
-        vmx_limits.physical_mask = (u64{1} << 40) - 1;
         vmx_limits.cr0_fixed = x86::cr0::NE;
         vmx_limits.controls = {mandatory_vmx::pin_controls | 0x16 | pin,
                                mandatory_vmx::proc_controls | vmx::proc::MOV_DR_EXITING,
