@@ -15,9 +15,13 @@ bool inv_sched_context(Frame f) {
     if (!is_type(s.thread, ObjectType::thread) || !is_type(s.running, ObjectType::thread))
         return false;
     const Thread& running = threads[s.running];
-    // Its own thread may be away, serving on a client's context.
+    // Its own thread may be away, serving on a client's context. Or it has lent the time to a
+    // server: then it waits for the answer, or was halted since.
+    const Thread& own = threads[s.thread];
+    const bool waits = own.state == ThreadState::wait_reply || own.state == ThreadState::stopped ||
+                       own.state == ThreadState::faulted || own.state == ThreadState::exited;
     const bool lent = s.running != s.thread;
-    return placed && threads[s.thread].sc == f && (!lent || running.running_on == f);
+    return placed && own.sc == f && (!lent || (running.running_on == f && waits));
 }
 
 bool inv_position(u32 core, u32 position) {

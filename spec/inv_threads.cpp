@@ -66,9 +66,9 @@ bool inv_thread_serving(Frame f) {
                                               is_serving(t) && threads[t.client].server == f &&
                                               threads[t.client].state == ThreadState::wait_reply &&
                                               threads[t.client].sc == t.running_on);
-    const bool has_server =
-        (t.server != 0) == (t.state == ThreadState::wait_reply) &&
-        (t.server == 0 || (is_type(t.server, ObjectType::thread) && threads[t.server].client == f));
+    const bool has_server = (t.server != 0) == (t.state == ThreadState::wait_reply) &&
+                            (t.server == 0 || (is_type(t.server, ObjectType::thread) &&
+                                               threads[t.server].client == f && !is_serving(t)));
     return has_client && has_server;
 }
 

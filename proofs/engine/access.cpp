@@ -98,17 +98,32 @@ Value Executor::load(const Value& pointer, uint64_t size, const Guard& guard,
     return all;
 }
 
-Term Executor::volatile_value(const Value& pointer, uint64_t size) {
+Term Executor::volatile_value(const Value& pointer, uint64_t size, const Guard& guard) {
+    // A function of where: two executions can write the same index in different ways.
     std::string name = "volatile";
+    std::vector<Term> where;
     for (const Target& t : pointer.targets) {
         name += " " + (t.object != nullptr ? t.object->name : "null") + "+" +
                 std::to_string(t.offset.constant);
-        for (const auto& [term, stride] : t.offset.terms)
-            name +=
-                "+" + std::to_string(Z3_get_ast_id(context(), term)) + "*" + std::to_string(stride);
+        if (pointer.targets.size() > 1)
+            where.push_back(zext(t.condition, 64));
+        for (const auto& [term, stride] : t.offset.terms) {
+            name += "+*" + std::to_string(stride);
+            where.push_back(resize(term, 64));
+        }
     }
-    name += "#" + std::to_string(volatile_reads_[name]++);
-    const Term value = named_bits(name, static_cast<unsigned>(size * 8));
+    unsigned number = 0; // of those on the way here
+    auto& before = volatile_reads_[name];
+    for (const auto& [path, n] : before)
+        number = path.excludes(guard) ? number : std::max(number, n + 1);
+    before.emplace_back(guard, number);
+    name += "#" + std::to_string(number);
+    const auto width = static_cast<unsigned>(size * 8);
+    const std::vector<Z3_sort> domain(where.size(), Z3_mk_bv_sort(context(), 64));
+    Z3_func_decl f = Z3_mk_func_decl(
+        context(), Z3_mk_string_symbol(context(), (name + " " + std::to_string(width)).c_str()),
+        static_cast<unsigned>(domain.size()), domain.data(), Z3_mk_bv_sort(context(), width));
+    const Term value = proofs::apply(f, where);
     if (pointer.targets.size() == 1)
         volatile_reads.push_back(
             {pointer.targets[0].object, pointer.targets[0].offset.constant, value});

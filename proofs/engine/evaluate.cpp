@@ -334,11 +334,6 @@ const Evaluation::Function& Evaluation::function(Z3_func_decl decl, bool is_cons
 }
 
 std::optional<Number> Evaluation::application(const Graph::Node& n) {
-    const Function& f = function(n.decl, n.args.empty());
-    if (!f.present)
-        return complete_ ? std::optional<Number>(0) : std::nullopt;
-    if (n.args.empty())
-        return f.otherwise;
     std::vector<Number> at;
     for (size_t i = 0; i < n.args.size(); ++i) {
         const auto a = argument(n, i);
@@ -346,6 +341,16 @@ std::optional<Number> Evaluation::application(const Graph::Node& n) {
             return std::nullopt;
         at.push_back(*a);
     }
+    if (only_ != nullptr) {
+        const auto places = only_->find(n.decl);
+        if (places == only_->end() || !places->second.contains(at))
+            return std::nullopt;
+    }
+    const Function& f = function(n.decl, n.args.empty());
+    if (!f.present)
+        return complete_ ? std::optional<Number>(0) : std::nullopt;
+    if (n.args.empty())
+        return f.otherwise;
     for (const auto& [where, value] : f.entries) {
         if (where == at)
             return value;

@@ -2,6 +2,8 @@
 // share nearly all of their terms, and hundreds of them are looked at for each model.
 #pragma once
 #include "terms.hpp"
+#include <functional>
+#include <set>
 #include <unordered_map>
 
 namespace horos::proofs {
@@ -30,12 +32,19 @@ private:
     std::unordered_map<Term, uint32_t> ids_;
 };
 
+// Of functions, the arguments at which a model is looked at.
+using Places = std::unordered_map<Z3_func_decl, std::set<std::vector<unsigned __int128>>>;
+
 // Values in one model. What the model leaves open is unknown, or zero when it is to be completed.
 class Evaluation {
 public:
     using Number = unsigned __int128;
-    Evaluation(Z3_model model, bool complete) : model_(model), complete_(complete) {}
+    // With `only`: all else is unknown.
+    Evaluation(Z3_model model, bool complete, const Places* only = nullptr)
+        : model_(model), complete_(complete), only_(only) {}
     std::optional<Number> value(Term t);
+    // Of the terms' values: a part of the model from which they follow (justify.cpp).
+    Places justification(const std::vector<Term>& terms);
 
 private:
     enum class State : uint8_t { untouched, open, known };
@@ -54,6 +63,7 @@ private:
 
     Z3_model model_;
     bool complete_;
+    const Places* only_;
     std::vector<State> states_;
     std::vector<Number> values_;
     std::unordered_map<Z3_func_decl, Function> functions_;

@@ -99,7 +99,7 @@ public:
               const std::string& place);
     // What a volatile read finds: anything, another value each time. The n-th read of a place has
     // the same name in every execution, so that two of them can be compared.
-    Term volatile_value(const Value& pointer, uint64_t size);
+    Term volatile_value(const Value& pointer, uint64_t size, const Guard& guard);
     Objects& objects() { return objects_; }
     World& world() { return world_; }
     Guard current_guard;
@@ -125,7 +125,7 @@ private:
     World& world_;
     const Policy& policy_;
     int depth_ = 0;
-    std::map<std::string, unsigned> volatile_reads_;
+    std::map<std::string, std::vector<std::pair<Guard, unsigned>>> volatile_reads_;
 };
 
 // One activation of a function (control.cpp, instructions.cpp, calls.cpp).

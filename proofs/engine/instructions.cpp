@@ -49,7 +49,8 @@ bool Activation::execute(llvm::Instruction& i, Guard& guard) {
             throw Unsupported("load of an aggregate in " + place(i));
         Value v = engine.load(operand(l->getPointerOperand()), size, guard, place(i), pointer);
         if (l->isVolatile()) // others can write it at any time
-            v = Value::of(engine.volatile_value(operand(l->getPointerOperand()), size), v.poison);
+            v = Value::of(engine.volatile_value(operand(l->getPointerOperand()), size, guard),
+                          v.poison);
         if (!pointer && l->getType()->getIntegerBitWidth() != size * 8) {
             const Term low = extract(l->getType()->getIntegerBitWidth() - 1, 0, v.bits);
             v.bits = l->getType()->isIntegerTy(1) ? to_bool(low) : low;

@@ -6,6 +6,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <fstream>
+#include <map>
 #include <unistd.h>
 
 namespace horos::proofs {
@@ -167,27 +168,42 @@ Z3_lbool ask(const std::vector<Term>& asserted, unsigned milliseconds, Model* mo
     return Z3_L_UNDEF;
 }
 
-// The lemmas that a model contradicts: first those that it contradicts whatever the values are that
-// it leaves open. (A mistake here can make a proof fail; it cannot make one succeed.)
-std::vector<size_t> contradicted(const Model& model, const std::vector<Lemma>& lemmas,
-                                 const std::vector<bool>& used) {
-    Timer timer(effort().evaluating);
-    std::vector<size_t> chosen;
-    for (const bool complete : {false, true}) {
-        Evaluation evaluation(model.raw(), complete);
-        for (size_t i = 0; i < lemmas.size(); ++i) {
-            if (used[i])
-                continue;
-            const auto value = evaluation.value(lemmas[i].holds);
-            if (value ? *value == 0 : complete && is_false(model.value(lemmas[i].holds, complete)))
-                chosen.push_back(i);
-        }
-        if (!chosen.empty())
-            break;
+size_t missing(const Places& places, const Places& from) {
+    size_t n = 0;
+    for (const auto& [function, at] : places) {
+        const auto known = from.find(function);
+        for (const auto& arguments : at)
+            n += known == from.end() || !known->second.contains(arguments) ? 1 : 0;
     }
-    std::stable_sort(chosen.begin(), chosen.end(),
-                     [&](size_t x, size_t y) { return lemmas[x].depth < lemmas[y].depth; });
-    return chosen;
+    return n;
+}
+
+// The lemmas that a model contradicts, those first that say most about why it is one. Best are
+// those that contradict the part of it which makes true what is asserted: the rest could be
+// otherwise. Else those that need the fewest other values for it. (A mistake here can make a proof
+// fail; it cannot make one succeed.)
+std::vector<size_t> contradicted(const Model& model, const std::vector<Term>& asserted,
+                                 const std::vector<Lemma>& lemmas, const std::vector<bool>& used) {
+    Timer timer(effort().evaluating);
+    Evaluation whole(model.raw(), true);
+    const Places reasons = whole.justification(asserted);
+    Evaluation part(model.raw(), true, &reasons);
+    std::map<std::pair<size_t, unsigned>, std::vector<size_t>> ranked; // by what is missing, depth
+    for (size_t i = 0; i < lemmas.size(); ++i) {
+        if (used[i])
+            continue;
+        const Term holds = lemmas[i].holds;
+        if (const auto certain = part.value(holds); certain && *certain == 0) {
+            ranked[{0, lemmas[i].depth}].push_back(i);
+            continue;
+        }
+        const auto value = whole.value(holds);
+        if (value ? *value == 0 : is_false(model.value(holds)))
+            ranked[{std::max<size_t>(missing(whole.justification({holds}), reasons), 1),
+                    lemmas[i].depth}]
+                .push_back(i);
+    }
+    return ranked.empty() ? std::vector<size_t>{} : ranked.begin()->second;
 }
 
 } // namespace
@@ -230,6 +246,29 @@ Answer Session::prove(const std::vector<Term>& assumptions, Term violated,
     std::vector<Term> asserted = assumptions;
     asserted.push_back(violated);
     std::vector<bool> used;
+    const auto use = [&](size_t n) {
+        used.resize(lemmas.size(), false);
+        used[n] = true;
+        const Lemma lemma = lemmas[n];
+        asserted.push_back(lemma.holds);
+        solver.add(lemma.holds);
+        answer.used.push_back(lemma.name);
+        ++answer.lemmas;
+        if (tracing())
+            std::fprintf(stderr, "  %u %s\n", lemma.depth, lemma.name.c_str());
+        Timer timer(effort().instantiating);
+        if (lemma.depth < limits.depth && added)
+            added(lemma);
+    };
+    // Those of the statement's own terms at once, if they are few.
+    constexpr size_t few = 16;
+    std::vector<size_t> own;
+    for (size_t n = 0; n < lemmas.size(); ++n) {
+        if (lemmas[n].depth == 0)
+            own.push_back(n);
+    }
+    for (const size_t n : own.size() <= few ? own : std::vector<size_t>{})
+        use(n);
     for (answer.rounds = 1; answer.rounds <= limits.rounds; ++answer.rounds) {
         double seconds = 0;
         Z3_lbool result = Z3_L_UNDEF;
@@ -254,28 +293,14 @@ Answer Session::prove(const std::vector<Term>& assumptions, Term violated,
         if (result == Z3_L_UNDEF)
             return answer;
         used.resize(lemmas.size(), false);
-        const std::vector<size_t> chosen = contradicted(answer.model, lemmas, used);
+        const std::vector<size_t> chosen = contradicted(answer.model, asserted, lemmas, used);
         if (chosen.empty()) {
             answer.verdict = Verdict::refuted;
             return answer;
         }
-        // The nearest of them, a few at a time.
         constexpr size_t at_once = 16;
-        for (size_t n = 0; n < std::min(at_once, chosen.size()); ++n) {
-            if (lemmas[chosen[n]].depth > lemmas[chosen[0]].depth)
-                break;
-            used[chosen[n]] = true;
-            const Lemma lemma = lemmas[chosen[n]];
-            asserted.push_back(lemma.holds);
-            solver.add(lemma.holds);
-            answer.used.push_back(lemma.name);
-            ++answer.lemmas;
-            if (tracing())
-                std::fprintf(stderr, "  %u %s\n", lemma.depth, lemma.name.c_str());
-            Timer timer(effort().instantiating);
-            if (lemma.depth < limits.depth && added)
-                added(lemma);
-        }
+        for (size_t n = 0; n < std::min(at_once, chosen.size()); ++n)
+            use(chosen[n]);
     }
     return answer;
 }

@@ -46,7 +46,7 @@ struct Answer {
 struct Limits {
     unsigned milliseconds = 10'000; // of one call of the solver
     unsigned rounds = 80;
-    unsigned depth = 4;
+    unsigned depth = 5;
 };
 
 // Whether the assumptions are consistent with `possible`.

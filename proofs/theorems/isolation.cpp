@@ -129,7 +129,7 @@ std::vector<Theorem> isolation_theorems(const Bitcode&) {
                            Kernel::Touches touched;
                            step.assumptions.push_back(step.kernel.evaluate(
                                *caller, {step.kernel.this_core}, step.kernel.old, &touched));
-                           step.kernel.touch(touched, 0);
+                           step.kernel.touch(touched, 1);
                            step.run_hypercall(h);
                            return isolated(step);
                        }});

@@ -115,7 +115,7 @@ Result compare(Step& step, llvm::Function& specification) {
             step.arguments[i],
             specification.getArg(static_cast<unsigned>(i))->getType()->getIntegerBitWidth())));
     const Outcome expected = other.run(specification, values, Guard());
-    step.kernel.touch(other.touched, 0);
+    step.kernel.touch(other.touched, 1);
     step.shown = other.touched;
 
     // The paths that the kernel leaves for a guest, and spec's, are the same.

@@ -11,7 +11,7 @@ Step::Step(Bitcode& bitcode, const Settings& how)
     : kernel(bitcode), settings(how), engine(kernel.objects, now, kernel.policy) {
     kernel.policy.feasible = [this](const Guard& guard) {
         Kernel::Focus focus(kernel);
-        kernel.touch(engine.touched, 0);
+        kernel.touch(engine.touched, 1);
         Limits quick = settings.limits;
         quick.milliseconds = std::min(quick.milliseconds, 4000u);
         quick.rounds = 16;
@@ -38,7 +38,7 @@ Step::Step(Bitcode& bitcode, const Settings& how)
                                     kernel.old, &touched));
         }
     }
-    kernel.touch(touched, 0);
+    kernel.touch(touched, 1);
     if (kernel.spec_function("inv_machine") == nullptr) {
         const auto field = [&](const char* of) {
             return kernel.field("machine", of, {}, kernel.old);
@@ -69,7 +69,7 @@ void assume_precondition(Step& step, const std::string& name, const std::vector<
             resize(arguments[i],
                    function->getArg(static_cast<unsigned>(i))->getType()->getIntegerBitWidth()));
     step.assumptions.push_back(step.kernel.evaluate(*function, own, step.kernel.old, &touched));
-    step.kernel.touch(touched, 0);
+    step.kernel.touch(touched, 1);
 }
 
 } // namespace
@@ -106,7 +106,7 @@ void Step::run_hypercall(const Hypercall& call) {
     if (function == nullptr)
         throw std::runtime_error("no function for hypercall " + std::to_string(call.number));
     outcome = engine.run(*function, values, Guard());
-    kernel.touch(engine.touched, 0);
+    kernel.touch(engine.touched, 1);
 }
 
 void Step::run_hypercall(unsigned call_number) {
@@ -137,7 +137,7 @@ void Step::run_export(llvm::Function& function) {
     else
         assume_precondition(*this, "pre_" + plain, arguments);
     outcome = engine.run(function, values, Guard());
-    kernel.touch(engine.touched, 0);
+    kernel.touch(engine.touched, 1);
 }
 
 Term Step::over() const {

@@ -10,9 +10,21 @@ namespace horos::proofs {
 
 namespace {
 
-const char* const groups[] = {"refinement", "safety", "invariants"};
+const char* const groups[] = {"refinement", "safety", "invariants", "isolation", "counts", "pages"};
 
 std::string entry_of(const std::string& theorem) { return theorem.substr(theorem.find('/') + 1); }
+
+// The theorems about an entry, the cheapest first.
+std::vector<std::string> names_about(const std::string& entry) {
+    std::vector<std::string> all;
+    for (const char* group : groups)
+        all.push_back(std::string(group) + "/" + entry);
+    if (entry == "vcpu_run")
+        all.insert(all.begin(), {"guard/refusal", "guard/vcpu_run"});
+    if (entry == "core_run_guest")
+        all.insert(all.begin(), "guard/core_run_guest");
+    return all;
+}
 
 // What to try for a mutant, the likeliest to refute it and the cheapest first.
 std::vector<Theorem> theorems_about(const Bitcode& bitcode, const Mutant& mutant,
@@ -23,8 +35,8 @@ std::vector<Theorem> theorems_about(const Bitcode& bitcode, const Mutant& mutant
     std::sort(entries.begin(), entries.end());
     std::vector<Theorem> all;
     for (const auto& [size, entry] : entries) {
-        for (const char* group : groups) {
-            if (const auto at = proved.find(std::string(group) + "/" + entry); at != proved.end())
+        for (const std::string& name : names_about(entry)) {
+            if (const auto at = proved.find(name); at != proved.end())
                 all.push_back(at->second);
         }
     }
@@ -140,10 +152,12 @@ std::map<std::string, Theorem> proved_theorems(Bitcode& bitcode, const Options& 
 
 int run_mutants(Bitcode& bitcode, const Options& options) {
     const auto proved = proved_theorems(bitcode, options);
-    std::set<std::string> covered; // entries of which refinement is proved
+    std::set<std::string> covered; // entries of which refinement, or the guard, is proved
     for (const auto& [name, t] : proved) {
         if (t.group == "refinement")
             covered.insert(entry_of(name));
+        if (t.group == "guard") // of the calls that lead to a guest's entry
+            covered.insert(name == "guard/core_run_guest" ? "core_run_guest" : "vcpu_run");
     }
     std::vector<Mutant> possible;
     std::map<std::string, bool> runs; // by function

@@ -1,4 +1,5 @@
 // What the engine must refuse, and what its parts promise.
+#include "proofs/engine/evaluate.hpp"
 #include "proofs/engine/execute.hpp"
 #include "proofs/engine/query.hpp"
 
@@ -169,12 +170,37 @@ TEST(Guards, DecideWhatTheyCan) {
 
 TEST(Queries, LemmasAreAddedWhenNeeded) {
     const Term x = named_bits("qx", 32);
-    std::vector<Lemma> lemmas{{"small", ult(x, num(32, 10)), 0},
-                              {"other", ult(named_bits("qy", 32), num(32, 5)), 0}};
+    const Term y = named_bits("qy", 32);
+    std::vector<Lemma> lemmas{{"small", ult(x, num(32, 10)), 1}, {"other", ult(y, num(32, 5)), 1}};
     const Answer a = prove({}, ult(num(32, 20), x), lemmas, {}, {});
     EXPECT_EQ(a.verdict, Verdict::proved);
     EXPECT_EQ(a.used, std::vector<std::string>{"small"});
     EXPECT_EQ(prove({}, ult(num(32, 5), x), lemmas, {}, {}).verdict, Verdict::refuted);
+}
+TEST(Queries, LemmasOfTheStatementComeAtOnce) {
+    const Term x = named_bits("qx", 32);
+    std::vector<Lemma> lemmas{{"own", ult(x, num(32, 10)), 0}, {"far", ult(x, num(32, 9)), 1}};
+    const Answer a = prove({}, ult(num(32, 20), x), lemmas, {}, {});
+    EXPECT_EQ(a.rounds, 1u);
+    EXPECT_EQ(a.used, std::vector<std::string>{"own"});
+}
+
+TEST(Justification, IsWhatDecides) {
+    const Term x = named_bits("jx", 8);
+    const Term y = named_bits("jy", 8);
+    const Term either = lor(eq(x, num(8, 5)), eq(y, num(8, 7)));
+    Model model;
+    ASSERT_EQ(consistent({eq(x, num(8, 5)), eq(y, num(8, 1))}, either, 1000, &model),
+              Verdict::proved);
+    Evaluation whole(model.raw(), true);
+    const Places reasons = whole.justification({either});
+    const auto decl = [](Term t) { return Z3_get_app_decl(context(), Z3_to_app(context(), t)); };
+    EXPECT_EQ(reasons.size(), 1u);
+    EXPECT_TRUE(reasons.contains(decl(x)));
+    // With no more than that known, the rest is open.
+    Evaluation part(model.raw(), true, &reasons);
+    EXPECT_TRUE(part.value(either).has_value());
+    EXPECT_FALSE(part.value(eq(y, num(8, 1))).has_value());
 }
 
 } // namespace
