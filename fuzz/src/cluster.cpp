@@ -8,6 +8,7 @@
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 #include <stdexcept>
+#include <tuple>
 
 namespace horos::fuzz {
 
@@ -251,9 +252,7 @@ Triage Triage::load(const std::string& path) {
             checkWords(t);
             triage.entries_.push_back(std::move(t));
         }
-    } catch (const nlohmann::json::exception& error) {
-        throw std::runtime_error(fmt::format("triage file {}: {}", path, error.what()));
-    } catch (const std::runtime_error& error) {
+    } catch (const std::exception& error) { // JSON's own among them
         throw std::runtime_error(fmt::format("triage file {}: {}", path, error.what()));
     }
     return triage;
@@ -387,10 +386,8 @@ void Clusters::rekey() {
             target.count += cluster.count;
             target.firstSeen = std::min(target.firstSeen, cluster.firstSeen);
             const bool alone = cluster.confirmed && cluster.needs.empty();
-            if ((cluster.minimised && !target.minimised) || (alone && !target.needs.empty())) {
-                target.example = cluster.example;
-                target.needs = cluster.needs;
-            }
+            if ((cluster.minimised && !target.minimised) || (alone && !target.needs.empty()))
+                std::tie(target.example, target.needs) = std::tie(cluster.example, cluster.needs);
         }
         target.minimised |= cluster.minimised;
         target.confirmed |= cluster.confirmed;
