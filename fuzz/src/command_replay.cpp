@@ -112,7 +112,8 @@ int list(const Common& common, const std::string& what) {
     } else if (what == "triage") {
         auto kind = parseTarget(common.target);
         std::string file = triageFileFor(kind, versionOf(kind));
-        for (const Triaged& t : Triage::load(file).entries())
+        const Triage triage = Triage::load(file);
+        for (const Triaged& t : triage.entries())
             fmt::print("{} ({}; {})\n    {}\n", t.id, t.verdict, t.section, t.evidence);
     } else {
         fmt::print("qemu-svm  {}\nbochs-svm {}\n", versionOf(TargetKind::QemuSvm),
