@@ -258,7 +258,8 @@ void Executor::putRight(const std::vector<StrayWord>& stray) {
 void Executor::checkArena() {
     finish();
     std::vector<Case> cases = std::move(batch_);
-    batch_.clear();
+    batch_ = {};
+    batch_.reserve(BATCH + FLIGHT);
     if (stopped_)
         return;
     PinnedScope phase(timing_, Phase::Recheck);

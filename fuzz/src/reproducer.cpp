@@ -30,7 +30,7 @@ void addExpectation(wire::Embedded& e, const std::string& name, size_t offset, u
     x.value = value & mask;
 }
 
-uint64_t wordAt(const std::array<uint8_t, horos::svm::VMCB_BYTES>& bytes, size_t offset) {
+uint64_t wordAt(const VmcbBytes& bytes, size_t offset) {
     uint64_t word;
     std::memcpy(&word, bytes.data() + offset, 8);
     return word;

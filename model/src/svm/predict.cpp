@@ -1,6 +1,7 @@
 // predict(): the rules, then every path that the architecture allows.
 #include "horos/model/svm/predict.hpp"
 
+#include "clean_bits.hpp"
 #include "guest/cpu.hpp"
 #include "horos/model/svm/fields.hpp"
 #include "horos/model/svm/rules.hpp"
@@ -69,12 +70,16 @@ void unchanged_context(Outcome& out, const Machine& machine) {
     out.tr = g.tr;
 }
 
+const Vmcb& block_in_memory(const Machine& machine) {
+    return machine.vmcb_in_memory != nullptr ? *machine.vmcb_in_memory : *machine.vmcb;
+}
+
 Outcome fault_outcome(const RuleInfo& rule, const Machine& machine) {
     Outcome out;
     out.kind = OutcomeKind::FAULT;
     out.fault = {rule.fault, rule.fault == x86::Vector::GP, 0};
     unchanged_context(out, machine);
-    std::memcpy(out.vmcb.value.data(), machine.vmcb, horos::svm::VMCB_BYTES);
+    out.vmcb.value.assign(&block_in_memory(machine));
     out.vmcb.known.fill(0xff);
     return out;
 }
@@ -90,7 +95,7 @@ Outcome invalid_outcome(const Machine& machine, Prediction& prediction) {
         prediction.deviated.set(Deviation::SEGMENT_KINDS);
         out.vmsave_base_open = odd;
     }
-    std::memcpy(out.vmcb.value.data(), machine.vmcb, horos::svm::VMCB_BYTES);
+    out.vmcb.value.assign(&block_in_memory(machine));
     out.vmcb.known.fill(0xff);
     for (const FieldInfo& field : vmcb_fields()) {
         const bool written = field.use == FieldUse::OUT || field.use == FieldUse::IN_OUT ||
@@ -103,14 +108,6 @@ Outcome invalid_outcome(const Machine& machine, Prediction& prediction) {
     const size_t at = offsetof(horos::svm::ControlArea, exit_code);
     std::memcpy(&out.vmcb.value[at], &code, 8);
     std::memset(&out.vmcb.known[at], 0xff, 8);
-    return out;
-}
-
-Outcome open_outcome(std::string why) {
-    Outcome out;
-    out.kind = OutcomeKind::UNSPECIFIED;
-    out.why = std::move(why);
-    out.memory_known = false;
     return out;
 }
 
@@ -131,9 +128,7 @@ Outcome leaked_trap() {
 
 Outcome follow(const Machine& machine, guest::Choices& choices, Prediction& prediction) {
     guest::Cpu cpu(machine, choices, prediction);
-    try {
-        cpu.run();
-    } catch (const guest::Exit& exit) {
+    const auto leave = [&](const guest::Exit& exit) {
         if (cpu.row) {
             cpu.feature(*cpu.row);
         }
@@ -146,6 +141,11 @@ Outcome follow(const Machine& machine, guest::Choices& choices, Prediction& pred
             return open_outcome("dies: VM is set in long mode");
         }
         return cpu.outcome(exit);
+    };
+    try {
+        return leave(cpu.run());
+    } catch (const guest::Exit& exit) {
+        return leave(exit);
     } catch (const guest::Stop& stop) {
         return cpu.outcome(stop);
     } catch (const guest::Open& open) {
@@ -153,7 +153,17 @@ Outcome follow(const Machine& machine, guest::Choices& choices, Prediction& pred
     }
 }
 
-bool same(const Outcome& a, const Outcome& b) {
+} // namespace
+
+Outcome open_outcome(std::string why) {
+    Outcome out;
+    out.kind = OutcomeKind::UNSPECIFIED;
+    out.why = std::move(why);
+    out.memory_known = false;
+    return out;
+}
+
+bool same_outcome(const Outcome& a, const Outcome& b) {
     const auto masked = [](const Masked& x, const Masked& y) {
         return x.value == y.value && x.known == y.known;
     };
@@ -166,6 +176,8 @@ bool same(const Outcome& a, const Outcome& b) {
            std::equal(a.writes.begin(), a.writes.end(), b.writes.begin(), b.writes.end(), write);
 }
 
+namespace {
+
 void add_entered(const Machine& machine, Prediction& prediction) {
     guest::Choices choices;
     unsigned paths = 0;
@@ -173,7 +185,7 @@ void add_entered(const Machine& machine, Prediction& prediction) {
         choices.restart();
         Outcome out = follow(machine, choices, prediction);
         const bool seen = std::any_of(prediction.allowed.begin(), prediction.allowed.end(),
-                                      [&](const Outcome& old) { return same(old, out); });
+                                      [&](const Outcome& old) { return same_outcome(old, out); });
         if (!seen) {
             prediction.allowed.push_back(std::move(out));
         }
@@ -246,6 +258,11 @@ Prediction predict(const Machine& machine) {
     if (machine.profile == nullptr || machine.vmcb == nullptr || machine.memory == nullptr) {
         throw std::invalid_argument("predict: profile, vmcb and memory are required");
     }
+    return machine.vmcb_cache_is_fresh || machine.vmcb_cached == nullptr ? predict_loaded(machine)
+                                                                         : predict_cached(machine);
+}
+
+Prediction predict_loaded(const Machine& machine) {
     const Params params(*machine.profile);
     Prediction prediction;
     prediction.broken = broken_rules(extract(machine), params);

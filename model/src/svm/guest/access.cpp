@@ -119,6 +119,9 @@ uint64_t Cpu::translate(uint64_t linear, Access access, bool user, bool implicit
     tables.mode = paging_mode(cr0, cr4, efer);
     if (tables.mode == PagingMode::NONE) {
         // callers have masked it, or deviate
+        if (const auto held = held_translation(linear, access, user)) {
+            return *held;
+        }
         return nested_translate(linear, access, npf::FINAL);
     }
     if (long_mode() && !canonical(linear)) { // CANONICAL_PER_PAGE
@@ -126,6 +129,9 @@ uint64_t Cpu::translate(uint64_t linear, Access access, bool user, bool implicit
     }
     if (tables_written) {
         throw Open{"the guest changed page tables that it uses: stale translations are allowed"};
+    }
+    if (const auto held = held_translation(linear, access, user)) {
+        return *held;
     }
     tables.root = cr3;
     tables.nxe = (efer & x86::efer::NXE) != 0;

@@ -54,8 +54,9 @@ class Cpu {
 public:
     Cpu(const Machine& machine, Choices& choices, Prediction& prediction);
 
-    // Follows the guest to its end; never returns normally.
-    [[noreturn]] void run();
+    // Follows the guest to its end. Most leave by an intercepted instruction: that exit is
+    // returned, all other ends are thrown.
+    Exit run();
     // The outcome of a #VMEXIT, a halt, ... on this path.
     Outcome outcome(const Exit& exit);
     Outcome outcome(const Stop& stop);
@@ -99,6 +100,12 @@ public:
     uint64_t insn_next_rip = 0;   // nRIP of the instruction that executes
     std::vector<uint64_t> table_entries; // guest and nested entries that walks used
     bool tables_written = false;
+    // Translations of this guest that are perhaps stale, separately for data and for code.
+    struct Held {
+        TlbEntry entry;
+        bool data = true, code = true;
+    };
+    std::vector<Held> tlb;
     bool modifies = false; // a read that the instruction will write back
     Outcome result;        // collects side information (tsc_reads, instructions, ...)
 
@@ -147,6 +154,10 @@ public:
 
     // ---- memory (access.cpp) ----
     uint64_t translate(uint64_t linear, Access access, bool user, bool implicit);
+    // A translation that the TLB may still hold, where this path uses it (tlb.cpp).
+    std::optional<uint64_t> held_translation(uint64_t linear, Access access, bool user);
+    void drop_translations(bool global_too);
+    void drop_translation(uint64_t linear);
     uint64_t nested_translate(uint64_t address, Access access, uint64_t stage);
     uint64_t linear(SegReg r, uint64_t offset, unsigned bytes, Access access);
     uint64_t translate_read(uint64_t linear, bool user, bool implicit);
@@ -216,7 +227,10 @@ public:
     bool intercepted(horos::svm::Misc2 b) const { return (control.intercept_misc2 & bit(b)) != 0; }
     bool intercepted(horos::svm::Misc3 b) const { return (control.intercept_misc3 & bit(b)) != 0; }
 
+    std::optional<Exit> left; // the exit by which the instruction that executes leaves
+
 private:
+    void load_tlb();
     Registers before_{};
     bool executing_ = false;
     void load();

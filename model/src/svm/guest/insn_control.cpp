@@ -126,6 +126,9 @@ void commit_cr0(Cpu& cpu, uint64_t value) {
     if (((value ^ cpu.cr0) & c0::PE) != 0) {
         throw Open{"a switch between real and protected mode is not followed"};
     }
+    if (((value ^ cpu.cr0) & c0::PG) != 0) {
+        cpu.drop_translations(true);
+    }
     const bool long_mode = (value & c0::PG) != 0 && (cpu.efer & x86::efer::LME) != 0;
     cpu.cr0 = value;
     cpu.efer = long_mode ? cpu.efer | x86::efer::LMA : cpu.efer & ~x86::efer::LMA;
@@ -194,10 +197,14 @@ void write_cr(Cpu& cpu, const Insn& insn, unsigned n, uint64_t value, int gpr) {
         value &= cpu.long_mode() ? ~0ull : 0xffffffffull;
         load_pdpes(cpu, cpu.cr0, value, cpu.cr4);
         cpu.cr3 = value & ~x86::cr3::NO_INVALIDATE;
+        cpu.drop_translations(false);
         cpu.tables_written = cpu.tables_written && (value >> 63) != 0;
         break;
     case 4:
         load_pdpes(cpu, cpu.cr0, cpu.cr3, value);
+        if (((value ^ cpu.cr4) & (x86::cr4::PGE | x86::cr4::PAE | x86::cr4::PSE)) != 0) {
+            cpu.drop_translations(true);
+        }
         cpu.cr4 = value;
         break;
     default:

@@ -237,7 +237,7 @@ void execute_xsetbv(Cpu& cpu, const Insn& insn) {
 
 // ---- TLB ----
 
-void invlpg_info(Cpu& cpu, const Insn& insn, Exit& exit) {
+uint64_t invlpg_address(Cpu& cpu, const Insn& insn) {
     const ZydisDecodedOperand& operand = insn.operands[0];
     const SegReg r = cpu.segment_of(operand);
     const bool flat = cpu.code64() && r != SegReg::FS && r != SegReg::GS;
@@ -245,6 +245,10 @@ void invlpg_info(Cpu& cpu, const Insn& insn, Exit& exit) {
     if (!cpu.code64()) {
         address &= 0xffffffffull;
     }
+    return address;
+}
+void invlpg_info(Cpu& cpu, const Insn& insn, Exit& exit) {
+    const uint64_t address = invlpg_address(cpu, insn);
     if (cpu.has(id::SVM_EDX_DECODE_ASSISTS)) {
         exit.info1 = {address, ~0ull};
     }
@@ -252,6 +256,12 @@ void invlpg_info(Cpu& cpu, const Insn& insn, Exit& exit) {
 void flush_tlb(Cpu& cpu, const Insn& insn) {
     cpu.tables_written = false;
     advance(cpu, insn);
+}
+void invlpg(Cpu& cpu, const Insn& insn) {
+    if (!cpu.tlb.empty()) {
+        cpu.drop_translation(invlpg_address(cpu, insn));
+    }
+    flush_tlb(cpu, insn);
 }
 void invpcid_checks(Cpu& cpu, const Insn& insn) {
     if ((cpu.profile.leaf(id::LEAF_STRUCTURED).ebx & id::L7_EBX_INVPCID) == 0) {
@@ -272,6 +282,11 @@ void execute_invpcid(Cpu& cpu, const Insn& insn) {
     if ((low >> 12) != 0 || (type == 0 && !cpu.canonical(address)) ||
         (pcid_off && type < 2 && (low & 0xfff) != 0)) {
         gp0();
+    }
+    if (type == 0) {
+        cpu.drop_translation(address);
+    } else {
+        cpu.drop_translations(type == 2);
     }
     flush_tlb(cpu, insn);
 }
@@ -304,7 +319,7 @@ constexpr SensitiveRow ROWS[] = {
      execute_xsetbv},
     {ZYDIS_MNEMONIC_INVD, invd_checks, at(Misc1::INVD), ExitCode::INVD, nullptr, nothing},
     {ZYDIS_MNEMONIC_WBINVD, need_cpl0, at(Misc2::WBINVD), ExitCode::WBINVD, nullptr, nothing},
-    {ZYDIS_MNEMONIC_INVLPG, need_cpl0, at(Misc1::INVLPG), ExitCode::INVLPG, invlpg_info, flush_tlb},
+    {ZYDIS_MNEMONIC_INVLPG, need_cpl0, at(Misc1::INVLPG), ExitCode::INVLPG, invlpg_info, invlpg},
     {ZYDIS_MNEMONIC_INVPCID, invpcid_checks, at(Misc3::INVPCID), ExitCode::INVPCID, nullptr,
      execute_invpcid},
     {ZYDIS_MNEMONIC_INVLPGB, extension_checks<id::E8_EBX_INVLPGB>, at(Misc3::INVLPGB),

@@ -56,14 +56,15 @@ void refuse_open_states(const Cpu& cpu) {
     if (cpu.profile.sev && (m.host.syscfg >> 23 & 1) != 0 && (cpu.control.nested_ctl & 6) != 0) {
         throw Open{"SEV guests are not modelled"};
     }
-    if (!m.vmcb_cache_is_fresh && cpu.control.clean_bits != 0) {
+    if (!m.vmcb_cache_is_fresh && m.vmcb_cached == nullptr && cpu.control.clean_bits != 0) {
         throw Open{"clean bits with a VMCB that changed since the last VMRUN (§15.15.2)"};
     }
     const auto flush = static_cast<horos::svm::TlbControl>(cpu.control.tlb_control);
     const bool flushed = flush == horos::svm::TlbControl::FLUSH_ALL ||
                          (flush == horos::svm::TlbControl::FLUSH_GUEST &&
                           cpu.has(x86::cpuid::SVM_EDX_FLUSH_BY_ASID));
-    if (!m.tlb_is_fresh && !flushed && ((cpu.cr0 & x86::cr0::PG) != 0 || cpu.nested_paging())) {
+    if (!m.tlb_is_fresh && m.tlb == nullptr && !flushed &&
+        ((cpu.cr0 & x86::cr0::PG) != 0 || cpu.nested_paging())) {
         throw Open{"the TLB may hold stale translations (§15.16)"};
     }
 }
@@ -125,11 +126,14 @@ bool Cpu::leaks_trap(const Exit& exit) const {
            deviates(Deviation::TRAP_LEAKS);
 }
 
-void Cpu::run() {
+Exit Cpu::run() {
     refuse_open_states(*this);
     inject();
     for (unsigned i = 0; i < machine.max_instructions; ++i) {
         step();
+        if (left) {
+            return *left;
+        }
     }
     throw Stop{OutcomeKind::RUNS_ON};
 }
@@ -153,6 +157,9 @@ void Cpu::step() {
         next_shadow = false;
         entered_handler = false;
         execute(insn);
+        if (left) {
+            return; // in the middle of the instruction, like an exit that is thrown
+        }
         ++result.instructions;
         rflags &= ~x86::rflags::RF;
         shadow = next_shadow;

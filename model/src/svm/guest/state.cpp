@@ -67,6 +67,7 @@ Cpu::Cpu(const Machine& m, Choices& c, Prediction& p)
     : machine(m), profile(*m.profile), control(m.vmcb->control), choices(c), prediction(p),
       memory(*m.memory) {
     load();
+    load_tlb();
 }
 
 void Cpu::load() {
@@ -249,7 +250,8 @@ uint64_t Cpu::table_base_known(uint64_t base) const {
 
 void Cpu::save_vmcb(Outcome& out, const Exit& exit) {
     // What is not named below keeps its value.
-    std::memcpy(out.vmcb.value.data(), machine.vmcb, horos::svm::VMCB_BYTES);
+    out.vmcb.value.assign(machine.vmcb_in_memory != nullptr ? machine.vmcb_in_memory
+                                                            : machine.vmcb);
     out.vmcb.known.fill(0xff);
     Saver to(out.vmcb);
 

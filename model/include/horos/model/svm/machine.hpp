@@ -132,6 +132,20 @@ struct PendingEvents {
     bool intr_above_tpr = true;  // whether the physical APIC's priority lets it through
 };
 
+// A translation of a 4 KiB page that the TLB may hold (§15.16): linear to system-physical, or, in a
+// guest without paging, guest-physical to system-physical. What it permits is what the tables
+// permitted when it was loaded, both levels together.
+struct TlbEntry {
+    uint32_t asid = 0;
+    uint64_t linear = 0;  // of the page
+    uint64_t address = 0; // system-physical, of the page
+    bool writable = true;
+    bool user = false;
+    bool executable = true;
+    bool dirty = true; // the dirty bit is set in memory: a write does not walk
+    bool global = false;
+};
+
 struct Machine {
     const Profile* profile = nullptr; // required
     const Vmcb* vmcb = nullptr;       // required: the block as it is in memory before VMRUN
@@ -139,12 +153,21 @@ struct Machine {
     HostState host;
     GuestContext guest;
     PendingEvents pending;
-    // The guest's translations are not in the TLB (fresh ASID, or flushed by TLB_CONTROL). If
-    // not, stale translations are allowed and memory-dependent results lose their definedness.
+    // The TLB holds nothing of the guest that the tables in memory would not give (fresh ASID, or
+    // flushed). If not, `tlb` says all that it may hold of this and other guests, and each access
+    // may use that or the tables; where the caller does not know it (null), the result of a guest
+    // with translation is UNSPECIFIED, unless TLB_CONTROL flushes.
     bool tlb_is_fresh = true;
-    // VMCB fields that the processor may have cached from an earlier VMRUN of the same block
-    // differ from memory only if a clean bit was set wrongly; then the result is UNSPECIFIED.
+    const std::vector<TlbEntry>* tlb = nullptr;
+    // The processor holds no copy of VMCB fields that differs from memory. If not, `vmcb_cached`
+    // is the block as the processor last loaded or stored it: what a clean bit covers may come from
+    // there or from memory (§15.15); where the caller does not know it (null), a VMRUN with clean
+    // bits is UNSPECIFIED.
     bool vmcb_cache_is_fresh = true;
+    const Vmcb* vmcb_cached = nullptr;
+    // Set by predict() where it follows a mixture of the two: then `vmcb` is what is loaded, and
+    // this is what #VMEXIT writes over.
+    const Vmcb* vmcb_in_memory = nullptr;
     // How many guest instructions the model follows before it gives up (RUNS_ON).
     unsigned max_instructions = 64;
     // Wrong behaviours to predict with; none: what the manual says.

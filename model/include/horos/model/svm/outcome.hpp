@@ -10,6 +10,8 @@
 #include "horos/model/svm/machine.hpp"
 
 #include <bitset>
+#include <cstring>
+#include <memory>
 #include <string>
 
 namespace horos::model::svm {
@@ -50,10 +52,59 @@ struct TscRead {
     uint64_t offset = 0;
 };
 
+// As many bytes as a VMCB has, zero unless written; moving them costs nothing.
+class VmcbBytes {
+public:
+    VmcbBytes() = default;
+    VmcbBytes(VmcbBytes&&) noexcept = default;
+    VmcbBytes& operator=(VmcbBytes&&) noexcept = default;
+    VmcbBytes(const VmcbBytes& other) { *this = other; }
+    VmcbBytes& operator=(const VmcbBytes& other) {
+        if (other.bytes_ == nullptr) {
+            bytes_.reset();
+        } else if (this != &other) {
+            assign(other.data());
+        }
+        return *this;
+    }
+    ~VmcbBytes() = default;
+
+    void assign(const void* from) { std::memcpy(fresh(), from, SIZE); }
+    void fill(uint8_t value) { std::memset(fresh(), value, SIZE); }
+    uint8_t* data() {
+        if (bytes_ == nullptr) {
+            fill(0);
+        }
+        return bytes_->data();
+    }
+    const uint8_t* data() const { return bytes_ != nullptr ? bytes_->data() : ZERO.data(); }
+    uint8_t& operator[](size_t i) { return data()[i]; }
+    const uint8_t& operator[](size_t i) const { return data()[i]; }
+    uint8_t* begin() { return data(); }
+    uint8_t* end() { return data() + SIZE; }
+    bool operator==(const VmcbBytes& other) const {
+        return std::memcmp(data(), other.data(), SIZE) == 0;
+    }
+
+private:
+    static constexpr size_t SIZE = horos::svm::VMCB_BYTES;
+    using Bytes = std::array<uint8_t, SIZE>;
+    static constexpr Bytes ZERO{};
+
+    // With any content.
+    uint8_t* fresh() {
+        if (bytes_ == nullptr) {
+            bytes_ = std::make_unique_for_overwrite<Bytes>();
+        }
+        return bytes_->data();
+    }
+    std::unique_ptr<Bytes> bytes_;
+};
+
 // The VMCB after the exit, byte for byte, and which bits of each byte are defined.
 struct SavedVmcb {
-    std::array<uint8_t, horos::svm::VMCB_BYTES> value{};
-    std::array<uint8_t, horos::svm::VMCB_BYTES> known{};
+    VmcbBytes value;
+    VmcbBytes known;
 };
 
 struct Outcome {

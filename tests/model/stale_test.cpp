@@ -1,0 +1,246 @@
+// What the processor may have kept from before: VMCB fields behind clean bits (§15.15), translations
+// in the TLB (§15.16). The prediction is the set of all that it may use.
+#include "guest_builder.hpp"
+
+#include <algorithm>
+#include <gtest/gtest.h>
+#include <set>
+
+namespace horos::model::svm::test {
+namespace {
+
+constexpr uint32_t CLEAN_I = 1u << 0, CLEAN_CRX = 1u << 5, CLEAN_CR2 = 1u << 9;
+
+// A guest of which the processor has another copy.
+struct Cached : GuestBuilder {
+    Profile part = builtin_profile("qemu-7.2-max");
+    std::unique_ptr<Vmcb> copy;
+    Cached() {
+        part.svm_features |= x86::cpuid::SVM_EDX_VMCB_CLEAN;
+        machine.profile = &part;
+    }
+    void keep() {
+        copy = std::make_unique<Vmcb>(vmcb());
+        machine.vmcb_cache_is_fresh = false;
+        machine.vmcb_cached = copy.get();
+    }
+};
+
+std::set<uint64_t> values(const Prediction& p, size_t offset) {
+    std::set<uint64_t> all;
+    for (const Outcome& outcome : p.allowed) {
+        all.insert(saved(outcome, offset));
+    }
+    return all;
+}
+
+std::set<ExitCode> exits(const Prediction& p) {
+    std::set<ExitCode> all;
+    for (const Outcome& outcome : p.allowed) {
+        all.insert(outcome.exit_code);
+    }
+    return all;
+}
+
+TEST(CleanBits, AnEqualCopyChangesNothing) {
+    Cached g;
+    g.code({});
+    g.control().clean_bits = ~0u >> 19;
+    g.keep();
+    const Prediction p = predict(g.machine);
+    ASSERT_EQ(p.allowed.size(), 1u);
+    EXPECT_EQ(p.allowed[0].exit_code, ExitCode::VMMCALL);
+}
+
+TEST(CleanBits, AChangedFieldBehindItsBitIsOldOrNew) {
+    Cached g;
+    g.code({0x0f, 0x20, 0xd0}); // mov rax, cr2
+    g.save().cr2 = 0x1000;
+    g.keep();
+    g.save().cr2 = 0x2000;
+    g.control().clean_bits = CLEAN_CR2;
+    const Prediction p = predict(g.machine);
+    EXPECT_EQ(values(p, HOROS_SAVE(rax)), (std::set<uint64_t>{0x1000, 0x2000}));
+    EXPECT_EQ(p.allowed.size(), 2u);
+    for (const Outcome& outcome : p.allowed) {
+        EXPECT_EQ(saved(outcome, HOROS_SAVE(cr2)), saved(outcome, HOROS_SAVE(rax)));
+        EXPECT_EQ(saved(outcome, HOROS_CONTROL(clean_bits), 4), CLEAN_CR2);
+    }
+}
+
+TEST(CleanBits, WithoutItsBitOrTheFeatureOnlyMemoryCounts) {
+    Cached g;
+    g.code({0x0f, 0x20, 0xd0});
+    g.keep();
+    g.save().cr2 = 0x2000;
+    g.control().clean_bits = ~CLEAN_CR2;
+    EXPECT_EQ(values(predict(g.machine), HOROS_SAVE(rax)), (std::set<uint64_t>{0x2000}));
+    g.control().clean_bits = CLEAN_CR2;
+    g.part.svm_features &= ~x86::cpuid::SVM_EDX_VMCB_CLEAN;
+    EXPECT_EQ(values(predict(g.machine), HOROS_SAVE(rax)), (std::set<uint64_t>{0x2000}));
+}
+
+// An intercept that memory no longer asks for may still exit; memory keeps what software wrote.
+TEST(CleanBits, ControlsStayInMemoryAsTheyWereWritten) {
+    Cached g;
+    g.code({0x0f, 0xa2}); // cpuid
+    g.intercept(horos::svm::Misc1::CPUID);
+    g.keep();
+    const uint32_t now = g.control().intercept_misc1 &= ~bit(horos::svm::Misc1::CPUID);
+    g.control().clean_bits = CLEAN_I;
+    const Prediction p = predict(g.machine);
+    EXPECT_EQ(exits(p), (std::set<ExitCode>{ExitCode::CPUID, ExitCode::VMMCALL}));
+    for (const Outcome& outcome : p.allowed) {
+        EXPECT_EQ(saved(outcome, HOROS_CONTROL(intercept_misc1), 4), now);
+    }
+}
+
+// The consistency checks see what is loaded; each group comes from one side for itself.
+TEST(CleanBits, GroupsAreTakenEachForItself) {
+    Cached g;
+    g.code({0x0f, 0x20, 0xd0});
+    g.save().cr2 = 0x1000;
+    g.keep();
+    g.save().cr2 = 0x2000;
+    g.save().cr0 |= x86::cr0::NW; // without CD: illegal
+    g.control().clean_bits = CLEAN_CRX | CLEAN_CR2;
+    const Prediction p = predict(g.machine);
+    std::set<uint64_t> entered;
+    bool invalid = false;
+    for (const Outcome& outcome : p.allowed) {
+        if (outcome.kind == OutcomeKind::EXIT) {
+            entered.insert(saved(outcome, HOROS_SAVE(rax)));
+        }
+        invalid |= outcome.kind == OutcomeKind::INVALID;
+    }
+    EXPECT_TRUE(invalid);
+    EXPECT_EQ(entered, (std::set<uint64_t>{0x1000, 0x2000}));
+}
+
+TEST(CleanBits, AnUnknownCopyLeavesItOpen) {
+    GuestBuilder g;
+    g.code({});
+    g.machine.vmcb_cache_is_fresh = false;
+    EXPECT_FALSE(predict(g.machine).unspecified()) << "no clean bit: nothing is kept";
+    g.control().clean_bits = 1;
+    EXPECT_TRUE(predict(g.machine).unspecified());
+}
+
+// ---- TLB ----
+
+// A guest that reads DATA, for which the TLB may hold another page.
+struct Translated : GuestBuilder {
+    static constexpr uint64_t OTHER = 0x60000;
+    std::vector<TlbEntry> held = {{.asid = 1, .linear = DATA, .address = OTHER}};
+    Translated() {
+        put(DATA, 0x1111);
+        put(OTHER, 0x2222);
+        machine.guest.gpr[static_cast<size_t>(Gpr::RSI)] = DATA;
+        machine.tlb_is_fresh = false;
+        machine.tlb = &held;
+    }
+    void reads() { code({0x48, 0x8b, 0x06}); } // mov rax, [rsi]
+};
+const std::set<uint64_t> NEW = {0x1111}, EITHER = {0x1111, 0x2222};
+
+TEST(StaleTlb, AnAccessUsesTheOldTranslationOrTheTables) {
+    Translated g;
+    g.reads();
+    EXPECT_EQ(values(predict(g.machine), HOROS_SAVE(rax)), EITHER);
+    g.nested_paging();
+    EXPECT_EQ(values(predict(g.machine), HOROS_SAVE(rax)), EITHER);
+}
+
+TEST(StaleTlb, AnotherAsidOrAFlushLeavesTheTablesOnly) {
+    Translated g;
+    g.reads();
+    g.control().guest_asid = 2;
+    EXPECT_EQ(values(predict(g.machine), HOROS_SAVE(rax)), NEW);
+    g.control().guest_asid = 1;
+    g.control().tlb_control = 1;
+    EXPECT_EQ(values(predict(g.machine), HOROS_SAVE(rax)), NEW);
+}
+
+TEST(StaleTlb, AFlushOfThisGuestWantsTheFeatureAndMaySpareGlobalPages) {
+    Translated g;
+    g.reads();
+    Profile part = *g.machine.profile;
+    part.svm_features |= x86::cpuid::SVM_EDX_FLUSH_BY_ASID;
+    g.machine.profile = &part;
+    g.control().tlb_control = 3;
+    EXPECT_EQ(values(predict(g.machine), HOROS_SAVE(rax)), NEW);
+    g.control().tlb_control = 7;
+    EXPECT_EQ(values(predict(g.machine), HOROS_SAVE(rax)), NEW);
+    g.held[0].global = true;
+    EXPECT_EQ(values(predict(g.machine), HOROS_SAVE(rax)), EITHER);
+}
+
+// After the tables were used once the old translation is gone: old, old; old, new; new, new.
+TEST(StaleTlb, AnEvictedTranslationDoesNotComeBack) {
+    Translated g;
+    g.code({0x48, 0x8b, 0x06, 0x48, 0x8b, 0x0e}); // mov rax, [rsi]; mov rcx, [rsi]
+    const Prediction p = predict(g.machine);
+    std::set<std::pair<uint64_t, uint64_t>> seen;
+    for (const Outcome& outcome : p.allowed) {
+        seen.insert({saved(outcome, HOROS_SAVE(rax)),
+                     outcome.gpr[static_cast<size_t>(Gpr::RCX)].value});
+    }
+    EXPECT_EQ(seen, (std::set<std::pair<uint64_t, uint64_t>>{
+                        {0x1111, 0x1111}, {0x2222, 0x1111}, {0x2222, 0x2222}}));
+}
+
+TEST(StaleTlb, TheGuestsOwnInvalidationEndsIt) {
+    Translated g;
+    g.code({0x0f, 0x01, 0x3e, 0x48, 0x8b, 0x06}); // invlpg [rsi]; mov rax, [rsi]
+    EXPECT_EQ(values(predict(g.machine), HOROS_SAVE(rax)), NEW);
+    g.code({0x0f, 0x20, 0xd8, 0x0f, 0x22, 0xd8, 0x48, 0x8b, 0x06}); // cr3 written back
+    EXPECT_EQ(values(predict(g.machine), HOROS_SAVE(rax)), NEW);
+    g.held[0].global = true;
+    EXPECT_EQ(values(predict(g.machine), HOROS_SAVE(rax)), NEW) << "CR4.PGE is clear";
+    g.save().cr4 |= x86::cr4::PGE;
+    EXPECT_EQ(values(predict(g.machine), HOROS_SAVE(rax)), EITHER);
+}
+
+TEST(StaleTlb, AWriteGoesToEitherPageAndWalksForTheDirtyBit) {
+    Translated g;
+    g.code({0x48, 0x89, 0x0e}); // mov [rsi], rcx
+    const auto pages = [&] {
+        std::set<uint64_t> written;
+        for (const Outcome& outcome : predict(g.machine).allowed) {
+            for (const MemoryWrite& write : outcome.writes) {
+                if (write.address >= g.DATA) {
+                    written.insert(write.address & ~0xfffull);
+                }
+            }
+        }
+        return written;
+    };
+    EXPECT_EQ(pages(), (std::set<uint64_t>{g.DATA, g.OTHER}));
+    g.held[0].dirty = false;
+    EXPECT_EQ(pages(), (std::set<uint64_t>{g.DATA}));
+    g.held[0].writable = false;
+    EXPECT_TRUE(predict(g.machine).unspecified()) << "whether that faults is not said";
+}
+
+TEST(StaleTlb, CodeHasATlbOfItsOwn) {
+    Translated g;
+    g.held = {{.asid = 1, .linear = g.CODE, .address = g.OTHER}};
+    g.code({0x48, 0x8b, 0x06});
+    // old code: xor eax, eax; vmmcall
+    const uint8_t old[] = {0x31, 0xc0, 0x0f, 0x01, 0xd9};
+    std::memcpy(&g.ram[g.OTHER], old, sizeof old);
+    const auto found = values(predict(g.machine), HOROS_SAVE(rax));
+    EXPECT_TRUE(found.contains(0x1111) && found.contains(0)) << found.size();
+}
+
+TEST(StaleTlb, AnUnknownTlbLeavesItOpenUnlessFlushed) {
+    Translated g;
+    g.reads();
+    g.machine.tlb = nullptr;
+    EXPECT_TRUE(predict(g.machine).unspecified());
+    g.control().tlb_control = 1;
+    EXPECT_EQ(values(predict(g.machine), HOROS_SAVE(rax)), NEW);
+}
+
+} // namespace
+} // namespace horos::model::svm::test
