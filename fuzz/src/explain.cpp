@@ -60,6 +60,11 @@ bool isDeath(const Outcome& outcome) {
     return outcome.kind == OutcomeKind::UNSPECIFIED && outcome.why.starts_with(DEATH);
 }
 
+auto survivors(const Prediction& p) {
+    return std::count_if(p.allowed.begin(), p.allowed.end(),
+                         [](const Outcome& outcome) { return !isDeath(outcome); });
+}
+
 class Explainer {
 public:
     Explainer(Oracle& oracle, const Run& run, const Triage& triage)
@@ -74,11 +79,10 @@ public:
         Prediction p = known ? *run_.withDefects : oracle_.predict(run_.input, defects);
         used = p.deviated;
         fields.clear();
-        const bool death = std::any_of(p.allowed.begin(), p.allowed.end(), isDeath);
         if (run_.state == TargetState::Died)
-            return death ? run_.log.find(deathMessage(p)) != std::string::npos
-                         : isNotFollowed(p) && endedOfKnownCause();
-        if (death) // which it survived
+            return diesSo(p) || (survivors(p) != 0 && isNotFollowed(p) && endedOfKnownCause());
+        std::erase_if(p.allowed, isDeath);
+        if (p.allowed.empty()) // it was to die
             return false;
         if (run_.state == TargetState::Hung)
             return neverReturns(p) || isOpen(p) || losesHost(p, defects);
@@ -111,6 +115,13 @@ public:
     bool leaves = false;
 
 private:
+    // Whether one of the ways to end that are allowed is the one that was seen.
+    bool diesSo(const Prediction& p) const {
+        return std::any_of(p.allowed.begin(), p.allowed.end(), [&](const Outcome& outcome) {
+            return isDeath(outcome) && saysInTheEnd(run_.log, outcome.why.substr(DEATH.size()));
+        });
+    }
+
     // A course that the model does not follow may come to any end that is known.
     bool endedOfKnownCause() const {
         return std::any_of(triage_.entries().begin(), triage_.entries().end(),
@@ -184,10 +195,9 @@ Deviations smallest(Explainer& explainer, const Deviations& used) {
 } // namespace
 
 std::string deathMessage(const Prediction& withDefects) {
-    for (const Outcome& outcome : withDefects.allowed)
-        if (isDeath(outcome))
-            return outcome.why.substr(DEATH.size());
-    return {};
+    if (withDefects.allowed.empty() || survivors(withDefects) != 0)
+        return {};
+    return withDefects.allowed.front().why.substr(DEATH.size());
 }
 
 std::string defectsSay(Oracle& oracle, const Run& run, const Triage& triage) {

@@ -13,6 +13,8 @@ std::vector<const Triaged*> explainByDefects(Oracle& oracle, const Run& run, con
 
 // What a target says as it dies of a case, if with its defects the model predicts that; else empty.
 std::string deathMessage(const svm_model::Prediction& withDefects);
+// Whether that is what a dead target's output says.
+bool saysInTheEnd(const std::string& log, const std::string& message);
 
 // For people who triage: what the model says with all known defects on, and what still differs.
 std::string defectsSay(Oracle& oracle, const Run& run, const Triage& triage);

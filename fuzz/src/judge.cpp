@@ -16,6 +16,8 @@ std::string vectorName(unsigned vector) {
     return vector < std::size(NAMES) ? NAMES[vector] : fmt::format("#{}", vector);
 }
 
+constexpr std::string_view SILENT = "without a message";
+
 // The line of a dead target's output that says why.
 std::string reasonIn(const std::string& log) {
     for (const char* mark : {"qemu: fatal:", ">>PANIC<<", "Assertion", "harness:", "ERROR:"}) {
@@ -25,10 +27,14 @@ std::string reasonIn(const std::string& log) {
         auto end = log.find('\n', at);
         return log.substr(at, end == std::string::npos ? std::string::npos : end - at);
     }
-    return "without a message";
+    return std::string(SILENT);
 }
 
 } // namespace
+
+bool saysInTheEnd(const std::string& log, const std::string& message) {
+    return message == SILENT ? reasonIn(log) == SILENT : log.find(message) != std::string::npos;
+}
 
 // Of several allowed outcomes the one that the target seems to have taken.
 const Outcome& nearest(const Run& run, const Prediction& prediction) {

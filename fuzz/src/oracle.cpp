@@ -29,14 +29,38 @@ Scratch& scratch() {
     return arena;
 }
 uint64_t& word(uint64_t address) { return scratch().image[(address - wire::ARENA_PA) / 8]; }
-std::span<const uint8_t> scratchBytes() {
-    return {reinterpret_cast<const uint8_t*>(scratch().image.data()), wire::ARENA_SIZE};
-}
+
+// The arena, and what is known of the rest: on Bochs addresses at which there is neither memory
+// nor a device read as ones (memory/memory.cc: readPhysicalPage()).
+class TargetMemory final : public svm_model::Memory {
+public:
+    explicit TargetMemory(const Profile& profile)
+        : bytes_(reinterpret_cast<const uint8_t*>(scratch().image.data())),
+          onesUpTo_(profile.name.starts_with("bochs") ? profile.physical_limit() : 0) {}
+    bool read(uint64_t address, std::span<uint8_t> to) const override {
+        const uint64_t offset = address - wire::ARENA_PA;
+        if (offset < wire::ARENA_SIZE && to.size() <= wire::ARENA_SIZE - offset) {
+            std::memcpy(to.data(), bytes_ + offset, to.size());
+            return true;
+        }
+        const bool absent = (address >= wire::MEMORY_SIZE && address < DEVICES) ||
+                            (address >> 32 != 0 && address < onesUpTo_);
+        if (onesUpTo_ == 0 || !absent)
+            return false;
+        std::fill(to.begin(), to.end(), uint8_t{0xff});
+        return true;
+    }
+
+private:
+    static constexpr uint64_t DEVICES = 0xc000'0000; // and the ROM: up to 4 GiB
+    const uint8_t* bytes_;
+    uint64_t onesUpTo_;
+};
 
 } // namespace
 
 Oracle::Oracle(const Profile& profile)
-    : profile_(profile), memory_(wire::ARENA_PA, scratchBytes()), baseline_{} {
+    : profile_(profile), memory_(std::make_unique<TargetMemory>(profile)), baseline_{} {
     baseline_[wire::H_CR0] = 0x80010033;
     baseline_[wire::H_CR4] = x86::cr4::PAE;
     baseline_[wire::H_EFER] = 0x1d01;
@@ -116,7 +140,7 @@ Machine Oracle::machine(const Case& c) {
     Machine m;
     m.profile = &profile_;
     m.vmcb = &scratch().vmcb;
-    m.memory = &memory_;
+    m.memory = memory_.get();
     m.max_instructions = 6; // programs have one to three, then a handler's HLT
     m.host.cr0 = baseline_[wire::H_CR0];
     m.host.cr4 = baseline_[wire::H_CR4];

@@ -180,5 +180,53 @@ TEST(Deviations, AnUncheckedRuleLetsTheGuestIn) {
     EXPECT_TRUE(p.deviated.unchecked.test(static_cast<size_t>(RuleId::CTL_NP_GPAT)));
 }
 
+// ---- found on Bochs ----
+
+// Bits of CR0 that are reserved are not to be changed (§3.1.1): whether the selective intercept
+// counts them is not said.
+TEST(BochsRegressions, SelectiveCr0WriteOfReservedBitsIsOpen) {
+    GuestBuilder g;
+    g.code({0x0f, 0x22, 0xc0}).intercept(Misc1::CR0_SEL_WRITE);
+    g.save().rax = g.save().cr0 ^ (1ull << 20 | x86::cr0::MP);
+    EXPECT_EQ(single(g).kind, OutcomeKind::UNSPECIFIED);
+    g.save().rax ^= x86::cr0::AM; // a bit that counts beside it
+    EXPECT_EQ(exit_code_name(single(g).exit_code), "VMEXIT_CR0_SEL_WRITE");
+}
+
+// The processor sets the accessed bit of a descriptor that it loads (§4.7.2); the handler's is no
+// exception.
+TEST(BochsRegressions, HandlerWhoseDescriptorIsNotAccessedIsOpen) {
+    GuestBuilder g;
+    g.code({0xcd, 0x30});
+    EXPECT_EQ(exit_code_name(single(g).exit_code), "VMEXIT_VMMCALL");
+    g.ram[GuestBuilder::GDT + 0x08 + 5] &= 0xfe;
+    EXPECT_EQ(single(g).kind, OutcomeKind::UNSPECIFIED);
+}
+
+// LGDT may read its limit or its base first.
+TEST(BochsRegressions, EitherPartOfAPseudoDescriptorMayFault) {
+    constexpr uint64_t UNMAPPED = 0x7f0000000000;
+    GuestBuilder g;
+    g.code({0x0f, 0x01, 0x13}); // lgdt [rbx]
+    g.machine.guest.gpr[static_cast<size_t>(Gpr::RBX)] = UNMAPPED;
+    g.control().intercept_exceptions = 1u << 14;
+    const Prediction p = predict(g.machine);
+    ASSERT_EQ(p.allowed.size(), 2u);
+    EXPECT_EQ(saved(p.allowed[0], HOROS_CONTROL(exit_info_2)), UNMAPPED);
+    EXPECT_EQ(saved(p.allowed[1], HOROS_CONTROL(exit_info_2)), UNMAPPED + 2);
+}
+
+// What kills a part is predicted only where nothing else can happen first.
+TEST(BochsRegressions, DeathsArePredicted) {
+    GuestBuilder g;
+    g.protected32();
+    g.code({0x50}); // push eax
+    g.save().ss.attributes &= static_cast<uint16_t>(~x86::seg::WRITABLE);
+    g.machine.deviations.set(Deviation::STACK_ASSERT);
+    EXPECT_TRUE(single(g).why.starts_with("dies: "));
+    g.machine.deviations = {};
+    EXPECT_FALSE(single(g).why.starts_with("dies: "));
+}
+
 } // namespace
 } // namespace horos::model::svm::test

@@ -201,6 +201,9 @@ RuleSet unchecked_rules(const Machine& machine, const Params& params, Prediction
     const RuleSet rules = prediction.broken & machine.deviations.unchecked;
     prediction.deviated.unchecked = rules;
     RuleSet all = rules;
+    if (rules[static_cast<size_t>(RuleId::SAVE_CR3_MBZ)]) { // nor the bits that parts may look at
+        all.set(static_cast<size_t>(RuleId::SAVE_CR3_PHYS));
+    }
     const auto one_bit_free = [&](RuleId id, uint64_t wrong, uint64_t free, Deviation d) {
         const auto at = static_cast<size_t>(id);
         if (prediction.broken[at] && (wrong & ~free) == 0 && machine.deviations.test(d)) {
@@ -214,6 +217,23 @@ RuleSet unchecked_rules(const Machine& machine, const Params& params, Prediction
     one_bit_free(RuleId::SAVE_EFER_MBZ, save.efer & params.efer_mbz, x86::efer::FFXSR,
                  Deviation::EFER_FFXSR_FREE);
     return all;
+}
+
+// The rules that are broken, as the part reads the block.
+RuleSet broken_as_read(const Machine& machine, const Params& params, Prediction& prediction) {
+    RuleState state = extract(machine);
+    const RuleSet broken = broken_rules(state, params);
+    const uint64_t byte = machine.vmcb->control.nested_ctl & 0xff;
+    constexpr uint64_t NP = horos::svm::nested_ctl::NP_ENABLE;
+    if ((byte & NP) != 0 || byte == 0 || !machine.deviations.test(Deviation::NESTED_CTL_BYTE)) {
+        return broken;
+    }
+    state[RuleField::NESTED_CTL] |= NP;
+    const RuleSet wider = broken_rules(state, params);
+    if (wider != broken) {
+        prediction.deviated.set(Deviation::NESTED_CTL_BYTE);
+    }
+    return wider;
 }
 
 } // namespace
@@ -265,7 +285,7 @@ Prediction predict(const Machine& machine) {
 Prediction predict_loaded(const Machine& machine) {
     const Params params(*machine.profile);
     Prediction prediction;
-    prediction.broken = broken_rules(extract(machine), params);
+    prediction.broken = broken_as_read(machine, params, prediction);
     for (const RuleInfo& rule : all_rules()) {
         prediction.applicable.set(static_cast<size_t>(rule.id), rule_applies(rule.id, params));
     }
@@ -276,11 +296,15 @@ Prediction predict_loaded(const Machine& machine) {
         prediction.allowed.push_back(std::move(*death));
         return prediction;
     }
-    if (!verdict.must_be_invalid && (machine.vmcb->save.efer & x86::efer::LMSLE) != 0 &&
-        machine.deviations.test(Deviation::EFER_LMSLE_REFUSED)) {
-        prediction.deviated.set(Deviation::EFER_LMSLE_REFUSED);
-        verdict.must_be_invalid = true;
-    }
+    const auto refuses = [&](uint64_t bit, Deviation d) {
+        if (!verdict.must_be_invalid && (machine.vmcb->save.efer & bit) != 0 &&
+            machine.deviations.test(d)) {
+            prediction.deviated.set(d);
+            verdict.must_be_invalid = true;
+        }
+    };
+    refuses(x86::efer::LMSLE, Deviation::EFER_LMSLE_REFUSED);
+    refuses(x86::efer::TCE, Deviation::EFER_TCE_REFUSED);
     if (verdict.must_fault != nullptr) {
         prediction.allowed.push_back(fault_outcome(*verdict.must_fault, machine));
         return prediction;

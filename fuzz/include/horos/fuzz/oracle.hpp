@@ -76,7 +76,7 @@ private:
                        std::vector<Finding>& findings) const;
 
     const svm_model::Profile& profile_;
-    svm_model::FlatMemory memory_;
+    std::unique_ptr<svm_model::Memory> memory_;
     uint64_t baseline_[wire::H_COUNT];
 };
 

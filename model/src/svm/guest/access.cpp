@@ -77,12 +77,14 @@ uint64_t Cpu::nested_translate(uint64_t address, Access access, uint64_t stage) 
     const unsigned reach = tables.mode == PagingMode::LONG5   ? 57
                            : tables.mode == PagingMode::LONG4 ? 48
                                                               : 32;
-    if (reach < 52 && (address >> reach) != 0) {
+    const bool wraps = reach == 48 && (address >> reach) != 0 && deviates(Deviation::CR3_WIDE);
+    const uint64_t walked = wraps ? address & ((1ull << reach) - 1) : address;
+    if (reach < 52 && (walked >> reach) != 0) {
         throw Open{fmt::format("guest-physical {:#x} is beyond the nested tables' reach", address)};
     }
     const bool gmet =
         has(x86::cpuid::SVM_EDX_GMET) && (control.nested_ctl & nctl::GMET_ENABLE) != 0;
-    Request request{address, access, true};
+    Request request{walked, access, true};
     if (gmet && stage == npf::FINAL && access == Access::EXECUTE) {
         tables.execute_inverts_user = true;
         request.user = cpl == 3;
@@ -233,8 +235,12 @@ uint64_t Cpu::linear(SegReg r, uint64_t offset, unsigned bytes, Access access) {
     if (system && !real() && r != SegReg::CS && deviates(Deviation::SEGMENT_KINDS)) {
         throw Open{"an access through a system segment"};
     }
-    if (legacy_refuses(s, r, offset & 0xffffffffull, bytes, access, real() || v86()) &&
-        !deviates(Deviation::NO_SEGMENT_CHECKS)) {
+    const uint64_t low = offset & 0xffffffffull;
+    const bool refused = legacy_refuses(s, r, low, bytes, access, real() || v86());
+    const bool by_type = real() && r != SegReg::CS &&
+                         legacy_refuses(s, r, low, bytes, access, false) != refused &&
+                         deviates(Deviation::REAL_TYPES);
+    if (refused != by_type && !deviates(Deviation::NO_SEGMENT_CHECKS)) {
         segment_fault(r);
     }
     return (s.base + offset) & 0xffffffffull;

@@ -37,6 +37,10 @@ void smi_and_init(Cpu& cpu) {
     }
 }
 
+unsigned virtual_priority(const Cpu& cpu) {
+    return (cpu.int_ctl & ic::V_INTR_PRIO) >> ic::V_INTR_PRIO_SHIFT;
+}
+
 } // namespace
 
 bool Cpu::physical_interrupts_enabled() const {
@@ -45,6 +49,25 @@ bool Cpu::physical_interrupts_enabled() const {
     const bool hosts = masking && !(differs && deviates(Deviation::HOST_IF_IGNORED));
     const uint64_t flags = hosts ? machine.host.rflags : rflags;
     return (flags & x86::rflags::IF) != 0 && machine.pending.intr_above_tpr;
+}
+
+unsigned Cpu::virtual_tpr() const {
+    const unsigned byte = int_ctl & ic::V_TPR;
+    const unsigned tpr = int_ctl & ic::V_TPR_PRIO;
+    return byte != tpr && deviates(Deviation::VTPR_BYTE) ? byte : tpr;
+}
+
+bool Cpu::virtual_interrupt_above_tpr() const {
+    return (int_ctl & ic::V_IGN_TPR) != 0 || virtual_priority(*this) > virtual_tpr();
+}
+
+// Deviation::VIRQ_MASKED: the mask of events follows changes of IF, and those alone.
+void Cpu::note_interrupt_flag() {
+    const bool now = (rflags & x86::rflags::IF) != 0;
+    if (now != if_before) {
+        virq_unmasked = now && virtual_interrupt_above_tpr();
+    }
+    if_before = now;
 }
 
 bool Cpu::virtual_gif() const { return !vgif_enabled(*this) || (int_ctl & ic::V_GIF) != 0; }
@@ -78,6 +101,7 @@ void Cpu::boundary() {
     smi_and_init(*this);
     // Each round takes at most one event; a handler's first instruction may be preempted again.
     for (unsigned round = 0; round < 4; ++round) {
+        note_interrupt_flag();
         if (nmi_pending && !nmi_blocked) {
             // "May be blocked for one instruction following an STI" (§15.13.2).
             if (!shadow || !choices.flip()) {
@@ -91,6 +115,9 @@ void Cpu::boundary() {
                 event.type = EventType::NMI;
                 event.vector = 2;
                 event.return_rip = rip;
+                if (machine.deviations.test(Deviation::NMI_RIP_UNCOMMITTED)) {
+                    uncommitted_rip = rip;
+                }
                 try {
                     deliver(event);
                 } catch (const Exception& secondary) {
@@ -125,12 +152,12 @@ void Cpu::boundary() {
             virtual_gif() && !shadow) {
             throw Open{"virtual NMI delivery is not modelled"};
         }
-        const unsigned priority = (int_ctl & ic::V_INTR_PRIO) >> ic::V_INTR_PRIO_SHIFT;
-        const unsigned tpr = int_ctl & ic::V_TPR_PRIO;
-        const bool above = (int_ctl & ic::V_IGN_TPR) != 0 || priority > tpr;
-        const bool wants = (int_ctl & ic::V_IRQ) != 0 && (above || priority == tpr);
+        const bool above = virtual_interrupt_above_tpr();
+        const bool wants =
+            (int_ctl & ic::V_IRQ) != 0 && (above || virtual_priority(*this) == virtual_tpr());
         if (wants && (rflags & x86::rflags::IF) != 0 && virtual_gif() && !shadow &&
-            (above || deviates(Deviation::VIRQ_AT_EQUAL_PRIORITY))) {
+            (above || deviates(Deviation::VIRQ_AT_EQUAL_PRIORITY)) &&
+            (virq_unmasked || !deviates(Deviation::VIRQ_MASKED))) {
             take_virtual_interrupt();
             continue;
         }

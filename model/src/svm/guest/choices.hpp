@@ -24,9 +24,17 @@ public:
         }
         return *pdpe_global_;
     }
+    // Deviation::TABLE_CRASH: what lies behind an array, the same on one path.
+    bool table_beyond_crashes() {
+        if (!table_beyond_) {
+            table_beyond_ = !flip();
+        }
+        return *table_beyond_;
+    }
     void restart() {
         next_ = 0;
         pdpe_global_.reset();
+        table_beyond_.reset();
     }
     // Moves on to the next combination; false when all have been seen.
     bool advance() {
@@ -49,6 +57,7 @@ private:
     std::vector<Taken> taken_;
     size_t next_ = 0;
     std::optional<bool> pdpe_global_;
+    std::optional<bool> table_beyond_;
 };
 
 } // namespace horos::model::svm::guest

@@ -94,11 +94,15 @@ public:
     std::optional<Event> delivering;       // what EXITINTINFO reports
     std::optional<Event> first_delivering; // of several that came of one another
     bool virq_in_delivery = false;
+    bool if_before = false;       // Deviation::VIRQ_MASKED: RFLAGS.IF when it was last looked at
+    bool virq_unmasked = false;   // ... and what became of it
     bool stack_base_high = false; // the VMCB's SS base has more than 32 bits
     bool intercept_skipped = false;
-    bool entered_handler = false; // the instruction was a software interrupt that was delivered
-    uint64_t insn_next_rip = 0;   // nRIP of the instruction that executes
-    std::vector<uint64_t> table_entries; // guest and nested entries that walks used
+    bool entered_handler = false;  // the instruction was a software interrupt that was delivered
+    uint64_t insn_next_rip = 0;    // nRIP of the instruction that executes
+    bool insn_length_known = true; // not of undefined encodings
+    std::optional<uint64_t> uncommitted_rip; // Deviation::NMI_RIP_UNCOMMITTED: before the NMI
+    std::vector<uint64_t> table_entries;     // guest and nested entries that walks used
     bool tables_written = false;
     // Translations of this guest that are perhaps stale, separately for data and for code.
     struct Held {
@@ -175,6 +179,9 @@ public:
     void inject();
     void boundary(); // at the start of each instruction
     uint64_t exit_int_info() const;
+    unsigned virtual_tpr() const; // what V_TPR holds
+    bool virtual_interrupt_above_tpr() const;
+    void note_interrupt_flag();
 
     // ---- execution ----
     Insn fetch();
@@ -189,6 +196,7 @@ public:
     // Undoes the instruction that was executing, if any. (The catcher of a stop calls it: passing
     // stops on at every level would cost more than all the rest of a prediction.)
     void roll_back();
+    void note_debug_cause(uint64_t cause); // in DR6, for the #DB that follows
     // Deviation::TRAP_LEAKS: the instruction that executes would have been followed by a
     // single-step trap, which another kind of exit than an exception's overtakes.
     bool leaks_trap(const Exit& exit) const;
@@ -232,19 +240,26 @@ public:
 private:
     void load_tlb();
     Registers before_{};
+    struct DebugState {
+        uint64_t dr6, dr7;
+    };
+    std::optional<DebugState> before_cause_; // Deviation::DB_COMMIT_LATE
     bool executing_ = false;
     void load();
     void save_vmcb(Outcome& out, const Exit& exit);
     void save_instruction_bytes(Outcome& out, const Exit& exit);
     Outcome common_outcome() const;
+    uint64_t current_rip() const;
     uint64_t table_base_known(uint64_t base) const;
     uint64_t error_on_stack(const Event& event) const;
+    uint32_t error_as_pushed(const Event& event) const;
     uint64_t pushed_flags_known(const Event& event) const;
     void deliver_real(const Event& event);
     void deliver_protected(const Event& event);
     void deliver_long(const Event& event);
     void take_virtual_interrupt();
     bool physical_interrupts_enabled() const;
+    void assert_stack(uint64_t offset, unsigned bytes) const;
     bool virtual_gif() const;
 };
 

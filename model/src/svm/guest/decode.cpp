@@ -277,10 +277,26 @@ void Cpu::write_operand(const ZydisDecodedOperand& operand, const Masked& value)
     }
 }
 
+// Deviation::STACK_ASSERT. An access that crosses a page is not looked at.
+void Cpu::assert_stack(uint64_t offset, unsigned bytes) const {
+    namespace seg_bits = x86::seg;
+    const Segment& ss = sreg(SegReg::SS);
+    const bool present = (ss.attributes & seg_bits::P) != 0;
+    const bool writable = (ss.attributes & seg_bits::WRITABLE) != 0; // or readable code
+    const bool valid = present || real() || v86();
+    const bool split = ((ss.base + offset) & 0xfff) + bytes > 0x1000;
+    if (code64() || !valid || split || (present && writable) ||
+        !deviates(Deviation::STACK_ASSERT)) {
+        return;
+    }
+    throw Open{present ? "dies: IS_DATA_SEGMENT_WRITEABLE(" : "dies: [BX_SEG_REG_SS].cache.p"};
+}
+
 void Cpu::push(const Masked& value, unsigned bytes) {
     Masked& rsp = gpr[static_cast<size_t>(Gpr::RSP)];
     const uint64_t mask = code64() ? ~0ull : mask_of(stack32() && !real() ? 4 : 2);
     const uint64_t top = (known_value(rsp) - bytes) & mask;
+    assert_stack(top, bytes);
     write(SegReg::SS, top, value, bytes);
     rsp.value = (rsp.value & ~mask) | top;
 }
@@ -289,6 +305,7 @@ Masked Cpu::pop(unsigned bytes, bool implicit) {
     Masked& rsp = gpr[static_cast<size_t>(Gpr::RSP)];
     const uint64_t mask = code64() ? ~0ull : mask_of(stack32() && !real() ? 4 : 2);
     const uint64_t top = known_value(rsp) & mask;
+    assert_stack(top, bytes);
     const Masked value = read(SegReg::SS, top, bytes, implicit);
     rsp.value = (rsp.value & ~mask) | ((top + bytes) & mask);
     return value;

@@ -85,6 +85,10 @@ void Cpu::raise(const Exception& first) {
         const auto vector = static_cast<unsigned>(e.vector);
         if ((control.intercept_exceptions >> vector & 1) != 0) {
             feature(700 + vector);
+            if (e.vector == Vector::DB && before_cause_ && deviates(Deviation::DB_COMMIT_LATE)) {
+                dr6 = before_cause_->dr6;
+                dr7 = before_cause_->dr7;
+            }
             throw intercept_of(e, protected_mode());
         }
         if (e.vector == Vector::PF) {

@@ -6,8 +6,12 @@ using x86::Vector;
 namespace seg_bits = x86::seg;
 
 uint32_t selector_error(const Cpu& cpu, const Event& event, uint16_t selector) {
-    const bool ext = !event.checks_dpl && event.type != EventType::SOFTWARE_INTERRUPT &&
-                     !cpu.deviates(Deviation::NO_EXT);
+    const bool injected_trap =
+        event.injected && event.checks_dpl && event.type == EventType::EXCEPTION;
+    const bool external =
+        !event.checks_dpl || (injected_trap && cpu.deviates(Deviation::EXT_OF_INJECTED));
+    const bool ext =
+        external && event.type != EventType::SOFTWARE_INTERRUPT && !cpu.deviates(Deviation::NO_EXT);
     return (selector & 0xfffcu) | (ext ? 1u : 0u);
 }
 uint32_t gate_error(const Cpu& cpu, const Event& event) {
@@ -32,12 +36,27 @@ Descriptor handler_code(Cpu& cpu, const Event& event, uint16_t selector, bool wa
     if (!code.present()) {
         throw fault(Vector::NP, error);
     }
+    if (!code.accessed()) {
+        throw Open{"a descriptor whose accessed bit has to be set"};
+    }
     return code;
 }
 
 void check_tss(const Cpu& cpu, bool by_type) {
     if ((cpu.tr.attributes & seg_bits::P) == 0 && cpu.deviates(Deviation::TSS_ABSENT_ABORT)) {
         throw Open{"dies: invalid tss"};
+    }
+    // The manual's own answer is the base and the limit that TR holds.
+    if ((cpu.tr.attributes & seg_bits::P) == 0 && cpu.deviates(Deviation::TSS_ABSENT_PANIC)) {
+        throw Open{"dies: from_TSS: TR.cache invalid"};
+    }
+    const bool tss = (cpu.tr.attributes & 0x5) == 1; // available or busy, 16 or 32 bits
+    if (by_type && !tss && cpu.deviates(Deviation::TSS_TYPE_PANIC)) {
+        throw Open{"dies: TR is bogus type"};
+    }
+    if (!is_segment(cpu.tr) && !is_system_segment(cpu.tr) &&
+        cpu.deviates(Deviation::SEGMENT_KINDS)) {
+        throw Open{"a TSS whose base is not loaded"};
     }
     if (by_type && (cpu.tr.attributes & 7) != 1 && cpu.deviates(Deviation::TSS_TYPE_ABORT)) {
         throw Open{"dies: invalid tss type"};

@@ -8,7 +8,7 @@ using x86::Vector;
 // An error code has 32 bits, and the upper half of its stack slot is zero.
 uint64_t Cpu::error_on_stack(const Event& event) const {
     const bool extends = (event.error >> 31) != 0 && deviates(Deviation::ERROR_CODE_SIGN_EXTENDED);
-    return event.error | (extends ? 0xffffffff00000000ull : 0);
+    return error_as_pushed(event) | (extends ? 0xffffffff00000000ull : 0);
 }
 
 namespace {

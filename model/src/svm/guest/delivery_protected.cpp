@@ -1,6 +1,9 @@
 // Delivery through the IDT in legacy protected mode (APM vol. 2 rev. 3.42 §8.7, §12.2.5, §15.14.1).
 #include "guest/delivery_gates.hpp"
 
+#include <algorithm>
+#include <iterator>
+
 namespace horos::model::svm::guest {
 
 using x86::Vector;
@@ -64,6 +67,9 @@ InnerStack inner_stack(Cpu& cpu, const Event& event, uint8_t level) {
     if (!d.present()) {
         throw fault(cpu.deviates(Deviation::SS_NOT_PRESENT_TS) ? Vector::TS : Vector::SS, error);
     }
+    if (!d.accessed()) {
+        throw Open{"a descriptor whose accessed bit has to be set"};
+    }
     return {d.expand(selector), esp};
 }
 
@@ -76,8 +82,10 @@ struct StackFrame {
 // Virtual-8086 mode always changes to another stack. A part that ends itself over the TSS does so
 // before anything that is left open here.
 void end_over_tss(Cpu& cpu, const Event& event, uint16_t selector) {
-    if (!cpu.machine.deviations.test(Deviation::TSS_TYPE_ABORT) &&
-        !cpu.machine.deviations.test(Deviation::TSS_ABSENT_ABORT)) {
+    constexpr Deviation ENDS[] = {Deviation::TSS_TYPE_ABORT, Deviation::TSS_ABSENT_ABORT,
+                                  Deviation::TSS_TYPE_PANIC, Deviation::TSS_ABSENT_PANIC};
+    if (std::none_of(std::begin(ENDS), std::end(ENDS),
+                     [&](Deviation d) { return cpu.machine.deviations.test(d); })) {
         return;
     }
     bool inner = false;
@@ -93,6 +101,11 @@ void end_over_tss(Cpu& cpu, const Event& event, uint16_t selector) {
 }
 
 } // namespace
+
+uint32_t Cpu::error_as_pushed(const Event& event) const {
+    const bool cut = (event.error >> 16) != 0 && deviates(Deviation::ERROR_CODE_16);
+    return cut ? event.error & 0xffff : event.error;
+}
 
 void Cpu::deliver_protected(const Event& event) {
     const uint64_t entry = event.vector * 8ull;
@@ -135,7 +148,7 @@ void Cpu::deliver_protected(const Event& event) {
     frame.add(sreg(SegReg::CS).selector);
     frame.add(event.return_rip, event.return_rip_known);
     if (event.error_on_stack()) {
-        frame.add(event.error);
+        frame.add(error_as_pushed(event));
     }
     const uint64_t target =
         size == 4 ? (gate & 0xffff) | ((gate >> 32) & 0xffff0000) : gate & 0xffff;

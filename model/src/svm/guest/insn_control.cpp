@@ -143,6 +143,8 @@ void trap_after_write(const Cpu& cpu, unsigned n) {
 void write_cr8(Cpu& cpu, uint64_t value) {
     namespace ic = horos::svm::int_ctl;
     cpu.int_ctl = (cpu.int_ctl & ~ic::V_TPR) | static_cast<uint32_t>(value & 0xf);
+    cpu.virq_unmasked = cpu.virq_unmasked ||
+                        ((cpu.rflags & x86::rflags::IF) != 0 && cpu.virtual_interrupt_above_tpr());
     if ((cpu.control.int_ctl & ic::V_INTR_MASKING) == 0) {
         cpu.apic_tpr = {value & 0xf, ~0ull}; // both (§15.21.2)
         if (cpu.intr_pending) {
@@ -153,13 +155,17 @@ void write_cr8(Cpu& cpu, uint64_t value) {
 Masked read_cr8(const Cpu& cpu) {
     namespace ic = horos::svm::int_ctl;
     const bool masking = (cpu.control.int_ctl & ic::V_INTR_MASKING) != 0;
-    return masking ? Masked{cpu.int_ctl & ic::V_TPR_PRIO, ~0ull}
+    return masking ? Masked{cpu.virtual_tpr(), ~0ull}
                    : Masked{cpu.apic_tpr.value, cpu.apic_tpr.known | ~0xfull};
 }
 
 // Whether the selective intercept of CR0 writes counts this one (§15.9).
 bool selective(const Cpu& cpu, uint64_t value) {
     const uint64_t changes = (value ^ cpu.cr0) & ~(c0::TS | c0::MP);
+    const uint64_t reserved = changes & ~c0::DEFINED;
+    if (reserved != 0 && reserved <= 0xffffffffull && (changes & c0::DEFINED & ~c0::ET) == 0) {
+        throw Open{"the selective intercept where only reserved bits of CR0 change"};
+    }
     return (changes & ~c0::ET) != 0 || (changes != 0 && cpu.deviates(Deviation::CR0_SEL_COUNTS_ET));
 }
 

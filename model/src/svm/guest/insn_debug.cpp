@@ -9,7 +9,7 @@ namespace {
 namespace c4 = x86::cr4;
 
 [[noreturn]] void general_detect(Cpu& cpu) {
-    cpu.dr6 |= x86::dr6::BD;
+    cpu.note_debug_cause(x86::dr6::BD);
     cpu.dr7 &= ~x86::dr7::GD;
     throw fault(x86::Vector::DB);
 }

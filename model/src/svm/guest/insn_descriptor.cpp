@@ -41,12 +41,35 @@ void store_table(Cpu& cpu, const Insn& insn, const Segment& table) {
     cpu.write(r, offset + 2, {table.base, known & sure}, base_bytes);
     advance(cpu, insn);
 }
+struct PseudoDescriptor {
+    uint64_t limit, base;
+};
+// Which of its two parts is read first, and so faults first, is not said.
+PseudoDescriptor read_pseudo_descriptor(Cpu& cpu, SegReg r, uint64_t offset, unsigned base_bytes) {
+    const auto limit = [&] { return cpu.known_value(cpu.read(r, offset, 2)); };
+    const auto base = [&] { return cpu.known_value(cpu.read(r, offset + 2, base_bytes)); };
+    const auto other_way = [&] {
+        if (cpu.choices.flip()) {
+            base();
+        }
+    };
+    try {
+        const uint64_t first = limit();
+        return {first, base()};
+    } catch (const Exception&) {
+        other_way();
+        throw;
+    } catch (const Exit&) {
+        other_way();
+        throw;
+    }
+}
 void load_table(Cpu& cpu, const Insn& insn, Segment& table) {
     const SegReg r = cpu.segment_of(insn.operands[0]);
     const uint64_t offset = cpu.effective_offset(insn.operands[0]);
     const unsigned base_bytes = cpu.code64() ? 8 : 4;
-    const uint64_t limit = cpu.known_value(cpu.read(r, offset, 2));
-    uint64_t base = cpu.known_value(cpu.read(r, offset + 2, base_bytes));
+    const auto [limit, loaded] = read_pseudo_descriptor(cpu, r, offset, base_bytes);
+    uint64_t base = loaded;
     if (!cpu.code64() && insn.operand_bits() == 16) {
         base &= 0xffffff;
     }

@@ -141,6 +141,9 @@ bool present(uint64_t descriptor) { return (descriptor >> 47 & 1) != 0; }
 // ---- IRET ----
 
 void iret_task_return(Cpu& cpu) {
+    if ((cpu.tr.attributes & x86::seg::P) == 0 && cpu.deviates(Deviation::TSS_ABSENT_PANIC)) {
+        throw Open{"dies: IRET: TR not valid"};
+    }
     const auto link =
         static_cast<uint16_t>(cpu.read_linear(cpu.table_linear(cpu.tr.base), 2, true));
     const uint64_t tss = gdt_entry(cpu, link, x86::Vector::TS);
@@ -167,6 +170,11 @@ void execute_iret(Cpu& cpu, const Insn& insn) {
     cpu.nmi_blocked = false;
 }
 
+void rsm_checks(Cpu& cpu, const Insn&) {
+    if (cpu.intercepted(Misc1::RSM) && cpu.deviates(Deviation::RSM_UD)) {
+        ud();
+    }
+}
 void execute_rsm(Cpu&, const Insn&) { ud(); } // not in SMM
 
 constexpr SensitiveRow ROWS[] = {
@@ -183,7 +191,7 @@ constexpr SensitiveRow ROWS[] = {
     {ZYDIS_MNEMONIC_IRET, no_checks, at(Misc1::IRET), ExitCode::IRET, nullptr, execute_iret},
     {ZYDIS_MNEMONIC_IRETD, no_checks, at(Misc1::IRET), ExitCode::IRET, nullptr, execute_iret},
     {ZYDIS_MNEMONIC_IRETQ, no_checks, at(Misc1::IRET), ExitCode::IRET, nullptr, execute_iret},
-    {ZYDIS_MNEMONIC_RSM, no_checks, at(Misc1::RSM), ExitCode::RSM, nullptr, execute_rsm},
+    {ZYDIS_MNEMONIC_RSM, rsm_checks, at(Misc1::RSM), ExitCode::RSM, nullptr, execute_rsm},
 };
 
 } // namespace

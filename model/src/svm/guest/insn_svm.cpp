@@ -31,6 +31,9 @@ void execute_skinit(Cpu& cpu, const Insn&) {
     if (cpu.deviates(Deviation::SKINIT_ANY_CPL)) { // and then it is not there
         ud();
     }
+    if (cpu.deviates(Deviation::SKINIT_PANIC)) {
+        throw Open{"dies: SKINIT is not implemented"};
+    }
     throw Open{"SKINIT that is not intercepted starts a new host"};
 }
 void nested_vm(Cpu&, const Insn&) {

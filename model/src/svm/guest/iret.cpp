@@ -49,6 +49,42 @@ uint64_t popped(Cpu& cpu, unsigned bytes) {
     return cpu.known_value(cpu.pop(bytes, implicit));
 }
 
+// Deviation::IRET_TOP_DOWN: another word of the frame may be the one that faults.
+void fault_top_down(Cpu& cpu, const Masked& top, unsigned bytes, size_t count) {
+    if (count < 2 || !cpu.deviates(Deviation::IRET_TOP_DOWN)) {
+        return;
+    }
+    for (size_t i = count; i-- > 0;) {
+        cpu.gpr[static_cast<size_t>(Gpr::RSP)] = {top.value + i * bytes, top.known};
+        cpu.pop(bytes);
+    }
+}
+
+template <size_t COUNT>
+std::array<uint64_t, COUNT> popped_words(Cpu& cpu, unsigned bytes) {
+    const Masked top = cpu.gpr[static_cast<size_t>(Gpr::RSP)];
+    std::array<uint64_t, COUNT> words{};
+    try {
+        for (uint64_t& word : words) {
+            word = popped(cpu, bytes);
+        }
+    } catch (const Exception&) {
+        fault_top_down(cpu, top, bytes, COUNT);
+        throw;
+    } catch (const Exit&) {
+        fault_top_down(cpu, top, bytes, COUNT);
+        throw;
+    }
+    return words;
+}
+
+void pop_target(Cpu& cpu, Frame& frame) {
+    const auto words = popped_words<3>(cpu, frame.bytes);
+    frame.rip = words[0];
+    frame.cs = static_cast<uint16_t>(words[1]);
+    frame.flags = words[2];
+}
+
 // `level`, `iopl`: those before the return.
 void restore_flags(Cpu& cpu, const Frame& frame, unsigned level, unsigned iopl) {
     const bool wide = frame.bytes >= 4;
@@ -154,9 +190,7 @@ void iret_protected(Cpu& cpu, const Insn& insn) {
     const bool from_64bit = cpu.code64();
     Frame frame{};
     frame.bytes = operand_bytes(insn);
-    frame.rip = popped(cpu, frame.bytes);
-    frame.cs = static_cast<uint16_t>(popped(cpu, frame.bytes));
-    frame.flags = popped(cpu, frame.bytes);
+    pop_target(cpu, frame);
     const unsigned level = frame.cs & 3u;
     if (frame.bytes == 4 && (frame.flags & f::VM) != 0 && (cpu.cpl != 0 || cpu.long_mode()) &&
         cpu.deviates(Deviation::IRET_VM_UNCHECKED)) {
@@ -165,10 +199,12 @@ void iret_protected(Cpu& cpu, const Insn& insn) {
     if (frame.bytes >= 4 && (frame.flags & f::VM) != 0 && cpu.cpl == 0 && !cpu.long_mode()) {
         throw Open{"IRET to virtual-8086 mode is not modelled"};
     }
-    if (from_64bit || (level != cpu.cpl && level > cpu.cpl)) {
+    const bool same_short = from_64bit && level == cpu.cpl && frame.bytes != 8;
+    if (level > cpu.cpl || (from_64bit && !(same_short && cpu.deviates(Deviation::IRET_SHORT)))) {
         frame.has_stack = true;
-        frame.rsp = popped(cpu, frame.bytes);
-        frame.ss = static_cast<uint16_t>(popped(cpu, frame.bytes));
+        const auto words = popped_words<2>(cpu, frame.bytes);
+        frame.rsp = words[0];
+        frame.ss = static_cast<uint16_t>(words[1]);
     }
     const Descriptor code = returned_code(cpu, frame.cs);
     const bool to_64bit = cpu.long_mode() && (code.attributes() & x86::seg::L) != 0;

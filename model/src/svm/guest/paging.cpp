@@ -38,6 +38,9 @@ std::span<const Level> levels(const Tables& t) {
 uint64_t root_base(const Tables& t) {
     switch (t.mode) {
     case PagingMode::LEGACY:
+        if ((t.root & x86::cr3::ADDR_4K_MASK) >> 32 != 0 && t.deviates(Deviation::CR3_WIDE)) {
+            return t.root & x86::cr3::ADDR_4K_MASK;
+        }
         return t.root & x86::cr3::ADDR_LEGACY_MASK;
     case PagingMode::PAE:
         return t.root & x86::cr3::ADDR_PAE_MASK;
@@ -174,7 +177,12 @@ WalkResult walk(const Tables& t, const Request& request, EntryResolver& entries,
     for (const Level& level : levels(t)) {
         const uint64_t index = (request.address >> level.shift) & ((1ull << level.index_bits) - 1);
         const uint64_t at = entries.resolve(table + index * entry_bytes);
-        const uint64_t entry = memory.read_number(at, entry_bytes);
+        const bool beyond = at >> t.physical_bits != 0 && t.deviates(Deviation::TABLE_CRASH);
+        if (beyond && choices.table_beyond_crashes()) {
+            throw Open{"dies: without a message"};
+        }
+        const uint64_t entry =
+            beyond ? ~0ull >> (64 - 8 * entry_bytes) : memory.read_number(at, entry_bytes);
         if ((entry & pte::P) == 0) {
             visited.faulted();
             return {false, 0, 0};

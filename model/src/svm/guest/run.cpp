@@ -47,6 +47,10 @@ void refuse_open_states(const Cpu& cpu) {
     if ((cpu.real() || cpu.v86()) && (cs & (x86::seg::DB | x86::seg::L)) != 0) {
         throw Open{"real or virtual-8086 mode with CS.D or CS.L set"};
     }
+    constexpr uint16_t SEGMENT = x86::seg::P | x86::seg::S;
+    if ((cs & SEGMENT) == x86::seg::P && cpu.deviates(Deviation::SEGMENT_KINDS)) {
+        throw Open{"CS that is no segment: what it holds is not loaded"};
+    }
     if (!lma && (cs & x86::seg::L) != 0) {
         throw Open{"CS.L outside long mode"};
     }
@@ -84,7 +88,7 @@ void breakpoints(Cpu& cpu) {
         const uint64_t at = cpu.code64() ? cpu.rip : cpu.sreg(SegReg::CS).base + cpu.rip;
         if (cpu.dr[i] == at && (cpu.rflags & x86::rflags::RF) == 0 &&
             !cpu.deviates(Deviation::BREAKPOINTS_NOT_ARMED)) {
-            cpu.dr6 |= 1ull << i;
+            cpu.note_debug_cause(1ull << i);
             throw fault(x86::Vector::DB);
         }
     }
@@ -116,14 +120,21 @@ void Cpu::roll_back() {
     if (executing_) {
         restore(*this, before_);
         executing_ = false;
+        if (uncommitted_rip && *uncommitted_rip != rip &&
+            deviates(Deviation::NMI_RIP_UNCOMMITTED)) {
+            rip = *uncommitted_rip;
+        }
     }
 }
 
 bool Cpu::leaks_trap(const Exit& exit) const {
-    const bool exception =
-        static_cast<uint64_t>(exit.code) - static_cast<uint64_t>(ExitCode::EXCEPTION_0) < 32;
-    return executing_ && (before_.rflags & x86::rflags::TF) != 0 && !exception &&
+    return executing_ && (before_.rflags & x86::rflags::TF) != 0 && !is_exception(exit.code) &&
            deviates(Deviation::TRAP_LEAKS);
+}
+
+void Cpu::note_debug_cause(uint64_t cause) {
+    before_cause_ = {dr6, dr7};
+    dr6 |= cause;
 }
 
 Exit Cpu::run() {
@@ -151,9 +162,11 @@ void Cpu::step() {
     row.reset();
     try {
         insn_next_rip = rip;
+        insn_length_known = false;
         breakpoints(*this);
         const Insn insn = fetch();
         insn_next_rip = insn.next_rip;
+        insn_length_known = insn.zydis.mnemonic != ZYDIS_MNEMONIC_UD0;
         next_shadow = false;
         entered_handler = false;
         execute(insn);
@@ -161,12 +174,13 @@ void Cpu::step() {
             return; // in the middle of the instruction, like an exit that is thrown
         }
         ++result.instructions;
+        uncommitted_rip.reset();
         rflags &= ~x86::rflags::RF;
         shadow = next_shadow;
         // INTn, INT3 and INTO clear TF on the way into their handler (vol. 3), so no trap follows.
         if (single_step && !entered_handler && !loses_trap(*this, insn)) {
             match_disabled(*this);
-            dr6 |= x86::dr6::BS;
+            note_debug_cause(x86::dr6::BS);
             raised = Exception{x86::Vector::DB};
             raised->kind = Exception::Kind::TRAP;
         }

@@ -98,6 +98,14 @@ void Cpu::load() {
     // Whether reserved bits that VMRUN loads stick is not said.
     rflags_known = x86::rflags::DEFINED | ~save.rflags;
     rip = save.rip;
+    const bool active = (efer & x86::efer::LME) != 0 && (cr0 & x86::cr0::PG) != 0;
+    if (active != long_mode() && deviates(Deviation::LMA_COMPUTED)) {
+        efer ^= x86::efer::LMA;
+    }
+    if (real() && (save.cs.attributes & seg_bits::READABLE) == 0 &&
+        deviates(Deviation::REAL_CS_DATA)) {
+        sreg(SegReg::CS).attributes |= seg_bits::READABLE;
+    }
     g_pat = save.g_pat;
     stack_base_high = (save.ss.base >> 32) != 0;
     for (SegReg r : {SegReg::ES, SegReg::CS, SegReg::SS, SegReg::DS}) {
@@ -140,6 +148,7 @@ void Cpu::load() {
         shadow = false;
     }
     int_ctl = control.int_ctl;
+    if_before = (rflags & x86::rflags::IF) != 0;
     nmi_pending = machine.pending.nmi;
     intr_pending = machine.pending.intr;
     if (has(x86::cpuid::SVM_EDX_PAUSE_FILTER) && control.pause_filter_count != 0) {
@@ -248,6 +257,9 @@ uint64_t Cpu::table_base_known(uint64_t base) const {
     return !long_mode() ? 0xffffffffull : sure ? ~0ull : LOW_48;
 }
 
+// Deviation::NEXT_RIP_ALWAYS: the instruction pointer of that moment.
+uint64_t Cpu::current_rip() const { return delivering ? delivering->return_rip : insn_next_rip; }
+
 void Cpu::save_vmcb(Outcome& out, const Exit& exit) {
     // What is not named below keeps its value.
     out.vmcb.value.assign(machine.vmcb_in_memory != nullptr ? machine.vmcb_in_memory
@@ -268,13 +280,17 @@ void Cpu::save_vmcb(Outcome& out, const Exit& exit) {
     }
     to.put(AT_CONTROL(int_ctl), int_ctl, 4, ctl_known);
     const uint64_t shadow_bit = horos::svm::int_state::INTERRUPT_SHADOW;
-    to.put(AT_CONTROL(int_state), shadow ? shadow_bit : 0, 8, shadow_bit);
+    const bool exception = is_exception(exit.code);
+    const bool lost = shadow && (exception || delivering) && deviates(Deviation::SHADOW_LOST);
+    to.put(AT_CONTROL(int_state), shadow && !lost ? shadow_bit : 0, 8, shadow_bit);
     to.put(AT_CONTROL(exit_code), static_cast<uint64_t>(exit.code), 8);
     to.put(AT_CONTROL(exit_info_1), exit.info1.value, 8, exit.info1.known);
     to.put(AT_CONTROL(exit_info_2), exit.info2.value, 8, exit.info2.known);
     namespace ev = horos::svm::event;
     constexpr uint64_t DEFINED = ev::VALID | ev::ERROR_CODE_VALID | ev::TYPE | ev::VECTOR;
-    const uint64_t info = exit_int_info();
+    const bool is_df = exit.code == horos::svm::exit_code(ExitCode::EXCEPTION_0, 8);
+    const bool empty = is_df && delivering && deviates(Deviation::DF_NO_INTINFO);
+    const uint64_t info = empty ? 0 : exit_int_info();
     const bool valid = (info & horos::svm::event::VALID) != 0;
     const bool has_error = (info & horos::svm::event::ERROR_CODE_VALID) != 0;
     const bool software = delivering && !delivering->injected &&
@@ -286,9 +302,11 @@ void Cpu::save_vmcb(Outcome& out, const Exit& exit) {
            : has_error           ? DEFINED | ~0xffffffffull
                                  : DEFINED);
     to.unknown(CONTROL(event_inj)); // whether the processor clears V is not said
-    const bool wants_next = exit.next_rip || deviates(Deviation::NEXT_RIP_ALWAYS);
-    const uint64_t next = !wants_next ? 0 : exit.next_rip || !delivering ? insn_next_rip : rip;
-    to.put(AT_CONTROL(next_rip), next, 8, has(x86::cpuid::SVM_EDX_NRIPS) ? ~0ull : 0);
+    const bool always = !exit.next_rip && deviates(Deviation::NEXT_RIP_ALWAYS);
+    const uint64_t next = exit.next_rip ? insn_next_rip : !always ? 0 : current_rip();
+    const bool next_known = has(x86::cpuid::SVM_EDX_NRIPS) &&
+                            (!always || delivering || insn_length_known || !exception);
+    to.put(AT_CONTROL(next_rip), next, 8, next_known ? ~0ull : 0);
     save_instruction_bytes(out, exit);
     if (has(x86::cpuid::SVM_EDX_BUS_LOCK_THRESHOLD)) {
         to.unknown(CONTROL(bus_lock_threshold));

@@ -34,6 +34,10 @@ struct Exit {
     bool data_fault = false; // #PF or NPF of a data access: instruction bytes are saved
 };
 
+constexpr bool is_exception(ExitCode code) {
+    return static_cast<uint64_t>(code) - static_cast<uint64_t>(ExitCode::EXCEPTION_0) < 32;
+}
+
 // The guest waits, or the processor shuts down.
 struct Stop {
     OutcomeKind kind;

@@ -102,6 +102,22 @@ enum class Deviation : uint8_t {
     SEGMENT_KINDS,       // segments without P, or that are no segments (S), lose what they hold
     RFLAGS_ONE_LOST,     // bit 1 of RFLAGS is loaded like others
     INJECTED_NMI_BLOCKS, // an injected NMI holds back further ones
+    NMI_RIP_UNCOMMITTED, // what ends the first instruction of an NMI's handler saves the RIP before
+    RSM_UD,              // RSM outside SMM is #UD before its intercept
+    EXT_OF_INJECTED,     // an injected #BP or #OF counts as external (EXT)
+    VTPR_BYTE,           // all eight bits of V_TPR are the virtual TPR
+    ERROR_CODE_16,       // error codes have 16 bits on their way to the stack
+    REAL_CS_DATA,        // CS is made a data segment in real mode
+    SHADOW_LOST,         // an intercepted exception, and delivery, end the interrupt shadow
+    LMA_COMPUTED,        // EFER.LMA is LME and PG, not what the VMCB says
+    EFER_TCE_REFUSED,    // VMRUN refuses EFER.TCE, whatever CPUID says
+    DF_NO_INTINFO,       // EXITINTINFO is empty where #DF is intercepted
+    VIRQ_MASKED,         // V_IRQ waits until the guest's IF rises or it writes CR8
+    DB_COMMIT_LATE,      // an intercepted #DB leaves no trace in DR6 and DR7.GD
+    IRET_TOP_DOWN,       // IRET reads its frame from the highest word down
+    IRET_SHORT,          // in 64-bit mode IRETD and IRET to the same level pop no SS:RSP
+    REAL_TYPES,          // types of data segments are looked at in real mode
+    CR3_WIDE,            // outside long mode CR3 has 52 bits too; nested walks drop bits 63:48
     ALIGNMENT_UNCHECKED, // no #AC
     // ways to die: the outcome is UNSPECIFIED, and its `why` is "dies: " and the message
     TSS_TYPE_ABORT,     // an inner stack from a TSS that is busy or none
@@ -109,6 +125,11 @@ enum class Deviation : uint8_t {
     V86_EXIT_PANIC,     // a #VMEXIT from virtual-8086 mode
     LONG_MODE_PE_PANIC, // EFER.LME and CR0.PG without CR0.PE
     SHUTDOWN_PANIC,     // a third fault, intercepted or not
+    TSS_TYPE_PANIC,     // an inner stack from a TR that is no TSS
+    TSS_ABSENT_PANIC,   // ... that is not present
+    STACK_ASSERT,       // a push or pop through an SS without W, or in real mode without P
+    SKINIT_PANIC,       // SKINIT that is not intercepted
+    TABLE_CRASH,        // a page table above the physical address width
     COUNT,
 };
 
