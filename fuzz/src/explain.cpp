@@ -79,6 +79,7 @@ public:
         Prediction p = known ? *run_.withDefects : oracle_.predict(run_.input, defects);
         used = p.deviated;
         fields.clear();
+        open = isNotFollowed(p);
         if (run_.state == TargetState::Died)
             return diesSo(p) || (survivors(p) != 0 && isNotFollowed(p) && endedOfKnownCause());
         std::erase_if(p.allowed, isDeath);
@@ -94,7 +95,7 @@ public:
             for (const MemoryWrite& write : takeUnhandled(run_.input, outcome))
                 elsewhere.push_back(write);
         }
-        const bool open = isNotFollowed(p);
+        open = isNotFollowed(p);
         leaves = !elsewhere.empty() || open;
         if (open)
             return true;
@@ -113,6 +114,7 @@ public:
     Deviations used;
     std::vector<const Triaged*> fields;
     bool leaves = false;
+    bool open = false; // what it allows is not followed to its end: anything would do
 
 private:
     // Whether one of the ways to end that are allowed is the one that was seen.
@@ -165,6 +167,7 @@ private:
 // for the first few cases of a kind only; later ones take the answer of those. (That a case is
 // known at all is shown for each, by the whole set.)
 Deviations smallest(Explainer& explainer, const Deviations& used) {
+    const bool wholeOpen = explainer.open;
     struct Answer {
         Deviations needed;
         unsigned asked = 0;
@@ -176,18 +179,22 @@ Deviations smallest(Explainer& explainer, const Deviations& used) {
         return answer.needed;
     ++answer.asked;
     Deviations needed = used;
+    // Less that leaves the outcome open does not explain what more of it predicts.
+    const auto explains = [&] {
+        return explainer.allows(needed) && (wholeOpen || !explainer.open);
+    };
     const auto drop = [&](auto& from, const auto& bits) {
         for (size_t i = 0; i < bits.size(); ++i) {
             if (!bits.test(i))
                 continue;
             from.reset(i);
-            if (!explainer.allows(needed))
+            if (!explains())
                 from.set(i);
         }
     };
     drop(needed.behaviours, std::bitset<DEVIATION_COUNT>(needed.behaviours));
     drop(needed.unchecked, std::bitset<128>(needed.unchecked));
-    if (!explainer.allows(needed))
+    if (!explains())
         return {};
     return answer.needed = needed;
 }

@@ -162,11 +162,11 @@ TEST_P(OnTarget, NoEntryHidesAnotherWrongOutcome) {
             defectsSay(oracle, r, triage).find("unspecified") != std::string::npos)
             continue; // what the defect leads to is left open
         ++tried;
+        if (r.result.status != wire::Status::Exit)
+            continue; // a fault in the host: nothing else is compared
         horos::fuzz::Run host = copyOf(r);
         host.result.host[wire::H_CR3] ^= 0x1000;
         EXPECT_TRUE(judge(oracle, host, triage).divergence) << entry.id << ": host CR3";
-        if (r.result.status != wire::Status::Exit)
-            continue;
         horos::fuzz::Run code = copyOf(r);
         code.result.control[offsetof(horos::svm::ControlArea, exit_code) / 8] ^= 0x21;
         EXPECT_TRUE(judge(oracle, code, triage).divergence) << entry.id << ": exit code";
@@ -178,7 +178,8 @@ TEST_P(OnTarget, NoEntryHidesAnotherWrongOutcome) {
             continue; // then the saved state is not defined
         horos::fuzz::Run rip = copyOf(r);
         rip.result.save[offsetof(horos::svm::SaveArea, rip) / 8] ^= 0x10;
-        EXPECT_TRUE(judge(oracle, rip, triage).divergence) << entry.id << ": RIP";
+        if (describe(r.result) != "VMEXIT_EXCP8") // it saves no defined RIP (§15.12.9)
+            EXPECT_TRUE(judge(oracle, rip, triage).divergence) << entry.id << ": RIP";
         horos::fuzz::Run cr3 = copyOf(r);
         cr3.result.save[offsetof(horos::svm::SaveArea, cr3) / 8] ^= 0x1000;
         EXPECT_TRUE(judge(oracle, cr3, triage).divergence) << entry.id << ": CR3";

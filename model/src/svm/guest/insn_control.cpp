@@ -123,15 +123,18 @@ void commit_cr0(Cpu& cpu, uint64_t value) {
     if (((value ^ cpu.cr0) & ~c0::DEFINED & 0xffffffffull) != 0) {
         throw Open{"reserved bits of CR0 that parts hold or drop"};
     }
+    const bool to_long = (value & c0::PG) != 0 && (cpu.efer & x86::efer::LME) != 0;
+    if ((value & c0::PE) == 0 && to_long && cpu.deviates(Deviation::LONG_MODE_PE_PANIC)) {
+        throw Open{"dies: change_cpu_mode: EFER.LMA is set when CR0.PE=0"};
+    }
     if (((value ^ cpu.cr0) & c0::PE) != 0) {
         throw Open{"a switch between real and protected mode is not followed"};
     }
     if (((value ^ cpu.cr0) & c0::PG) != 0) {
         cpu.drop_translations(true);
     }
-    const bool long_mode = (value & c0::PG) != 0 && (cpu.efer & x86::efer::LME) != 0;
     cpu.cr0 = value;
-    cpu.efer = long_mode ? cpu.efer | x86::efer::LMA : cpu.efer & ~x86::efer::LMA;
+    cpu.efer = to_long ? cpu.efer | x86::efer::LMA : cpu.efer & ~x86::efer::LMA;
 }
 
 void trap_after_write(const Cpu& cpu, unsigned n) {

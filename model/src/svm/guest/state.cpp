@@ -293,8 +293,10 @@ void Cpu::save_vmcb(Outcome& out, const Exit& exit) {
     const uint64_t info = empty ? 0 : exit_int_info();
     const bool valid = (info & horos::svm::event::VALID) != 0;
     const bool has_error = (info & horos::svm::event::ERROR_CODE_VALID) != 0;
-    const bool software = delivering && !delivering->injected &&
-                          (delivering->type != EventType::EXCEPTION || delivering->checks_dpl);
+    const bool int1 = delivering && delivering->vector == 1 && delivering->return_rip != rip;
+    const bool software =
+        delivering && !delivering->injected &&
+        (delivering->type != EventType::EXCEPTION || delivering->checks_dpl || int1);
     const bool stale = software && deviates(Deviation::EXITINTINFO_STALE);
     to.put(AT_CONTROL(exit_int_info), info, 8,
            !valid || stale       ? ev::VALID
