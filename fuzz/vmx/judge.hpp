@@ -15,6 +15,7 @@ struct Divergence {
     std::string observed;
     std::string overlooked = {}; // the rule without which the result would be right
     std::string where = {};      // a guest: how its run ended; a sequence: the instruction
+    std::string besides = {};    // a guest: what differs from the prediction with known defects too
 };
 
 // A fault seeded into a copy of the model: what it changes in the model's answers.

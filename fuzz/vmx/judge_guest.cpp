@@ -165,7 +165,12 @@ Verdict judge_guest(const Test& test, const Profile& profile, const Result& resu
             continue;
         }
         // With a defect the course may lead to where the model does not follow.
-        if (exit.open || !differs(exit)) {
+        const auto rest = exit.open ? std::nullopt : differs(exit);
+        if (rest && verdict.divergence) {
+            verdict.divergence->besides += fmt::format("{} | {}: {}, not {}; ", rest->where,
+                                                       rest->what, rest->observed, rest->expected);
+        }
+        if (!rest) {
             verdict.divergence.reset();
             verdict.open = exit.open;
             verdict.deviated = exit.deviated;

@@ -56,6 +56,9 @@ int replay(Campaign& campaign, const std::string& file) {
     }
     fmt::print("{}: expected {}; observed {}\n", divergence->what, divergence->expected,
                divergence->observed);
+    if (!divergence->besides.empty()) {
+        fmt::print("with the known defects: {}\n", divergence->besides);
+    }
     return 1;
 }
 

@@ -33,6 +33,7 @@ json clusters_json(const Report& r) {
                             {"known", c.known != nullptr},
                             {"expected", c.divergence.expected},
                             {"observed", c.divergence.observed},
+                            {"besides", c.divergence.besides},
                             {"changed", c.changed},
                             {"case", to_json(c.test)}});
         if (c.known != nullptr) {
@@ -232,6 +233,9 @@ void print(const Report& r) {
         if (c.known == nullptr) {
             fmt::print("        expected {}; observed {}\n", c.divergence.expected,
                        c.divergence.observed);
+            if (!c.divergence.besides.empty()) {
+                fmt::print("        with the known defects: {}\n", c.divergence.besides);
+            }
             for (const std::string& line : c.changed) {
                 fmt::print("        {}\n", line);
             }

@@ -39,12 +39,14 @@ private:
 };
 
 struct Machine {
-    const Profile& profile = builtin_profile("bochs-2.7-skylake-x");
+    const Profile& profile;
     Ram ram;
     RuleState state = default_state(profile);
     GuestInput input;
 
-    explicit Machine(std::initializer_list<uint8_t> code) {
+    explicit Machine(std::initializer_list<uint8_t> code,
+                     std::string_view part = "bochs-2.7-skylake-x")
+        : profile(builtin_profile(part)) {
         state[Field::GUEST_RIP] = CODE;
         state[Field::GUEST_CR3] = TABLES;
         state[Field::EPTP] = EPT | 0x1e;
@@ -189,6 +191,111 @@ TEST(VmxGuest, AnInjectedEventThatMeetsAViolationIsReported) {
     EXPECT_EQ(value(e, Field::IDT_VECTORING_INFO), 0x80000202u);
     EXPECT_EQ(value(e, Field::GUEST_INTERRUPTIBILITY), 8u);
     EXPECT_EQ(value(e, Field::GUEST_PHYSICAL_ADDRESS), 0x12020u);
+}
+
+// §27.1: found by a case on Bochs. A direct exit keeps the blocking, one from delivery ends it.
+TEST(VmxGuest, AnExitFromDeliveryFindsNoBlockingBySti) {
+    Machine m({0xfb, 0x0f, 0x0b}); // sti; ud2
+    m.state[Field::GUEST_IDTR_BASE] = 0x12000;
+    m.ram.ept_entry(0x12000) = 0;
+    const GuestExit direct = m.run();
+    EXPECT_TRUE(exits(direct, ExitReason::EXCEPTION_OR_NMI)) << direct.why;
+    EXPECT_EQ(value(direct, Field::GUEST_INTERRUPTIBILITY), 1u);
+    m.state[Field::EXCEPTION_BITMAP] = 0;
+    const GuestExit e = m.run();
+    EXPECT_TRUE(exits(e, ExitReason::EPT_VIOLATION)) << e.why;
+    EXPECT_EQ(value(e, Field::GUEST_INTERRUPTIBILITY), 0u);
+    EXPECT_EQ(value(e, Field::IDT_VECTORING_INFO), 0x80000306u);
+}
+
+TEST(VmxGuest, ADebugExceptionClearsGeneralDetectBeforeAnExitFromItsDelivery) {
+    namespace v = horos::vmx;
+    Machine m({0x90});
+    m.state[Field::GUEST_RFLAGS] |= x86::rflags::TF;
+    m.state[Field::GUEST_IDTR_BASE] = 0x12000;
+    m.ram.ept_entry(0x12000) = 0;
+    m.state[Field::ENTRY_CONTROLS] |= v::entry_ctl::LOAD_DEBUG_CONTROLS;
+    m.state[Field::EXIT_CONTROLS] |= v::exit_ctl::SAVE_DEBUG_CONTROLS;
+    m.state[Field::GUEST_DR7] = x86::dr7::ONE | x86::dr7::GD;
+    EXPECT_EQ(value(m.run(), Field::GUEST_DR7), x86::dr7::ONE | x86::dr7::GD); // direct
+    m.state[Field::EXCEPTION_BITMAP] = 0;
+    const GuestExit e = m.run();
+    EXPECT_TRUE(exits(e, ExitReason::EPT_VIOLATION)) << e.why;
+    EXPECT_EQ(value(e, Field::GUEST_DR7), x86::dr7::ONE);
+}
+
+// Vol. 3B §17.2.3: found by a case on Bochs.
+TEST(VmxGuest, BreakpointsThatAreNotEnabledMayBeReported) {
+    namespace pending = horos::vmx::pending_debug;
+    Machine m({0x90});
+    m.state[Field::GUEST_PENDING_DEBUG] = pending::BS | 0xc;
+    const GuestExit e = m.run();
+    EXPECT_TRUE(exits(e, ExitReason::EXCEPTION_OR_NMI)) << e.why;
+    EXPECT_TRUE(e[Field::EXIT_QUALIFICATION].allows(0x400c));
+    EXPECT_TRUE(e[Field::EXIT_QUALIFICATION].allows(0x4000));
+    EXPECT_FALSE(e[Field::EXIT_QUALIFICATION].allows(0x000c));
+    m.state[Field::GUEST_PENDING_DEBUG] |= pending::ENABLED_BREAKPOINT;
+    EXPECT_FALSE(m.run()[Field::EXIT_QUALIFICATION].allows(0x4000));
+}
+
+// Found by a case on Bochs: an IDT that reaches beyond the canonical addresses is no page fault.
+TEST(VmxGuest, AnIdtThatIsNotCanonicalIsAGeneralProtectionFault) {
+    Machine m({0x90});
+    m.state[Field::GUEST_IDTR_BASE] = 0x7fffffffffff;
+    m.state[Field::ENTRY_INTERRUPTION_INFO] = 0x80000301; // #DB
+    const GuestExit e = m.run();
+    EXPECT_TRUE(exits(e, ExitReason::EXCEPTION_OR_NMI)) << e.why;
+    EXPECT_EQ(value(e, Field::EXIT_INTERRUPTION_INFO), 0x80000b0du);
+    EXPECT_EQ(e[Field::EXIT_INTERRUPTION_ERROR_CODE].known, 0u);
+    m.state[Field::EXCEPTION_BITMAP] = ~(1u << 13);
+    EXPECT_TRUE(m.run().open); // which error code it delivers is not said
+}
+
+// Vol. 1 §3.4.1.1: found by a case on Bochs.
+TEST(VmxGuest, HighHalvesOfRegistersAreUndefinedOutside64BitMode) {
+    Machine m({0x0f, 0xa2});
+    m.state[Field::GUEST_RSP] = 0x800000001000;
+    EXPECT_FALSE(m.run()[Field::GUEST_RSP].allows(0x1000));
+    m.state[Field::GUEST_CS_RIGHTS] = 0xc09b;
+    const GuestExit e = m.run();
+    EXPECT_TRUE(exits(e, ExitReason::CPUID)) << e.why;
+    EXPECT_TRUE(e[Field::GUEST_RSP].allows(0x1000));
+    EXPECT_FALSE(e[Field::GUEST_RSP].allows(0x2000));
+}
+
+// Bochs looks at CR0.TS first where it has XSAVES at all.
+TEST(VmxGuest, TheDefectOfXsavesIsThatOfPartsThatHaveIt) {
+    for (const std::string_view part : {"bochs-2.7-skylake-x", "bochs-2.7-haswell"}) {
+        Machine m({0x0f, 0xc7, 0x2b}, part); // xsaves [rbx]
+        m.input.deviations.set(size_t(Deviation::XSAVES_ORDER));
+        m.state[Field::GUEST_CR0] |= x86::cr0::TS;
+        m.state[Field::GUEST_CR4] |= x86::cr4::OSXSAVE;
+        const unsigned vector = part == "bochs-2.7-haswell" ? 6 : 7;
+        const GuestExit e = m.run();
+        EXPECT_EQ(value(e, Field::EXIT_INTERRUPTION_INFO) & 0xff, vector) << part;
+    }
+}
+
+TEST(VmxGuest, TheSingleStepTrapEndsHlt) {
+    namespace v = horos::vmx;
+    Machine m({0xf4});
+    constexpr uint64_t GDT = 0x13000, IDT = 0x12000, HANDLER = 0x14000;
+    m.ram.word(GDT + 8) = 0x00af9b000000ffffull;
+    m.ram.word(IDT + 16) = (HANDLER & 0xffff) | 0x08ull << 16 | 0x8eull << 40 | HANDLER >> 16 << 48;
+    m.ram.word(HANDLER) = 0xc1010f; // vmcall
+    m.state[Field::GUEST_GDTR_BASE] = GDT;
+    m.state[Field::GUEST_IDTR_BASE] = IDT;
+    m.state[Field::GUEST_RFLAGS] |= x86::rflags::TF;
+    m.state[Field::EXCEPTION_BITMAP] = 0;
+    m.state[Field::PROC_CONTROLS] &= ~uint64_t{v::proc::HLT_EXITING};
+    m.state[Field::PIN_CONTROLS] |= v::pin::PREEMPTION_TIMER;
+    m.state[Field::PREEMPTION_TIMER] = 50;
+    EXPECT_TRUE(exits(m.run(), ExitReason::VMCALL)) << m.run().why;
+    m.input.deviations.set(size_t(Deviation::HLT_OUTLASTS_TRAP));
+    const GuestExit e = m.run();
+    EXPECT_TRUE(exits(e, ExitReason::PREEMPTION_TIMER)) << e.why;
+    EXPECT_EQ(value(e, Field::GUEST_RIP), HANDLER);
+    EXPECT_EQ(value(e, Field::GUEST_ACTIVITY), 1u);
 }
 
 TEST(VmxGuest, EptpSwitchingChangesTheMap) {

@@ -58,9 +58,9 @@ void end_shadow(Guest& g) {
     if (e.error && (g.protected_mode() || g.deviates(Deviation::REAL_MODE_ERROR_CODE))) {
         exit.interruption |= interruption::ERROR_CODE_VALID;
         // What the code is there is not defined; only that there should be none.
-        exit.error_code = g.protected_mode() ? e.error : std::nullopt;
+        exit.error_code = g.protected_mode() && e.error_known ? e.error : std::nullopt;
     }
-    exit.qualification = {e.qualification, ~0ull};
+    exit.qualification = {e.qualification, e.qualification_known};
     if (has_length(e.type)) {
         exit.length = e.length;
     }
@@ -84,7 +84,6 @@ void Guest::raise(const Exception& thrown) {
         if (first_is_exception && delivering->vector == DOUBLE_FAULT &&
             (contributory(e.vector) || page_class(e.vector))) {
             delivering.reset();
-            end_shadow(*this);
             path.push_back("triple fault");
             throw Exit(ExitReason::TRIPLE_FAULT);
         }
@@ -95,12 +94,19 @@ void Guest::raise(const Exception& thrown) {
                 exit_exception(*this, e);
             }
         }
+        if (!e.error_known) {
+            throw Open{"the error code of a fault at an address that is not canonical"};
+        }
         Event event;
         event.type = e.type;
         event.vector = e.vector;
         event.error = e.error;
         event.length = e.length;
         delivering = event;
+        if (e.vector == DEBUG && e.type == InterruptionType::HARDWARE_EXCEPTION) {
+            dr7 &= ~x86::dr7::GD; // vol. 3B §17.2.4; before an exit too (§27.1)
+        }
+        begin_delivery();
         try {
             deliver(event);
             delivering.reset();
@@ -109,6 +115,29 @@ void Guest::raise(const Exception& thrown) {
             e = next;
         }
     }
+}
+
+// §27.1: an exit that the delivery of an event causes finds no blocking by STI or MOV SS. (After an
+// entry that injects there is none either, §26.7.1.)
+// The processor is active, too.
+void Guest::begin_delivery() {
+    interruptibility &= ~(interruptibility::BLOCKING_BY_STI | interruptibility::BLOCKING_BY_MOV_SS);
+    const bool nmi_window = proc(proc::NMI_WINDOW_EXITING) &&
+                            (interruptibility & interruptibility::BLOCKING_BY_NMI) == 0;
+    if (activity != uint32_t(Activity::HLT) || nmi_window ||
+        !deviates(Deviation::HLT_OUTLASTS_TRAP)) {
+        activity = 0;
+    }
+}
+
+// From the IDT or GDT. Not canonical: #GP (vol. 1 §3.3.7.1); its error code is nowhere given.
+uint64_t Guest::read_descriptor(uint64_t linear) {
+    if (ia32e() && (!canonical(linear) || !canonical(linear + 7))) {
+        Exception e{13, 0u};
+        e.error_known = false;
+        throw e;
+    }
+    return read(linear, 8, true);
 }
 
 // Through the guest's IDT. Far enough for the faults and exits of delivery itself, and for a
@@ -133,7 +162,7 @@ void Guest::deliver(const Event& event) {
     }
     const uint64_t at = s[F::GUEST_IDTR_BASE] + event.vector * size;
     const uint64_t linear = ia32e() ? at : at & 0xffffffff;
-    const uint64_t low = read(linear, 8, true);
+    const uint64_t low = read_descriptor(linear);
     const unsigned type = low >> 40 & 0x1f;
     const bool gate = type == 0xe || type == 0xf || (!ia32e() && (type >= 5 && type <= 7));
     if (!gate) {
@@ -148,7 +177,7 @@ void Guest::deliver(const Event& event) {
     if (!ia32e()) {
         throw Open{type == 5 ? "a task gate" : "delivery in 32-bit protected mode"};
     }
-    deliver_long(event, low, read(linear + 8, 8, true));
+    deliver_long(event, low, read_descriptor(linear + 8));
 }
 
 void Guest::deliver_long(const Event& event, uint64_t low, uint64_t high) {
@@ -167,7 +196,7 @@ void Guest::deliver_long(const Event& event, uint64_t low, uint64_t high) {
         }
         throw Exception{13, code_error};
     }
-    const uint64_t d = read(s[F::GUEST_GDTR_BASE] + (selector & 0xfff8u), 8, true);
+    const uint64_t d = read_descriptor(s[F::GUEST_GDTR_BASE] + (selector & 0xfff8u));
     const auto ar = uint32_t(d >> 40 & 0xff) | uint32_t(d >> 52 & 0xf) << 12;
     const unsigned dpl = ar >> rights::DPL_SHIFT & 3;
     const bool code = (ar & (rights::S | rights::CODE)) == (rights::S | rights::CODE);
@@ -213,8 +242,6 @@ void Guest::deliver_long(const Event& event, uint64_t low, uint64_t high) {
     const bool interrupt_gate = (low >> 40 & 0xf) == 0xe;
     rflags &= ~(x86::rflags::TF | x86::rflags::NT | x86::rflags::RF | x86::rflags::VM |
                 (interrupt_gate ? x86::rflags::IF : 0));
-    interruptibility &= ~(interruptibility::BLOCKING_BY_STI | interruptibility::BLOCKING_BY_MOV_SS);
-    activity = 0;
 }
 
 // ---- between instructions ----
@@ -295,6 +322,7 @@ void Guest::after_entry() {
             interruptibility |= interruptibility::BLOCKING_BY_NMI;
         }
         activity = 0;
+        begin_delivery();
         try {
             deliver(event);
             delivering.reset();
@@ -327,7 +355,12 @@ void Guest::after_entry() {
         if (activity != 0) {
             throw Open{"pending debug exceptions of a guest that is not active"};
         }
-        raise({DEBUG, std::nullopt, pending & (pending_debug::B0_B3 | pending_debug::BS)});
+        Exception trap{DEBUG, std::nullopt, pending & (pending_debug::B0_B3 | pending_debug::BS)};
+        if ((pending & pending_debug::ENABLED_BREAKPOINT) == 0) {
+            // Vol. 3B §17.2.3: breakpoints that are not enabled may be reported or not.
+            trap.qualification_known = ~uint64_t{pending_debug::B0_B3};
+        }
+        raise(trap);
     }
     if (timer) {
         path.push_back("preemption timer");
@@ -357,12 +390,16 @@ void Guest::between_instructions() {
     }
     window_exits();
     if (activity != 0) {
-        if (!pin(pin::PREEMPTION_TIMER)) {
-            throw Open{"a guest that waits for ever"};
-        }
-        path.push_back("HLT: waits for the preemption timer");
-        throw Exit(ExitReason::PREEMPTION_TIMER);
+        wait();
     }
+}
+
+void Guest::wait() {
+    if (!pin(pin::PREEMPTION_TIMER)) {
+        throw Open{"a guest that waits for ever"};
+    }
+    path.push_back("HLT: waits for the preemption timer");
+    throw Exit(ExitReason::PREEMPTION_TIMER);
 }
 
 } // namespace horos::model::vmx::guest

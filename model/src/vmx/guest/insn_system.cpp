@@ -114,7 +114,9 @@ void xsaves(Guest& g, const Insn& insn) {
     (void)insn;
     const bool enabled = g.proc2(proc2::ENABLE_XSAVES);
     const bool ts = (g.cr0 & x86::cr0::TS) != 0;
-    if ((g.cr4 & x86::cr4::OSXSAVE) != 0 && !enabled && (ts || g.cpl() != 0) &&
+    // A part that has no XSAVES raises #UD whatever else holds.
+    const bool exists = g.profile.proc2.can(proc2::ENABLE_XSAVES);
+    if (exists && (g.cr4 & x86::cr4::OSXSAVE) != 0 && !enabled && (ts || g.cpl() != 0) &&
         g.deviates(Deviation::XSAVES_ORDER)) {
         throw ts ? Exception{7, std::nullopt} : Exception{13, 0u};
     }

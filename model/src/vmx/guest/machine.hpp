@@ -45,6 +45,8 @@ struct Exception {
     uint64_t qualification = 0; // #PF: the linear address; #DB: as DR6
     InterruptionType type = InterruptionType::HARDWARE_EXCEPTION;
     unsigned length = 0; // software exceptions
+    uint64_t qualification_known = ~0ull;
+    bool error_known = true; // whether the manual says which error code it is
 };
 
 enum class Kind : uint8_t { READ, WRITE, FETCH };
@@ -162,6 +164,7 @@ public:
     void load_msrs();
     void between_instructions();
     void monitor_trap();
+    [[noreturn]] void wait(); // what is not active, until the preemption timer
     void page_fault(uint64_t linear, Access access, bool present, bool reserved);
 
     // ---- instructions ----
@@ -197,6 +200,8 @@ private:
     void load();
     GuestExit save(const Exit& exit);
     void save_registers(GuestExit& out, const Exit& exit);
+    // Vol. 1 §3.4.1.1: outside 64-bit mode bits 63:32 of the general registers are undefined.
+    uint64_t defined_bits() const { return code64() ? ~0ull : 0xffffffff; }
     void put_vectoring(GuestExit& out);
     uint64_t walk_ia32e(uint64_t linear, Access access);
     uint64_t walk_legacy(uint64_t linear, Access access);
@@ -215,6 +220,8 @@ private:
                                     uint64_t combined);
     void log_dirty(uint64_t gpa);
     void deliver_long(const Event& event, uint64_t gate_low, uint64_t gate_high);
+    uint64_t read_descriptor(uint64_t linear);
+    void begin_delivery();
     void window_exits();
 };
 

@@ -33,6 +33,11 @@ void Guest::load() {
     cr4 = s[F::GUEST_CR4];
     dr7 = entry(entry_ctl::LOAD_DEBUG_CONTROLS) ? (s[F::GUEST_DR7] & ~DR7_ZERO) | x86::dr7::ONE
                                                 : x86::dr7::RESET;
+    constexpr uint64_t BIT_12 = 1u << 12;
+    if (entry(entry_ctl::LOAD_DEBUG_CONTROLS) && (s[F::GUEST_DR7] & BIT_12) != 0 &&
+        deviates(Deviation::DR7_BIT_12_KEPT)) {
+        dr7 |= BIT_12;
+    }
     constexpr uint64_t MODE = x86::efer::LMA | x86::efer::LME;
     efer = entry(entry_ctl::LOAD_EFER)
                ? s[F::GUEST_EFER]
@@ -98,7 +103,7 @@ void Guest::save_registers(GuestExit& out, const Exit& exit) {
     out[F::GUEST_CR3] = {cr3, ~0ull};
     out[F::GUEST_CR4] = {cr4, ~0ull};
     out[F::GUEST_RIP] = {rip, ~0ull};
-    out[F::GUEST_RSP] = {gpr[4], gpr_known[4]};
+    out[F::GUEST_RSP] = {gpr[4], gpr_known[4] & defined_bits()};
     out[F::GUEST_RFLAGS] = {rflags, exit.rf_known ? ~0ull : ~x86::rflags::RF};
     out[F::GUEST_SYSENTER_CS] = {sysenter_cs, 0xffffffff};
     out[F::GUEST_SYSENTER_ESP] = {sysenter_esp, ~0ull};
@@ -158,7 +163,7 @@ GuestExit Guest::save(const Exit& exit) {
     // §26.6.. an entry that succeeds clears the valid bit of the interruption information.
     out[F::ENTRY_INTERRUPTION_INFO] = {0, interruption::VALID};
     for (unsigned n = 0; n < 16; ++n) {
-        out.gpr[n] = {gpr[n], gpr_known[n]};
+        out.gpr[n] = {gpr[n], gpr_known[n] & defined_bits()};
     }
     out.writes = writes;
     out.instructions = instructions;
@@ -182,6 +187,9 @@ GuestExit Guest::run(bool stuck) {
                 step();
             } catch (const Exception& exception) {
                 raise(exception);
+                if (activity != 0) { // by HLT_OUTLASTS_TRAP
+                    wait();
+                }
             }
         }
     } catch (const Exit& exit) {
@@ -209,13 +217,16 @@ std::vector<GuestExit> run_guest(const GuestInput& input) {
 }
 
 namespace {
-constexpr std::string_view DEVIATIONS[] = {
-    "virtual-nmi-sticks",         "real-mode-cs-type",    "real-mode-error-code",
-    "descriptor-operand-size",    "random-operand-size",  "pending-breakpoint-lost",
-    "int1-single-step",           "hlt-misses-window",    "pml-index-always",
-    "shutdown-clears-if",         "ept-table-write-only", "invpcid-exits-first",
-    "exception-ends-shadow",      "xsaves-order",         "xsetbv-exits-first",
-    "ept-table-update-unchecked", "pml-logs-offset"};
+constexpr std::string_view DEVIATIONS[] = {"virtual-nmi-sticks",    "real-mode-cs-type",
+                                           "real-mode-error-code",  "descriptor-operand-size",
+                                           "random-operand-size",   "pending-breakpoint-lost",
+                                           "int1-single-step",      "hlt-misses-window",
+                                           "pml-index-always",      "shutdown-clears-if",
+                                           "ept-table-write-only",  "invpcid-exits-first",
+                                           "exception-ends-shadow", "xsaves-order",
+                                           "xsetbv-exits-first",    "ept-table-update-unchecked",
+                                           "pml-logs-offset",       "hlt-outlasts-trap",
+                                           "dr7-bit-12-kept"};
 static_assert(std::size(DEVIATIONS) == static_cast<size_t>(Deviation::COUNT));
 } // namespace
 

@@ -49,6 +49,8 @@ enum class Deviation : uint8_t {
     XSETBV_EXITS_FIRST,      // XSETBV exits before CPL is looked at
     EPT_TABLE_UPDATE_UNCHECKED, // A and D of guest entries are set where EPT allows no write
     PML_LOGS_OFFSET,            // page-modification logging stores the address with its offset
+    HLT_OUTLASTS_TRAP,          // the single-step trap after HLT does not end it
+    DR7_BIT_12_KEPT,            // an entry loads bit 12 of DR7
     COUNT,
 };
 using Deviations = std::bitset<static_cast<size_t>(Deviation::COUNT)>;
