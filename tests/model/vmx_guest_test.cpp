@@ -328,6 +328,24 @@ TEST(VmxGuest, PageModificationLoggingWritesAndFills) {
     EXPECT_TRUE(exits(m.run(), ExitReason::PML_FULL));
 }
 
+// The defect "pml-index-always" is one of EPT walks: cached translations make none.
+TEST(VmxGuest, TheDefectOfTheLogsIndexIsPredictedWithAndWithoutCachedTranslations) {
+    Machine m({0x89, 0x03, 0x0f, 0x01, 0xc1}); // mov [rbx], eax; vmcall
+    m.state[Field::EPTP] |= horos::vmx::eptp::ACCESSED_DIRTY;
+    m.state[Field::PROC_CONTROLS_2] |= horos::vmx::proc2::ENABLE_PML;
+    m.state[Field::PML_ADDRESS] = 0x70000;
+    m.state[Field::PML_INDEX] = 0; // what is left after the store is below zero
+    m.ram.ept_entry(DATA) &= ~horos::vmx::ept::D;
+    EXPECT_TRUE(exits(m.run(), ExitReason::VMCALL));
+    m.input.deviations.set(size_t(Deviation::PML_INDEX_ALWAYS));
+    EXPECT_TRUE(exits(m.run(), ExitReason::PML_FULL));
+    bool cached = false;
+    for (const GuestExit& e : run_guest(m.input)) {
+        cached = cached || exits(e, ExitReason::VMCALL);
+    }
+    EXPECT_TRUE(cached);
+}
+
 // Every value of the twelve low bits of the last entry: what §28.3.3.1 and §28.3.3.2 say.
 TEST(VmxGuest, EveryLeafEntryIsPresentMisconfiguredOrEnough) {
     for (uint64_t low = 0; low < 4096; ++low) {

@@ -75,7 +75,8 @@ class Guest {
 public:
     explicit Guest(const GuestInput& input);
     // `stuck`: with VIRTUAL_NMI_STICKS, that an earlier guest had left NMIs blocked.
-    GuestExit run(bool stuck = false);
+    // `caches`: with PML_INDEX_ALWAYS, that a second access to a page makes no walk.
+    GuestExit run(bool stuck = false, bool caches = false);
 
     // ---- state ----
     const Profile& profile;
@@ -211,6 +212,8 @@ private:
         unsigned bytes;
     };
     std::vector<UsedEntry> used_;
+    bool caches_ = false, cached_ = false; // `cached_`: the access at hand makes no walk
+    std::set<std::pair<uint64_t, Kind>> walked_;
     uint64_t table_entry(uint64_t gpa, unsigned bytes, uint64_t linear);
     void set_flags(uint64_t linear);
     void doubt_flags();

@@ -183,8 +183,8 @@ uint64_t Guest::ept_translate(uint64_t gpa, Access access, const Linear& linear)
             changes = changes || (physical(used[n]) & ept::A) == 0;
         }
         const bool looks =
-            proc2(proc2::ENABLE_PML) &&
-            (changes || (pml_index > PML_ENTRIES - 1 && deviates(Deviation::PML_INDEX_ALWAYS)));
+            proc2(proc2::ENABLE_PML) && (changes || (pml_index > PML_ENTRIES - 1 && !cached_ &&
+                                                     deviates(Deviation::PML_INDEX_ALWAYS)));
         if (looks) {
             if (pml_index > PML_ENTRIES - 1) {
                 path.push_back("PML full");
@@ -393,6 +393,7 @@ uint64_t Guest::walk(uint64_t linear, Access access) {
 }
 
 uint64_t Guest::translate(uint64_t linear, Access access) {
+    cached_ = caches_ && walked_.contains({linear >> 12, access.kind});
     const uint64_t gpa = walk(linear, access);
     Linear from;
     from.address = linear;
@@ -402,6 +403,7 @@ uint64_t Guest::translate(uint64_t linear, Access access) {
     if (proc2(proc2::VIRTUALIZE_APIC_ACCESSES) && (hpa & ~0xfffull) == apic) {
         throw Open{"an APIC access"};
     }
+    walked_.insert({linear >> 12, access.kind});
     return hpa;
 }
 

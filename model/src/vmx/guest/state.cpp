@@ -172,7 +172,8 @@ GuestExit Guest::save(const Exit& exit) {
     return out;
 }
 
-GuestExit Guest::run(bool stuck) {
+GuestExit Guest::run(bool stuck, bool caches) {
+    caches_ = caches;
     try {
         const bool blocks = (interruptibility & interruptibility::BLOCKING_BY_NMI) != 0;
         if (stuck && !blocks && pin(pin::VIRTUAL_NMIS) && deviates(Deviation::VIRTUAL_NMI_STICKS)) {
@@ -212,6 +213,11 @@ std::vector<GuestExit> run_guest(const GuestInput& input) {
     std::vector<GuestExit> outcomes{guest::Guest(input).run()};
     if (input.deviations[static_cast<size_t>(Deviation::VIRTUAL_NMI_STICKS)]) {
         outcomes.push_back(guest::Guest(input).run(true));
+    }
+    const bool logs = ((*input.state)[Field::PROC_CONTROLS_2] & horos::vmx::proc2::ENABLE_PML) != 0;
+    if (logs && input.deviations[static_cast<size_t>(Deviation::PML_INDEX_ALWAYS)]) {
+        outcomes.push_back(guest::Guest(input).run(false, true));
+        outcomes.push_back(guest::Guest(input).run(true, true));
     }
     return outcomes;
 }
