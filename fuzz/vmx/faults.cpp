@@ -183,7 +183,7 @@ void wrong_state(std::vector<Fault>& faults) {
          [](GuestExit& e) { e.writes.clear(); });
 }
 
-void wrong_steps(std::vector<Fault>& faults) {
+void wrong_steps(std::vector<Fault>& faults, const Profile& profile) {
     const auto add = [&](const char* name, auto change) {
         Fault f{name, "wrong instruction", "", Kind::SEQUENCE};
         f.step = change;
@@ -202,7 +202,9 @@ void wrong_steps(std::vector<Fault>& faults) {
           Error::VMCLEAR_ADDRESS);
     error("VMPTRLD: revision as address", Error::VMPTRLD_REVISION, Error::VMPTRLD_ADDRESS);
     error("VMPTRLD: VMXON region as address", Error::VMPTRLD_VMXON_POINTER, Error::VMPTRLD_ADDRESS);
-    error("read-only field as missing", Error::VMWRITE_READ_ONLY, Error::UNSUPPORTED_FIELD);
+    if ((profile.misc & misc::VMWRITE_ANY) == 0) { // else no field is read-only
+        error("read-only field as missing", Error::VMWRITE_READ_ONLY, Error::UNSUPPORTED_FIELD);
+    }
     error("VMXON in root operation as VMCALL", Error::VMXON_IN_ROOT, Error::VMCALL_IN_ROOT);
     error("VMRESUME error for VMLAUNCH", Error::VMLAUNCH_NOT_CLEAR, Error::VMRESUME_NOT_LAUNCHED);
     error("INVEPT operand as field", Error::INVEPT_INVVPID_OPERAND, Error::UNSUPPORTED_FIELD);
@@ -241,7 +243,7 @@ std::vector<Fault> seeded_faults(const Profile& profile) {
     wrong_exits(faults, profile);
     wrong_information(faults);
     wrong_state(faults);
-    wrong_steps(faults);
+    wrong_steps(faults, profile);
     return faults;
 }
 

@@ -1,5 +1,5 @@
-// What the processor may have kept from before: VMCB fields behind clean bits (§15.15), translations
-// in the TLB (§15.16). The prediction is the set of all that it may use.
+// What the processor may have kept from before: VMCB fields behind clean bits (§15.15),
+// translations in the TLB (§15.16). The prediction is the set of all that it may use.
 #include "guest_builder.hpp"
 
 #include <algorithm>
@@ -182,8 +182,8 @@ TEST(StaleTlb, AnEvictedTranslationDoesNotComeBack) {
     const Prediction p = predict(g.machine);
     std::set<std::pair<uint64_t, uint64_t>> seen;
     for (const Outcome& outcome : p.allowed) {
-        seen.insert({saved(outcome, HOROS_SAVE(rax)),
-                     outcome.gpr[static_cast<size_t>(Gpr::RCX)].value});
+        seen.insert(
+            {saved(outcome, HOROS_SAVE(rax)), outcome.gpr[static_cast<size_t>(Gpr::RCX)].value});
     }
     EXPECT_EQ(seen, (std::set<std::pair<uint64_t, uint64_t>>{
                         {0x1111, 0x1111}, {0x2222, 0x1111}, {0x2222, 0x2222}}));

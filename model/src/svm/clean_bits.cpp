@@ -28,19 +28,19 @@ const std::vector<std::vector<Span>>& groups() {
         {CONTROL(intercept_cr), CONTROL(intercept_dr), CONTROL(intercept_exceptions),
          CONTROL(intercept_misc1), CONTROL(intercept_misc2), CONTROL(intercept_misc3),
          CONTROL(pause_filter_threshold), CONTROL(pause_filter_count), CONTROL(tsc_offset)}, // I
-        {CONTROL(iopm_base_pa), CONTROL(msrpm_base_pa)},                        // IOPM
-        {CONTROL(guest_asid)},                                                  // ASID
-        {CONTROL(int_ctl), CONTROL(v_intr_vector)},                             // TPR
-        {CONTROL(nested_cr3), SAVE(g_pat)},                                     // NP
-        {SAVE(cr0), SAVE(cr3), SAVE(cr4), SAVE(efer)},                          // CRx
-        {SAVE(dr6), SAVE(dr7)},                                                 // DRx
-        {SAVE(gdtr), SAVE(idtr)},                                               // DT
-        {SAVE(es), SAVE(cs), SAVE(ss), SAVE(ds), SAVE(cpl)},                    // SEG
-        {SAVE(cr2)},                                                            // CR2
+        {CONTROL(iopm_base_pa), CONTROL(msrpm_base_pa)},                                     // IOPM
+        {CONTROL(guest_asid)},                                                               // ASID
+        {CONTROL(int_ctl), CONTROL(v_intr_vector)},                                          // TPR
+        {CONTROL(nested_cr3), SAVE(g_pat)},                                                  // NP
+        {SAVE(cr0), SAVE(cr3), SAVE(cr4), SAVE(efer)},                                       // CRx
+        {SAVE(dr6), SAVE(dr7)},                                                              // DRx
+        {SAVE(gdtr), SAVE(idtr)},                                                            // DT
+        {SAVE(es), SAVE(cs), SAVE(ss), SAVE(ds), SAVE(cpl)},                                 // SEG
+        {SAVE(cr2)},                                                                         // CR2
         {SAVE(dbgctl), SAVE(br_from), SAVE(br_to), SAVE(last_excp_from), SAVE(last_excp_to)}, // LBR
         {CONTROL(avic_apic_bar), CONTROL(avic_backing_page), CONTROL(avic_logical_table),
-         CONTROL(avic_physical_table)},                                         // AVIC
-        {SAVE(s_cet), SAVE(ssp), SAVE(isst_addr)},                              // CET
+         CONTROL(avic_physical_table)},            // AVIC
+        {SAVE(s_cet), SAVE(ssp), SAVE(isst_addr)}, // CET
     };
     return table;
 }
