@@ -37,6 +37,20 @@ Campaign::Campaign(const Options& options, Triage triage)
 
 // Starts the target and launches the VMCS that stays launched.
 void Campaign::start() {
+    for (unsigned attempt = 1;; ++attempt) {
+        try {
+            launch();
+            return;
+        } catch (const TargetLost&) { // on a machine with too much to do
+            ++report_.restarts;
+            if (attempt == 3) {
+                throw;
+            }
+        }
+    }
+}
+
+void Campaign::launch() {
     bochs_.start();
     Test first;
     first.state = canonical(base_, profile_, bochs_.host());

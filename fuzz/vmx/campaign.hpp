@@ -58,6 +58,7 @@ private:
     void pairs();
     void random_tests();
     void start();
+    void launch();
     bool over() const;
     void submit(Test test);
     void submit_entry(const RuleState& wanted);

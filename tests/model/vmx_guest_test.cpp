@@ -298,6 +298,18 @@ TEST(VmxGuest, TheSingleStepTrapEndsHlt) {
     EXPECT_EQ(value(e, Field::GUEST_ACTIVITY), 1u);
 }
 
+// §27.1: found by a case on Bochs, which wakes first.
+TEST(VmxGuest, AnNmiWindowFromHltSavesHlt) {
+    Machine m({0x90});
+    m.state[Field::GUEST_ACTIVITY] = 1;
+    m.state[Field::PIN_CONTROLS] |= horos::vmx::pin::NMI_EXITING | horos::vmx::pin::VIRTUAL_NMIS;
+    m.state[Field::PROC_CONTROLS] |= horos::vmx::proc::NMI_WINDOW_EXITING;
+    EXPECT_TRUE(exits(m.run(), ExitReason::NMI_WINDOW));
+    EXPECT_EQ(value(m.run(), Field::GUEST_ACTIVITY), 1u);
+    m.input.deviations.set(size_t(Deviation::EXIT_WAKES));
+    EXPECT_EQ(value(m.run(), Field::GUEST_ACTIVITY), 0u);
+}
+
 TEST(VmxGuest, EptpSwitchingChangesTheMap) {
     Machine m({0x0f, 0x01, 0xd4, 0x8b, 0x03}); // vmfunc; mov eax, [rbx]
     m.state[Field::PROC_CONTROLS_2] |= horos::vmx::proc2::ENABLE_VM_FUNCTIONS;

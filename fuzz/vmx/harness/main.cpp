@@ -224,6 +224,10 @@ void finish_guest(const GuestPart& g, Result& result) {
     for (unsigned n = 0; n * 8 < g.code_bytes; ++n) {
         qwords(CODE_PA)[n] = replaced_code[n];
     }
+    // Behind the code lies what a case may store to where its EPT lets it.
+    for (unsigned n = CODE_BYTES / 8; n < 16; ++n) {
+        qwords(CODE_PA)[n] = FILLER;
+    }
     memset(reinterpret_cast<void*>(DATA_PA), 0, 4096);
     qwords(LOG_PA)[0] = 0;
     // An exit leaves CD and NW as the guest had them.
@@ -283,6 +287,9 @@ void run_sequence(const Case& test, Result& result) {
     for (unsigned n = 0; n < SEQUENCE_REGIONS; ++n) {
         *dwords(SEQUENCE_PA + n * 4096) = revision;
     }
+    vmxon(SEQUENCE_PA);
+    vmclear(VMXON_PA); // a sequence may have used it as a VMCS, and launched it
+    vmx_step(1, &op, &ignored);
     vmxon(VMXON_PA);
     for (unsigned n = 0; n < SEQUENCE_REGIONS; ++n) {
         vmclear(SEQUENCE_PA + n * 4096);

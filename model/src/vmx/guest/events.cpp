@@ -246,7 +246,15 @@ void Guest::deliver_long(const Event& event, uint64_t low, uint64_t high) {
 
 // ---- between instructions ----
 
+// §27.1: an exit that an event causes directly saves the inactive state.
+void Guest::wake_before_exit() {
+    if (activity != 0 && deviates(Deviation::EXIT_WAKES)) {
+        activity = 0;
+    }
+}
+
 void Guest::monitor_trap() {
+    wake_before_exit();
     path.push_back("monitor trap");
     throw Exit(ExitReason::MONITOR_TRAP_FLAG);
 }
@@ -260,6 +268,7 @@ void Guest::window_exits() {
         if (sti) {
             throw Open{"an NMI window under blocking by STI"};
         }
+        wake_before_exit();
         path.push_back("NMI window");
         throw Exit(ExitReason::NMI_WINDOW);
     }

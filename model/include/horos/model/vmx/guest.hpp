@@ -51,6 +51,7 @@ enum class Deviation : uint8_t {
     PML_LOGS_OFFSET,            // page-modification logging stores the address with its offset
     HLT_OUTLASTS_TRAP,          // the single-step trap after HLT does not end it
     DR7_BIT_12_KEPT,            // an entry loads bit 12 of DR7
+    EXIT_WAKES,                 // NMI-window and monitor-trap exits from HLT save the active state
     COUNT,
 };
 using Deviations = std::bitset<static_cast<size_t>(Deviation::COUNT)>;
