@@ -28,6 +28,58 @@ TEST(Events, SoftwareInterruptsTakeNoSingleStepTrap) {
     EXPECT_EQ(exit_code_name(out.exit_code), "VMEXIT_VMMCALL");
     EXPECT_EQ(saved(out, HOROS_SAVE(rip)), handler(0x30));
 }
+// §3.1.6, §8.9: whether INTn pushes the RF that it was started with is not said; of an external
+// interrupt it is the flag itself.
+TEST(Events, ResumeFlagThatIntPushesIsOpen) {
+    const auto pushed = [](bool external) {
+        GuestBuilder g;
+        g.save().rflags |= x86::rflags::RF;
+        if (external) {
+            g.control().event_inj = horos::svm::make_event(EventType::INTR, 0x30);
+        } else {
+            g.code({0xcd, 0x30});
+        }
+        const Outcome out = single(g);
+        const uint64_t third = GuestBuilder::STACK - 24 + 2; // bits 23:16 of the flags' image
+        for (const MemoryWrite& w : out.writes) {
+            if (w.address == third) {
+                return w;
+            }
+        }
+        ADD_FAILURE() << "no flags on the stack";
+        return MemoryWrite{};
+    };
+    EXPECT_EQ(pushed(false).known & 1, 0);
+    EXPECT_EQ(pushed(true).known & 1, 1);
+    EXPECT_EQ(pushed(true).value & 1, 1);
+}
+// Each of these is seen only with the deviation that names it.
+TEST(Deviations, BreakpointsAndSingleSteps) {
+    GuestBuilder g;
+    g.code({0x90});
+    g.save().dr7 = 0x408; // G1
+    g.save().dr6 = 0xffff0ff8;
+    g.machine.guest.dr = {0, GuestBuilder::CODE, GuestBuilder::CODE, 0};
+    g.control().intercept_exceptions = 1u << 1;
+    EXPECT_EQ(saved(single(g), HOROS_SAVE(dr6)) & 0xf, 2u) << "B3 is cleared, B2 not enabled";
+    g.machine.deviations.set(Deviation::BREAKPOINT_NAMES_ALL);
+    EXPECT_EQ(saved(single(g), HOROS_SAVE(dr6)) & 0xf, 6u);
+
+    g.machine.pending.nmi = true;
+    g.intercept(Misc1::NMI);
+    EXPECT_EQ(exit_code_name(single(g).exit_code), "VMEXIT_NMI");
+    g.machine.deviations.set(Deviation::BREAKPOINT_BEFORE_EVENTS);
+    EXPECT_EQ(exit_code_name(single(g).exit_code), "VMEXIT_EXCP1");
+
+    GuestBuilder step;
+    step.code({0x90});
+    step.save().rflags |= x86::rflags::TF;
+    step.save().dr6 = 0xffff0ff8;
+    step.control().intercept_exceptions = 1u << 1;
+    EXPECT_EQ(saved(single(step), HOROS_SAVE(dr6)) & 0x400f, 0x4008u);
+    step.machine.deviations.set(Deviation::STEP_CLEARS_MATCHES);
+    EXPECT_EQ(saved(single(step), HOROS_SAVE(dr6)) & 0x400f, 0x4000u);
+}
 TEST(Events, OtherInstructionsDoTakeIt) {
     GuestBuilder g;
     g.code({0x90});

@@ -132,13 +132,14 @@ Outcome follow(const Machine& machine, guest::Choices& choices, Prediction& pred
         if (cpu.row) {
             cpu.feature(*cpu.row);
         }
-        if (cpu.leaks_trap(exit)) {
-            return leaked_trap();
-        }
+        const bool leaks = cpu.leaks_trap(exit);
         cpu.roll_back();
         if (cpu.v86() && (machine.host.efer & x86::efer::LMA) != 0 &&
             cpu.deviates(Deviation::V86_EXIT_PANIC)) {
-            return open_outcome("dies: VM is set in long mode");
+            return open_outcome("dies: VM is set in long mode"); // before it can trap
+        }
+        if (leaks) {
+            return leaked_trap();
         }
         return cpu.outcome(exit);
     };
@@ -211,7 +212,17 @@ RuleSet unchecked_rules(const Machine& machine, const Params& params, Prediction
             all.set(at);
         }
     };
+    const auto not_seen = [&](RuleId id, bool when, Deviation d) {
+        one_bit_free(id, when ? 0 : 1, 0, d);
+    };
     const horos::svm::SaveArea& save = machine.vmcb->save;
+    // A CS that is no segment: L is not loaded, and so not compared with D.
+    constexpr uint16_t SEGMENT = x86::seg::P | x86::seg::S;
+    not_seen(RuleId::SAVE_CS_L_D, (save.cs.attributes & SEGMENT) == x86::seg::P,
+             Deviation::SEGMENT_KINDS);
+    const uint64_t vector = machine.vmcb->control.event_inj & horos::svm::event::VECTOR;
+    not_seen(RuleId::CTL_EVENT_VECTOR, vector != 2 && vector < 32,
+             Deviation::EVENT_VECTOR_RESERVED);
     one_bit_free(RuleId::SAVE_CR4_MBZ, save.cr4 & params.cr4_mbz, CR4_WITHOUT_CPUID,
                  Deviation::CR4_FEATURES_UNCHECKED);
     one_bit_free(RuleId::SAVE_EFER_MBZ, save.efer & params.efer_mbz, x86::efer::FFXSR,
@@ -263,11 +274,7 @@ std::optional<Outcome> dies_at_entry(const Machine& machine, const RuleSet& brok
         return open_outcome("dies: change_cpu_mode: EFER.LMA is set when CR0.PE=0");
     }
     // The event is looked at after the state was loaded.
-    const uint64_t vector = machine.vmcb->control.event_inj & horos::svm::event::VECTOR;
-    const bool refused = // vectors that every part refuses
-        prediction.broken[static_cast<size_t>(RuleId::CTL_EVENT_VECTOR)] &&
-        (vector == 2 || vector > 31);
-    if ((events.any() || refused) && (machine.vmcb->save.rflags & x86::rflags::VM) != 0 &&
+    if (events.any() && (machine.vmcb->save.rflags & x86::rflags::VM) != 0 &&
         (machine.host.efer & x86::efer::LMA) != 0 && deviates(Deviation::V86_EXIT_PANIC)) {
         return open_outcome("dies: VM is set in long mode");
     }

@@ -254,6 +254,8 @@ private:
     uint64_t error_on_stack(const Event& event) const;
     uint32_t error_as_pushed(const Event& event) const;
     uint64_t pushed_flags_known(const Event& event) const;
+    Exception with_ext(Exception e) const;
+    std::string_view panic_message() const;
     void deliver_real(const Event& event);
     void deliver_protected(const Event& event);
     void deliver_long(const Event& event);

@@ -1,5 +1,6 @@
 // Exceptions and interrupts: intercept checks, double faults, delivery through the IDT, and
 // EXITINTINFO (APM vol. 2 rev. 3.42 §15.7.2, §15.7.3, §15.12, §15.20; §8.2, §8.7 to §8.9).
+#include "guest/delivery_gates.hpp"
 #include "guest/descriptor.hpp"
 
 namespace horos::model::svm::guest {
@@ -79,9 +80,31 @@ Exit intercept_of(const Exception& e, bool coded) {
 
 } // namespace
 
+// §8.2.13, §8.2.14: the error code of a stack or a target that is out of bounds is 0; whether
+// EXT (§8.4.1) is set in it is not said.
+Exception Cpu::with_ext(Exception e) const {
+    const bool null = (e.vector == Vector::SS || e.vector == Vector::GP) && e.error == 0;
+    if (delivering && null && machine.deviations.test(Deviation::EXT_WITH_ZERO) &&
+        (selector_error(*this, *delivering, 0) & 1) != 0 && deviates(Deviation::EXT_WITH_ZERO)) {
+        e.error = 1;
+    }
+    return e;
+}
+
+// A triple fault with Deviation::SHUTDOWN_PANIC: the message looks up RIP with the tables that CR3
+// names, without nested paging; where they lie is as with Deviation::TABLE_CRASH.
+std::string_view Cpu::panic_message() const {
+    const bool has_table = (cr0 & x86::cr0::PG) != 0 && ((cr4 & x86::cr4::PAE) == 0 || long_mode());
+    const bool beyond = (cr3 & x86::cr3::ADDR_4K_MASK) >> profile.physical_bits != 0;
+    return has_table && beyond && deviates(Deviation::TABLE_CRASH) && choices.table_beyond_crashes()
+               ? "dies: without a message"
+               : "dies: exception(): 3rd";
+}
+
 void Cpu::raise(const Exception& first) {
     Exception e = first;
     for (;;) {
+        e = with_ext(e);
         const auto vector = static_cast<unsigned>(e.vector);
         if ((control.intercept_exceptions >> vector & 1) != 0) {
             feature(700 + vector);
@@ -107,7 +130,7 @@ void Cpu::raise(const Exception& first) {
             if (combined == Combined::SHUTDOWN) {
                 feature(760);
                 if (deviates(Deviation::SHUTDOWN_PANIC)) {
-                    throw Open{"dies: exception(): 3rd"};
+                    throw Open{std::string(panic_message())};
                 }
                 if (intercepted(horos::svm::Misc1::SHUTDOWN) ||
                     deviates(Deviation::SHUTDOWN_ALWAYS_EXITS)) {
@@ -253,9 +276,12 @@ void Cpu::inject() {
 }
 
 // RF in the pushed image is set by some faults (§13.1.4); for interrupts it is the flag itself.
+// Whether INTn, which clears it when it completes (§3.1.6), pushes it as it was is not said;
+// Intel's manual has it pushed as 0 (SDM vol. 3, instruction-breakpoint exception condition).
 uint64_t Cpu::pushed_flags_known(const Event& event) const {
     const bool exception = event.type == EventType::EXCEPTION;
-    return rflags_known & (exception ? ~x86::rflags::RF : ~0ull);
+    const bool instruction = event.type == EventType::SOFTWARE_INTERRUPT && !event.injected;
+    return rflags_known & (exception || instruction ? ~x86::rflags::RF : ~0ull);
 }
 
 // ---- real mode (§8.6) ----
@@ -266,14 +292,20 @@ void Cpu::deliver_real(const Event& event) {
         // The double fault of a too short IVT.
         throw fault(Vector::GP, 0);
     }
-    const uint64_t target = read_linear(table_linear(idtr.base + entry), 4);
+    const bool late = machine.deviations.test(Deviation::IVT_AFTER_PUSH);
+    const auto read_vector = [&] { return read_linear(table_linear(idtr.base + entry), 4); };
+    uint64_t target = late ? 0 : read_vector();
     uses_stack_base();
     const std::array<Masked, 16> saved = gpr;
     try {
         push({flags_value(), pushed_flags_known(event)}, 2);
         push({sreg(SegReg::CS).selector, ~0ull}, 2);
         push({event.return_rip, event.return_rip_known}, 2);
+        target = late ? read_vector() : target;
     } catch (...) {
+        if (late) {
+            prediction.deviated.set(Deviation::IVT_AFTER_PUSH);
+        }
         gpr = saved;
         throw;
     }

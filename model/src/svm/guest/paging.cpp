@@ -38,9 +38,6 @@ std::span<const Level> levels(const Tables& t) {
 uint64_t root_base(const Tables& t) {
     switch (t.mode) {
     case PagingMode::LEGACY:
-        if ((t.root & x86::cr3::ADDR_4K_MASK) >> 32 != 0 && t.deviates(Deviation::CR3_WIDE)) {
-            return t.root & x86::cr3::ADDR_4K_MASK;
-        }
         return t.root & x86::cr3::ADDR_LEGACY_MASK;
     case PagingMode::PAE:
         return t.root & x86::cr3::ADDR_PAE_MASK;

@@ -73,31 +73,53 @@ void refuse_open_states(const Cpu& cpu) {
     }
 }
 
+constexpr uint64_t B_MASK = 0xf; // B3:B0 of DR6
+
+// Breakpoints at the instruction, enabled or not.
+uint64_t matches(const Cpu& cpu, bool enabled) {
+    const uint64_t at = cpu.code64() ? cpu.rip : cpu.sreg(SegReg::CS).base + cpu.rip;
+    uint64_t bits = 0;
+    for (unsigned i = 0; i < 4; ++i) {
+        const bool armed = (cpu.dr7 >> (2 * i) & 3) != 0;
+        const bool execution = (cpu.dr7 >> (16 + 4 * i) & 3) == 0;
+        bits |= execution && cpu.dr[i] == at && (armed || !enabled) ? 1ull << i : 0;
+    }
+    return (cpu.rflags & x86::rflags::RF) == 0 ? bits : 0;
+}
+
 // Instruction breakpoints (§13.1.4); others are not followed.
 void breakpoints(Cpu& cpu) {
     for (unsigned i = 0; i < 4; ++i) {
-        if ((cpu.dr7 >> (2 * i) & 3) == 0) {
-            continue;
-        }
-        if ((cpu.dr7 >> (16 + 4 * i) & 3) != 0) {
-            if (cpu.deviates(Deviation::BREAKPOINTS_NOT_ARMED)) {
-                continue;
-            }
+        const bool armed = (cpu.dr7 >> (2 * i) & 3) != 0;
+        const bool execution = (cpu.dr7 >> (16 + 4 * i) & 3) == 0;
+        if (armed && !execution && !cpu.deviates(Deviation::BREAKPOINTS_NOT_ARMED)) {
             throw Open{"data and I/O breakpoints are not modelled"};
         }
-        const uint64_t at = cpu.code64() ? cpu.rip : cpu.sreg(SegReg::CS).base + cpu.rip;
-        if (cpu.dr[i] == at && (cpu.rflags & x86::rflags::RF) == 0 &&
-            !cpu.deviates(Deviation::BREAKPOINTS_NOT_ARMED)) {
-            cpu.note_debug_cause(1ull << i);
-            throw fault(x86::Vector::DB);
-        }
     }
+    uint64_t hit = matches(cpu, true);
+    if (hit == 0 || cpu.deviates(Deviation::BREAKPOINTS_NOT_ARMED)) {
+        return;
+    }
+    const uint64_t all = matches(cpu, false);
+    if (all != hit && cpu.deviates(Deviation::BREAKPOINT_NAMES_ALL)) {
+        hit = all;
+    }
+    cpu.note_debug_cause(hit);
+    cpu.dr6 &= ~B_MASK | hit; // those of other breakpoints are cleared (§13.1.1)
+    throw fault(x86::Vector::DB);
+}
+
+// Deviation::BREAKPOINT_BEFORE_EVENTS.
+bool breakpoint_goes_first(const Cpu& cpu) {
+    const bool event =
+        cpu.nmi_pending || cpu.intr_pending || (cpu.int_ctl & horos::svm::int_ctl::V_IRQ) != 0;
+    return event && !cpu.waiting && matches(cpu, true) != 0 &&
+           cpu.deviates(Deviation::BREAKPOINT_BEFORE_EVENTS);
 }
 
 // Deviation::DR6_DISABLED_MATCH: B3:B0 name each register that holds RIP, enabled or not.
 void match_disabled(Cpu& cpu) {
-    constexpr uint64_t MATCHES = 0xf;
-    uint64_t bits = cpu.dr6 & ~MATCHES;
+    uint64_t bits = cpu.dr6 & ~B_MASK;
     for (unsigned i = 0; i < 4; ++i) {
         const bool execution = (cpu.dr7 >> (16 + 4 * i) & 3) == 0;
         bits |= execution && cpu.dr[i] == cpu.rip ? 1ull << i : 0;
@@ -151,7 +173,9 @@ Exit Cpu::run() {
 
 void Cpu::step() {
     insn_next_rip = rip;
-    boundary();
+    if (!breakpoint_goes_first(*this)) {
+        boundary();
+    }
     if (waiting) {
         throw Stop{OutcomeKind::HALTED};
     }
@@ -181,6 +205,9 @@ void Cpu::step() {
         if (single_step && !entered_handler && !loses_trap(*this, insn)) {
             match_disabled(*this);
             note_debug_cause(x86::dr6::BS);
+            if ((dr6 & B_MASK) != 0 && deviates(Deviation::STEP_CLEARS_MATCHES)) {
+                dr6 &= ~B_MASK;
+            }
             raised = Exception{x86::Vector::DB};
             raised->kind = Exception::Kind::TRAP;
         }

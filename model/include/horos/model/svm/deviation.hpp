@@ -117,8 +117,15 @@ enum class Deviation : uint8_t {
     IRET_TOP_DOWN,       // IRET reads its frame from the highest word down
     IRET_SHORT,          // in 64-bit mode IRETD and IRET to the same level pop no SS:RSP
     REAL_TYPES,          // types of data segments are looked at in real mode
-    CR3_WIDE,            // outside long mode CR3 has 52 bits too; nested walks drop bits 63:48
-    ALIGNMENT_UNCHECKED, // no #AC
+    CR3_WIDE,            // nested walks drop bits 63:48 of guest-physical addresses
+    EVENT_VECTOR_RESERVED,    // VMRUN takes exceptions with reserved vectors, but not 2
+    BREAKPOINT_BEFORE_EVENTS, // an instruction breakpoint comes before NMI and interrupts
+    BREAKPOINT_NAMES_ALL,     // B3:B0 name breakpoints at RIP that are not enabled as well
+    STEP_CLEARS_MATCHES,      // a single-step trap clears B3:B0
+    EXT_WITH_ZERO,            // EXT is set in the error code of #SS(0) and #GP(0) too
+    IVT_AFTER_PUSH,           // in real mode the vector is read after the frame was pushed
+    STACK_CODE_EXPANDS_DOWN,  // SS that is conforming code counts as expand-down
+    ALIGNMENT_UNCHECKED,      // no #AC
     // ways to die: the outcome is UNSPECIFIED, and its `why` is "dies: " and the message
     TSS_TYPE_ABORT,     // an inner stack from a TSS that is busy or none
     TSS_ABSENT_ABORT,   // ... from a TSS that is not present
