@@ -298,6 +298,17 @@ TEST(VmxGuest, TheSingleStepTrapEndsHlt) {
     EXPECT_EQ(value(e, Field::GUEST_ACTIVITY), 1u);
 }
 
+// §27.2.1: found by a case on Bochs, which reports what an earlier instruction left.
+TEST(VmxGuest, ARegisterOperandHasNoDisplacement) {
+    Machine m({0x0f, 0x00, 0xc0}); // sldt eax
+    m.state[Field::PROC_CONTROLS_2] |= horos::vmx::proc2::DESCRIPTOR_TABLE_EXITING;
+    const GuestExit e = m.run();
+    EXPECT_TRUE(exits(e, ExitReason::LDTR_TR_ACCESS)) << e.why;
+    EXPECT_FALSE(e[Field::EXIT_QUALIFICATION].allows(4));
+    m.input.deviations.set(size_t(Deviation::REGISTER_DISPLACEMENT));
+    EXPECT_TRUE(m.run()[Field::EXIT_QUALIFICATION].allows(4));
+}
+
 // §27.1: found by a case on Bochs, which wakes first.
 TEST(VmxGuest, AnNmiWindowFromHltSavesHlt) {
     Machine m({0x90});

@@ -215,6 +215,15 @@ void Guest::exit_instruction(ExitReason reason, const Insn& insn, uint64_t quali
     throw exit;
 }
 
+void Guest::exit_register_form(ExitReason reason, const Insn& insn, Masked information) {
+    Exit exit(reason);
+    exit.qualification = {0, deviates(Deviation::REGISTER_DISPLACEMENT) ? 0 : ~0ull};
+    exit.length = insn.length;
+    exit.information = information;
+    path.push_back(std::string(ZydisMnemonicGetString(insn.zydis.mnemonic)) + ": exit");
+    throw exit;
+}
+
 void Guest::step() {
     const bool trap = (rflags & x86::rflags::TF) != 0;
     const Insn insn = fetch();

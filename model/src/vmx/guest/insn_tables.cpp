@@ -59,8 +59,8 @@ void ldtr_tr(Guest& g, const Insn& insn, uint32_t identity) {
     if (g.proc2(proc2::DESCRIPTOR_TABLE_EXITING)) {
         if (!memory) {
             const uint32_t number = uint32_t(gpr_number(operand.reg.value)) << 3;
-            g.exit_instruction(
-                ExitReason::LDTR_TR_ACCESS, insn, 0,
+            g.exit_register_form(
+                ExitReason::LDTR_TR_ACCESS, insn,
                 Masked{number | 1u << 10 | identity << 28, 0xfu << 3 | 1u << 10 | 3u << 28});
         }
         const uint32_t info = g.memory_information(insn, operand) | identity << 28;

@@ -82,8 +82,8 @@ void access(Guest& g, const Insn& insn, bool write) {
         exit_memory(g, insn, reason, other, reg2, 0xfu << 28);
     }
     const uint32_t reg1 = uint32_t(gpr_number(other.reg.value)) << 3;
-    g.exit_instruction(reason, insn, 0,
-                       Masked{reg1 | reg2 | 1u << 10, 0xfu << 3 | 0xfu << 28 | 1u << 10});
+    g.exit_register_form(reason, insn,
+                         Masked{reg1 | reg2 | 1u << 10, 0xfu << 3 | 0xfu << 28 | 1u << 10});
 }
 
 bool eptp_valid(const Guest& g, uint64_t value) {

@@ -184,6 +184,9 @@ public:
                                        uint64_t qualification = 0,
                                        std::optional<Masked> information = std::nullopt);
 
+    // Where a memory operand's displacement would be the qualification (§27.2.1).
+    [[noreturn]] void exit_register_form(ExitReason reason, const Insn& insn, Masked information);
+
     // ---- operands ----
     uint64_t reg(ZydisRegister r);
     void set_reg(ZydisRegister r, uint64_t value, uint64_t known = ~0ull);

@@ -404,6 +404,9 @@ uint64_t Guest::translate(uint64_t linear, Access access) {
         throw Open{"an APIC access"};
     }
     walked_.insert({linear >> 12, access.kind});
+    if (access.kind == Kind::WRITE) {
+        walked_.insert({linear >> 12, Kind::READ});
+    }
     return hpa;
 }
 

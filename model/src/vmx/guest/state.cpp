@@ -232,7 +232,8 @@ constexpr std::string_view DEVIATIONS[] = {"virtual-nmi-sticks",    "real-mode-c
                                            "exception-ends-shadow", "xsaves-order",
                                            "xsetbv-exits-first",    "ept-table-update-unchecked",
                                            "pml-logs-offset",       "hlt-outlasts-trap",
-                                           "dr7-bit-12-kept",       "exit-wakes"};
+                                           "dr7-bit-12-kept",       "exit-wakes",
+                                           "register-displacement"};
 static_assert(std::size(DEVIATIONS) == static_cast<size_t>(Deviation::COUNT));
 } // namespace
 

@@ -52,6 +52,7 @@ enum class Deviation : uint8_t {
     HLT_OUTLASTS_TRAP,          // the single-step trap after HLT does not end it
     DR7_BIT_12_KEPT,            // an entry loads bit 12 of DR7
     EXIT_WAKES,                 // NMI-window and monitor-trap exits from HLT save the active state
+    REGISTER_DISPLACEMENT,      // a displacement is reported of instructions that have none
     COUNT,
 };
 using Deviations = std::bitset<static_cast<size_t>(Deviation::COUNT)>;
