@@ -69,6 +69,7 @@ constexpr std::string_view NAMES[] = {
     "monitor-no-access",
     "io-busy-tss",
     "task-switch-not-intercepted",
+    "sequential-wraps",
     "near-branch-keeps-high",
     "iret-narrow-stack",
     "iret-as-supervisor",

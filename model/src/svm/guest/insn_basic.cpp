@@ -422,6 +422,18 @@ bool execute_other(Cpu& cpu, const Insn& insn) {
     }
 }
 
+// Where an instruction that is no branch goes on. Deviation::SEQUENTIAL_WRAPS: in 16-bit code with
+// 16 bits of RIP after one that ends on another page, unless what follows it is held up.
+uint64_t next_in_sequence(Cpu& cpu, const Insn& insn) {
+    constexpr uint64_t PAGE = ~0xfffull, OFFSET_16 = 0xffff;
+    const horos::svm::Segment& cs = cpu.sreg(SegReg::CS);
+    const bool wraps = !cpu.code64() && (cs.attributes & x86::seg::DB) == 0 &&
+                       (cpu.rflags & f::TF) == 0 && !cpu.shadow &&
+                       (((cs.base + insn.next_rip) ^ (cs.base + cpu.rip)) & PAGE) != 0 &&
+                       insn.next_rip > OFFSET_16 && cpu.deviates(Deviation::SEQUENTIAL_WRAPS);
+    return wraps ? insn.next_rip & OFFSET_16 : insn.next_rip;
+}
+
 } // namespace
 
 bool Cpu::execute_basic(const Insn& insn) {
@@ -432,7 +444,7 @@ bool Cpu::execute_basic(const Insn& insn) {
     const bool known = execute_data(*this, insn) || execute_stack(*this, insn) ||
                        execute_flags(*this, insn) || execute_other(*this, insn);
     if (known) {
-        rip = insn.next_rip;
+        rip = next_in_sequence(*this, insn);
     }
     return known;
 }

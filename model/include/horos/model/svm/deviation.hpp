@@ -79,6 +79,7 @@ enum class Deviation : uint8_t {
     MONITOR_NO_ACCESS,  // MONITOR touches no memory
     IO_BUSY_TSS,        // the I/O bitmap of a busy TSS is not used: #GP
     TASK_SWITCH_NOT_INTERCEPTED,
+    SEQUENTIAL_WRAPS, // 16-bit code: an instruction that ends on another page cuts RIP to 16 bits
     NEAR_BRANCH_KEEPS_HIGH, // a 16-bit relative branch inside a page leaves RIP[31:16] as they are
     IRET_NARROW_STACK,  // IRET and IRETD of 64-bit code: the stack's base, size and 32 bits count
     IRET_AS_SUPERVISOR, // IRET at CPL 3 reads its frame as a supervisor
