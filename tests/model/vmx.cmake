@@ -3,6 +3,7 @@ function(horos_vmx_test name)
   add_executable(${name} ${ARGN})
   target_link_libraries(${name} PRIVATE horos::model_vmx GTest::gtest_main rapidcheck ${Z3_LIBRARY})
   target_compile_options(${name} PRIVATE -Wall -Wextra)
+  horos_precompiled(${name} test)
   target_include_directories(${name} PRIVATE ${PROJECT_SOURCE_DIR}/model/src/vmx ${Z3_INCLUDE_DIR})
   gtest_discover_tests(${name}
     PROPERTIES LABELS model ENVIRONMENT_MODIFICATION "RC_PARAMS=string_append: max_success=300"
