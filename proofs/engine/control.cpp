@@ -101,10 +101,8 @@ void Activation::run_loop(const llvm::Loop& loop) {
             for (const Edge& e : pending[header])
                 guards.push_back(e.guard);
             const Guard again = Guard::join(guards);
-            // A round that nothing leaves is followed by another, as surely as it was reached.
-            const bool may_end = !is_false(rounds.back().first);
-            if (may_end && round >= engine.policy_.rounds_before_asking &&
-                engine.policy_.feasible && !engine.policy_.feasible(again)) {
+            if (round >= engine.policy_.rounds_before_asking && engine.policy_.feasible &&
+                !engine.policy_.feasible(again)) {
                 pending[header].clear();
                 break;
             }
