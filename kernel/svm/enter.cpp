@@ -1,5 +1,6 @@
 // One entry into a guest, and what the kernel itself does at the exit.
 #include "kernel/arch/lock.hpp"
+#include "kernel/core/guest_switch.hpp"
 #include "kernel/svm/svm.hpp"
 
 namespace horos::core {

@@ -2,6 +2,7 @@
 #include "kernel/arch/cpu.hpp"
 #include "kernel/arch/io.hpp"
 #include "kernel/arch/lock.hpp"
+#include "kernel/core/guest_switch.hpp"
 #include "kernel/vmx/vmx.hpp"
 
 #pragma clang section text = ".vmxtext"

@@ -86,4 +86,16 @@ std::vector<Guard> writing_cases(const Kernel& kernel, const std::vector<const W
     return split.cases;
 }
 
+std::optional<std::vector<Guard>> changing_cases(Step& step, const Kernel::Invariant& invariant,
+                                                 const std::vector<Term>& at) {
+    Kernel::Touches touched;
+    if (step.kernel.instance(invariant, at, step.kernel.old, &touched) ==
+        step.kernel.instance(invariant, at, step.now, &touched))
+        return std::nullopt;
+    std::set<const Object*> tables{step.kernel.objects.find("frames")};
+    for (const auto& [object, indices] : touched)
+        tables.insert(object);
+    return writing_cases(step.kernel, {&step.now}, tables);
+}
+
 } // namespace horos::proofs

@@ -199,10 +199,7 @@ void kept_on(Step& step, Result& result, const Guard& path) {
 }
 
 Result kept(Step& step) {
-    Result result;
-    result.verdict = Verdict::proved;
-    for (const std::string& name : step.kernel.left_out)
-        result.bound += (result.bound.empty() ? "not past " : ", ") + name;
+    Result result = begin(step);
     const std::set<const Object*> counted = counted_tables(step);
     for (const Guard& path : writing_cases(step.kernel, {&step.now}, counted, 16))
         kept_on(step, result, path);

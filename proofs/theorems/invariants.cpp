@@ -22,10 +22,7 @@ void preserved_on(Step& step, Result& result, const Kernel::Invariant& inv,
 }
 
 Result preserved(Step& step) {
-    Result result;
-    result.verdict = Verdict::proved;
-    for (const std::string& name : step.kernel.left_out)
-        result.bound += (result.bound.empty() ? "not past " : ", ") + name;
+    Result result = begin(step);
     for (const std::string& name : step.kernel.unknown_invariants) {
         result.verdict = Verdict::unknown;
         result.details.push_back("what " + name + " ranges over is not known");
@@ -38,16 +35,12 @@ Result preserved(Step& step) {
             at.push_back(named_bits("any", 32));
         if (inv.domain.second != Over::nothing)
             at.push_back(named_bits("any2", 32));
-        Kernel::Touches touched;
-        if (step.kernel.instance(inv, at, step.kernel.old, &touched) ==
-            step.kernel.instance(inv, at, step.now, &touched)) {
-            ++result.goals; // the step does not touch what it speaks of
+        const auto cases = changing_cases(step, inv, at);
+        if (!cases) {
+            ++result.goals;
             continue;
         }
-        std::set<const Object*> tables{step.kernel.objects.find("frames")};
-        for (const auto& [object, indices] : touched)
-            tables.insert(object);
-        for (const Guard& path : writing_cases(step.kernel, {&step.now}, tables))
+        for (const Guard& path : *cases)
             preserved_on(step, result, inv, at, path);
     }
     finish(result);

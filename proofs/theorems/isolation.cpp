@@ -59,16 +59,12 @@ Term changed_outside(Step& step, const Object& object, const Guard& path,
 template <class Goal>
 void still_closed(Step& step, Result& result, const Kernel::Invariant& c,
                   const std::vector<Term>& at, const Goal& goal) {
-    Kernel::Touches all;
-    if (step.kernel.instance(c, at, step.kernel.old, &all) ==
-        step.kernel.instance(c, at, step.now, &all)) {
-        ++result.goals; // the step does not touch what it speaks of
+    const auto cases = changing_cases(step, c, at);
+    if (!cases) {
+        ++result.goals;
         return;
     }
-    std::set<const Object*> tables{step.kernel.objects.find("frames")};
-    for (const auto& [object, indices] : all)
-        tables.insert(object);
-    for (const Guard& path : writing_cases(step.kernel, {&step.now}, tables)) {
+    for (const Guard& path : *cases) {
         Kernel::Touches touched;
         const Term before = step.kernel.instance(c, at, step.kernel.old, &touched, path);
         const Term after = step.kernel.instance(c, at, step.now, &touched, path);
@@ -77,10 +73,7 @@ void still_closed(Step& step, Result& result, const Kernel::Invariant& c,
 }
 
 Result isolated(Step& step) {
-    Result result;
-    result.verdict = Verdict::proved;
-    for (const std::string& name : step.kernel.left_out)
-        result.bound += (result.bound.empty() ? "not past " : ", ") + name;
+    Result result = begin(step);
     const std::vector<Kernel::Invariant> closed = step.kernel.reach();
     const auto goal = [&](const std::string& name, const Kernel::Touches& touched,
                           const Guard& path, Term wrong) {

@@ -106,10 +106,7 @@ void added_on(Step& step, Result& result, const std::string& call, const Guard& 
 }
 
 Result added(Step& step, const std::string& call) {
-    Result result;
-    result.verdict = Verdict::proved;
-    for (const std::string& name : step.kernel.left_out)
-        result.bound += (result.bound.empty() ? "not past " : ", ") + name;
+    Result result = begin(step);
     std::set<const Object*> tables;
     for (const char* name : {"frames", "blocks", "spaces", "page_tables"})
         tables.insert(step.kernel.objects.find(name));

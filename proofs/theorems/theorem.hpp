@@ -2,6 +2,8 @@
 #pragma once
 #include "kernel.hpp"
 
+#include <optional>
+
 namespace horos::proofs {
 
 struct Result {
@@ -72,11 +74,17 @@ struct Step {
     // Appends to the result what became of the goal.
     void goal(Result& result, const std::string& name, Term violated);
 };
+// Proved until a goal says otherwise; the bound names what the step is not followed past.
+Result begin(const Step& step);
 void finish(Result& result);
 // Conditions of which no two hold at once, at most so many; where none does, none of the worlds has
 // written to any of the tables.
 std::vector<Guard> writing_cases(const Kernel& kernel, const std::vector<const World*>& worlds,
                                  const std::set<const Object*>& tables, size_t most = 8);
+// The paths of the step on which what the invariant says there may have changed; nothing where the
+// step does not touch what it speaks of.
+std::optional<std::vector<Guard>> changing_cases(Step& step, const Kernel::Invariant& invariant,
+                                                 const std::vector<Term>& at);
 bool is_fast_entry(const std::string& plain);
 // Run once at boot, before anybody else: their loops go over memory.
 bool is_boot(const std::string& plain);
