@@ -1,5 +1,5 @@
-// What both backends do around a guest's run, whatever the control block: TLB tags, registers that an
-// entry does not switch, and the host's own state.
+// What both backends do around a guest's run, whatever the control block: TLB tags, registers that
+// an entry does not switch, and the host's own state.
 #pragma once
 #include "kernel/core/shell.hpp"
 #include "kernel/core/vendor.hpp"

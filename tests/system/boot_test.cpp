@@ -4,6 +4,7 @@
 #include <cstdio>
 #include <filesystem>
 #include <fstream>
+#include <future>
 #include <gtest/gtest.h>
 
 namespace horos::test {
@@ -38,6 +39,15 @@ TEST(Boot, IsoOnUefi) {
     const std::string firmware = "/usr/share/ovmf/OVMF.fd";
     ASSERT_TRUE(fs::exists(firmware)) << "package ovmf";
     boot_image("iso-uefi", firmware);
+}
+
+// Two that make the same image at once do not take each other's files away.
+TEST(Boot, TheSameImageIsMadeTwiceAtOnce) {
+    const auto make = [] { return machine::make_image("ticker.toml", "no"); };
+    auto first = std::async(std::launch::async, make);
+    auto second = std::async(std::launch::async, make);
+    EXPECT_NO_THROW(EXPECT_TRUE(fs::file_size(first.get()) > 0));
+    EXPECT_NO_THROW(EXPECT_TRUE(fs::file_size(second.get()) > 0));
 }
 
 // The machine stops with a message that holds `words`, and nothing else ran.

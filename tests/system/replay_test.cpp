@@ -16,17 +16,17 @@ using machine::run;
 using std::chrono::seconds;
 namespace fs = std::filesystem;
 
-// A bundle whose root task is the replay program.
-std::string replay_bundle() {
-    const fs::path logs = HOROS_TEST_LOGS;
-    const fs::path programs = logs / "replay-programs";
+// A bundle whose root task is the replay program, in files of its own: tests run side by side.
+std::string replay_bundle(unsigned seed) {
+    const fs::path programs =
+        fs::path(HOROS_TEST_LOGS) / ("replay-programs-" + std::to_string(seed));
     fs::create_directories(programs);
     const fs::path built = HOROS_PROGRAMS;
     const auto over = fs::copy_options::overwrite_existing;
     for (const char* name : {"console.prog", "ticker.prog"})
         fs::copy_file(built / name, programs / name, over);
     fs::copy_file(built / "replay.prog", programs / "root.prog", over);
-    const std::string bundle = (logs / "replay.bundle").string();
+    const std::string bundle = (programs / "replay.bundle").string();
     std::string output;
     const int status = run(std::string(HOROS_PACK) + " build " + HOROS_TEST_DESCRIPTIONS +
                                "/ticker.toml --programs " + programs.string() + " -o " + bundle,
@@ -51,7 +51,7 @@ void replay(unsigned seed, unsigned steps) {
     const std::string numbers = std::to_string(seed) + " " + std::to_string(steps);
     std::string specified;
     ASSERT_EQ(run(std::string(HOROS_CORE_REPLAY) + " " + numbers, specified), 0) << specified;
-    Machine m({.bundle = replay_bundle(),
+    Machine m({.bundle = replay_bundle(seed),
                .append = "seed=" + std::to_string(seed) + " steps=" + std::to_string(steps),
                .name = "replay-" + std::to_string(seed),
                .cores = 1,

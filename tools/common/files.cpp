@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <fstream>
 #include <iterator>
+#include <unistd.h>
 
 #include "tools/common/diagnostics.hpp"
 
@@ -39,20 +40,26 @@ std::vector<std::uint8_t> read_bytes(const std::string& file) {
 }
 
 void write_file(const std::string& file, std::span<const std::uint8_t> bytes) {
-    const std::string beside = file + ".new";
+    // The number keeps processes apart that write the same file at the same time.
+    const std::string beside = file + ".new." + std::to_string(getpid());
     errno = 0;
+    std::error_code error;
     {
         std::ofstream out(beside, std::ios::binary | std::ios::trunc);
         out.write(reinterpret_cast<const char*>(bytes.data()),
                   static_cast<std::streamsize>(bytes.size()));
         out.flush();
         if (!out) {
-            fail(beside, "write");
+            const int why = errno;
+            std::filesystem::remove(beside, error);
+            errno = why;
+            fail(file, "write");
         }
     }
-    std::error_code error;
     std::filesystem::rename(beside, file, error);
     if (error) {
+        std::error_code ignored;
+        std::filesystem::remove(beside, ignored);
         throw Fatal(file + ": error: cannot replace: " + error.message());
     }
 }

@@ -2,6 +2,8 @@
 
 #include <cstdio>
 #include <filesystem>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "tools/common/crc32c.hpp"
 #include "tools/common/files.hpp"
@@ -46,6 +48,42 @@ TEST(ReadFiles, MissingFileAndDirectoryAreNamed) {
     };
     EXPECT_EQ(message("/nowhere/x"), "/nowhere/x: error: cannot open: No such file or directory");
     EXPECT_EQ(message("/"), "/: error: is a directory, not a file");
+}
+
+// Tests that boot the same description pack the same bundle at the same time.
+TEST(WriteFile, ManyMayWriteTheSameFile) {
+    const std::string file = testing::TempDir() + "/horos-written-by-many";
+    constexpr int writers = 8;
+    const std::vector<std::uint8_t> content(100'000, 0x5a);
+    for (int i = 0; i < writers; ++i) {
+        if (fork() != 0)
+            continue;
+        int bad = 0;
+        for (int round = 0; round < 50; ++round) {
+            try {
+                write_file(file, content);
+                bad += read_bytes(file) == content ? 0 : 1;
+            } catch (const Fatal&) {
+                ++bad;
+            }
+        }
+        _exit(bad == 0 ? 0 : 1);
+    }
+    for (int i = 0; i < writers; ++i) {
+        int status = 0;
+        ASSERT_GT(wait(&status), 0);
+        EXPECT_EQ(status, 0);
+    }
+    std::filesystem::remove(file);
+}
+
+TEST(WriteFile, WhatCannotBeWrittenIsNamedAndNothingIsLeft) {
+    const std::string folder = testing::TempDir() + "/horos-is-a-folder";
+    std::filesystem::create_directories(folder + "/full");
+    EXPECT_THROW(write_file(folder + "/full", bytes("x")), Fatal); // rename cannot replace it
+    EXPECT_EQ(std::distance(std::filesystem::directory_iterator(folder), {}), 1);
+    EXPECT_THROW(write_file(folder + "/nowhere/file", bytes("x")), Fatal);
+    std::filesystem::remove_all(folder);
 }
 
 } // namespace
