@@ -9,6 +9,7 @@
 #include <functional>
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
+#include <unistd.h>
 
 using namespace horos::fuzz;
 
@@ -116,7 +117,8 @@ TEST(FuzzCase, RandomBytesNeverCrashTheDecoder) {
 }
 
 TEST(FuzzCorpus, IsSharedByContent) {
-    auto folder = std::filesystem::temp_directory_path() / "horos-fuzz-corpus-test";
+    auto folder = std::filesystem::temp_directory_path() /
+                  ("horos-fuzz-corpus-test-" + std::to_string(getpid()));
     std::filesystem::remove_all(folder);
     Corpus one(folder.string()), two(folder.string());
     one.add(sample());

@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <fstream>
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 using namespace horos::fuzz;
 
@@ -18,11 +19,15 @@ Divergence sample() {
 }
 
 Triage triageOf(const std::string& entry) {
-    auto file = std::filesystem::temp_directory_path() / "horos-fuzz-triage-test.json";
+    // CTest runs tests of this file side by side.
+    auto file = std::filesystem::temp_directory_path() /
+                ("horos-fuzz-triage-test-" + std::to_string(getpid()) + ".json");
     std::ofstream(file) << "{\"divergences\":[{\"id\":\"x\",\"verdict\":\"target\",\"section\":"
                            "\"s\",\"evidence\":\"e\","
                         << entry << "}]}";
-    return Triage::load(file.string());
+    Triage loaded = Triage::load(file.string());
+    std::filesystem::remove(file);
+    return loaded;
 }
 
 } // namespace

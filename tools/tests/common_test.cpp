@@ -52,7 +52,8 @@ TEST(ReadFiles, MissingFileAndDirectoryAreNamed) {
 
 // Tests that boot the same description pack the same bundle at the same time.
 TEST(WriteFile, ManyMayWriteTheSameFile) {
-    const std::string file = testing::TempDir() + "/horos-written-by-many";
+    const std::string file =
+        testing::TempDir() + "/horos-written-by-many-" + std::to_string(getpid());
     constexpr int writers = 8;
     const std::vector<std::uint8_t> content(100'000, 0x5a);
     for (int i = 0; i < writers; ++i) {
@@ -78,7 +79,8 @@ TEST(WriteFile, ManyMayWriteTheSameFile) {
 }
 
 TEST(WriteFile, WhatCannotBeWrittenIsNamedAndNothingIsLeft) {
-    const std::string folder = testing::TempDir() + "/horos-is-a-folder";
+    const std::string folder =
+        testing::TempDir() + "/horos-is-a-folder-" + std::to_string(getpid());
     std::filesystem::create_directories(folder + "/full");
     EXPECT_THROW(write_file(folder + "/full", bytes("x")), Fatal); // rename cannot replace it
     EXPECT_EQ(std::distance(std::filesystem::directory_iterator(folder), {}), 1);
