@@ -58,11 +58,12 @@ void put_addresses(RuleState& s, const Profile& p) {
          {F::IO_BITMAP_A, F::IO_BITMAP_B, F::MSR_BITMAP, F::VMREAD_BITMAP, F::VMWRITE_BITMAP}) {
         page(field, ZERO_PA);
     }
-    for (F field : {F::APIC_ACCESS_ADDRESS, F::PML_ADDRESS, F::VE_INFORMATION_ADDRESS,
-                    F::EPTP_LIST_ADDRESS, F::SPP_TABLE_POINTER}) {
+    for (F field :
+         {F::PML_ADDRESS, F::VE_INFORMATION_ADDRESS, F::EPTP_LIST_ADDRESS, F::SPP_TABLE_POINTER}) {
         page(field, LOG_PA);
     }
     page(F::VIRTUAL_APIC_ADDRESS, VAPIC_PA);
+    page(F::APIC_ACCESS_ADDRESS, APIC_PA);
     if (s[F::VMCS_LINK_POINTER] != s[E::CURRENT_VMCS]) {
         page(F::VMCS_LINK_POINTER, LINK_PA);
     }
@@ -215,7 +216,10 @@ Case make_case(const Test& test) {
     flag(s[E::CURRENT_VMCS] == ~0ull, FLAG_NO_VMCS);
     flag(s[E::VMX_OPERATION] == 0, FLAG_VMXOFF);
     flag(s[E::SHADOW_VMCS] != 0, FLAG_SHADOW);
+    flag((s[F::PROC_CONTROLS] & proc::USE_TPR_SHADOW) != 0, FLAG_VAPIC);
     if (test.kind == Kind::GUEST) {
+        // What it writes to the APIC-access page, if that is not virtualised, is cleared too.
+        flag(test.guest.gpr[3] >> 12 == APIC_PA >> 12, FLAG_VAPIC);
         c.flags |= FLAG_GUEST;
         c.guest = test.guest;
     }

@@ -1,5 +1,6 @@
 #include "faults.hpp"
 
+#include <algorithm>
 #include <fmt/core.h>
 
 namespace horos::fuzz::vmx {
@@ -96,6 +97,10 @@ void wrong_exits(std::vector<Fault>& faults, const Profile& profile) {
     swap("#UD before the exit of XSETBV", ExitReason::XSETBV, ExitReason::EXCEPTION_OR_NMI);
     swap("MOV DR checked for CPL first", ExitReason::MOV_DR, ExitReason::EXCEPTION_OR_NMI);
     swap("RDMSR outside the bitmaps does not exit", ExitReason::RDMSR, ExitReason::VMCALL);
+    swap("APIC access overlooked", ExitReason::APIC_ACCESS, ExitReason::VMCALL);
+    swap("APIC write completes without an exit", ExitReason::APIC_WRITE, ExitReason::VMCALL);
+    swap("the EOI-exit bitmap is not read", ExitReason::VIRTUALIZED_EOI, ExitReason::VMCALL);
+    swap("a TPR below the threshold goes on", ExitReason::TPR_BELOW_THRESHOLD, ExitReason::VMCALL);
     swap("preemption timer of 0 counts on", ExitReason::PREEMPTION_TIMER, ExitReason::VMCALL);
 }
 
@@ -138,6 +143,10 @@ void wrong_information(std::vector<Fault>& faults) {
     flip("#PF: no address", ExitReason::EXCEPTION_OR_NMI, q, ~0ull);
     flip("error code: EXT inverted", ExitReason::EXCEPTION_OR_NMI, F::EXIT_INTERRUPTION_ERROR_CODE,
          1);
+    flip("APIC access: offset lost", ExitReason::APIC_ACCESS, q, 0xff0);
+    flip("APIC access: write for read", ExitReason::APIC_ACCESS, q, apic_access::LINEAR_WRITE);
+    flip("APIC write: offset of the next register", ExitReason::APIC_WRITE, q, 0x10);
+    flip("virtualised EOI: vector wrong", ExitReason::VIRTUALIZED_EOI, q, 0x10);
     flip("CPUID: length 3", ExitReason::CPUID, F::EXIT_INSTRUCTION_LENGTH, 1);
     flip("WRMSR: length 0", ExitReason::WRMSR, F::EXIT_INSTRUCTION_LENGTH, 2);
 }
@@ -181,6 +190,45 @@ void wrong_state(std::vector<Fault>& faults) {
     });
     edit(faults, "a store does not reach memory", "wrong memory",
          [](GuestExit& e) { e.writes.clear(); });
+}
+
+// The virtual-APIC page and the guest interrupt status.
+void wrong_virtual_apic(std::vector<Fault>& faults) {
+    const auto went = [](const GuestExit& e, std::string_view step) {
+        return std::ranges::find(e.path, step) != e.path.end();
+    };
+    const auto flip_word = [&](const char* name, uint64_t offset, uint64_t bits, auto when) {
+        edit(faults, name, "wrong virtual APIC", [=](GuestExit& e) {
+            if (const auto word = e.writes.find(VAPIC_PA + offset);
+                word != e.writes.end() && when(e)) {
+                word->second.value ^= bits & word->second.known;
+            }
+        });
+    };
+    const auto flip_status = [&](const char* name, uint64_t bits, std::string_view step) {
+        edit(faults, name, "wrong virtual APIC", [=](GuestExit& e) {
+            if (went(e, step)) {
+                Masked& status = e[F::GUEST_INTERRUPT_STATUS];
+                status.value ^= bits & status.known;
+            }
+        });
+    };
+    flip_word("VPPR is not computed", 0xa0, 0xf0, [](const GuestExit&) { return true; });
+    flip_word("CR8 does not reach the virtual TPR", 0x80, 0xf0,
+              [=](const GuestExit& e) { return went(e, "CR8: virtual TPR"); });
+    flip_word("the interrupt command keeps its low bytes", 0x310, 0xff,
+              [](const GuestExit&) { return true; });
+    flip_status("a delivered interrupt stays requested", 0xff, "virtual interrupt");
+    flip_status("EOI leaves the interrupt in service", 0xff00, "EOI virtualisation");
+    flip_status("a self-IPI requests nothing", 0xff, "self-IPI virtualisation");
+    edit(faults, "a virtual interrupt does not enter service", "wrong virtual APIC",
+         [=](GuestExit& e) {
+             if (went(e, "virtual interrupt")) {
+                 for (uint64_t n = 0; n < 8; ++n) {
+                     e.writes.erase(VAPIC_PA + 0x100 + n * 16);
+                 }
+             }
+         });
 }
 
 void wrong_steps(std::vector<Fault>& faults, const Profile& profile) {
@@ -243,6 +291,9 @@ std::vector<Fault> seeded_faults(const Profile& profile) {
     wrong_exits(faults, profile);
     wrong_information(faults);
     wrong_state(faults);
+    if (profile.proc2.can(proc2::VIRTUAL_INTERRUPT_DELIVERY)) {
+        wrong_virtual_apic(faults);
+    }
     wrong_steps(faults, profile);
     return faults;
 }

@@ -1,6 +1,5 @@
 // Guests that do one sensitive thing: a mode, a snippet of code, controls and maps near it.
-#include "cases.hpp"
-#include "guest_snippets.hpp"
+#include "guest_maker.hpp"
 
 #include <cstring>
 #include <string_view>
@@ -9,57 +8,7 @@ namespace horos::fuzz::vmx {
 
 namespace {
 
-using F = Field;
 using E = Extra;
-using namespace horos::vmx;
-
-// Which bits of a page-table entry are flipped: one or more of the low ones or of those from
-// high_from on.
-struct EntryChange {
-    uint64_t flips, low_bits, high_from;
-};
-
-struct Maker {
-    const Profile& p;
-    std::mt19937_64& random;
-    Test test;
-
-    uint64_t below(uint64_t n) { return random() % n; }
-    bool one_in(uint64_t n) { return below(n) == 0; }
-    template <class... T>
-    uint64_t pick(T... values) {
-        const uint64_t all[] = {uint64_t(values)...};
-        return all[below(sizeof...(values))];
-    }
-    RuleState& s() { return test.state; }
-    void poke(uint64_t address, uint64_t value) {
-        for (unsigned n = 0; n < test.guest.pokes; ++n) {
-            if (test.guest.poke[n].address == address) {
-                test.guest.poke[n].value = value;
-                return;
-            }
-        }
-        if (test.guest.pokes < POKES) {
-            test.guest.poke[test.guest.pokes++] = {address, value};
-        }
-    }
-    void set(F field, const model::vmx::Allowed& allowed, uint32_t bits, bool on) {
-        const uint32_t may = bits & allowed.one;
-        s()[field] = on ? s()[field] | may : s()[field] & ~uint64_t{may & ~allowed.zero};
-    }
-
-    void mode();
-    void user();
-    void controls();
-    void registers(const Snippet& snippet);
-    void maps(const Snippet& snippet);
-    void ept_entries();
-    void guest_tables();
-    void change_entry(const uint64_t (&places)[4], const uint64_t (&values)[4],
-                      const EntryChange& change);
-    void events();
-    void fields();
-};
 
 // Segments of a flat 32-bit guest, of real mode, or of virtual-8086 mode.
 void put_flat(RuleState& s, uint32_t code, uint32_t data) {
@@ -78,6 +27,8 @@ void put_real(RuleState& s, bool v86) {
         s[plus(F::GUEST_ES_RIGHTS, n)] = v86 ? 0xf3 : n == 1 ? 0x809b : 0x8093;
     }
 }
+
+} // namespace
 
 void Maker::mode() {
     const bool unrestricted = p.proc2.can(proc2::UNRESTRICTED_GUEST);
@@ -179,9 +130,11 @@ void Maker::registers(const Snippet& snippet) {
         }
     }
     g.gpr[6] = g.gpr[7] = DATA_PA + 32;
-    g.gpr[1] = snippet.msr != 0 ? pick(snippet.msr, 0x175, 0x176, 0xc0000100, 0xc0000101, 0x1fff,
-                                       0x2000, 0xc0001fff, 0xc0002000, 0x40000000, random() >> 32)
-                                : g.gpr[1];
+    const bool x2apic = snippet.msr >> 8 == x86::msr::X2APIC_BASE >> 8;
+    g.gpr[1] = x2apic             ? pick(0x808, 0x80b, 0x80b, 0x83f, 0x80a, 0x800 + below(256))
+               : snippet.msr != 0 ? pick(snippet.msr, 0x175, 0x176, 0xc0000100, 0xc0000101, 0x1fff,
+                                         0x2000, 0xc0001fff, 0xc0002000, 0x40000000, random() >> 32)
+                                  : g.gpr[1];
     g.gpr[0] = one_in(2) ? g.gpr[0] : pick(s()[F::GUEST_CR0], s()[F::GUEST_CR4], 0, 1, 0x4400, 63);
     g.gpr[2] = one_in(2) ? g.gpr[2] : pick(s()[F::GUEST_CR3], 0, 0xffff, 0x60, 0x7fff, 0x8000);
     const std::string_view name(snippet.name);
@@ -349,8 +302,6 @@ void Maker::fields() {
     }
 }
 
-} // namespace
-
 size_t snippet_count() { return guest_snippets().size(); }
 
 Test guest_test(const RuleState& base, const Profile& profile, std::mt19937_64& random) {
@@ -367,6 +318,7 @@ Test guest_test(const RuleState& base, const Profile& profile, std::mt19937_64& 
     m.guest_tables();
     m.events();
     m.fields();
+    m.apic(snippet);
     uint8_t* code = m.test.guest.code;
     for (unsigned n = 0; n < CODE_BYTES; n += 8) {
         std::memcpy(code + n, "\x0f\x01\xc1\x90\x0f\x01\xc1\x90", 8);

@@ -110,10 +110,31 @@ std::optional<Divergence> compare_memory(const Test& test, const GuestExit& e, c
     return std::nullopt;
 }
 
+std::optional<Divergence> compare_vapic(const Test& test, const GuestExit& e, const Result& r,
+                                        const std::string& where) {
+    if ((test.state[Field::PROC_CONTROLS] & horos::vmx::proc::USE_TPR_SHADOW) == 0) {
+        return std::nullopt;
+    }
+    const TestMemory memory(test);
+    for (unsigned n = 0; n < VAPIC_REGISTERS; ++n) {
+        const uint64_t address = VAPIC_PA + n * 16;
+        Masked word = expected_word(e, address, memory.quadword(address).value_or(0));
+        word.value &= 0xffffffff;
+        word.known &= 0xffffffff;
+        if (auto d = compare(fmt::format("virtual APIC {:#x}", n * 16), word, r.vapic[n], where)) {
+            return d;
+        }
+    }
+    return std::nullopt;
+}
+
 std::optional<Divergence> compare_exit(const Test& test, const GuestExit& e, const Profile& p,
                                        const Result& r) {
     const std::string where = e.path.empty() ? "" : e.path.back();
     if (auto d = compare_fields(e, p, r, where)) {
+        return d;
+    }
+    if (auto d = compare_vapic(test, e, r, where)) {
         return d;
     }
     if (test.kind == Kind::ENTRY) { // the registers are whatever the last case left

@@ -11,7 +11,7 @@ inline constexpr uint64_t FILLER = 0x90c1010f90c1010full;
 
 // Pages that a guest may write: its data and stack, and its own page tables (for A and D).
 constexpr bool guest_writable(uint64_t page) {
-    return page == DATA_PA || (page >= GUEST_PML4_PA && page <= GUEST_PD32_PA) ||
+    return page == DATA_PA || page == APIC_PA || (page >= GUEST_PML4_PA && page <= GUEST_PD32_PA) ||
            page == GUEST_PD_PA || page == GUEST_PT_PA;
 }
 
@@ -55,15 +55,19 @@ constexpr void put_guest_tables(Put put) {
     }
 }
 
-// A GDT with flat segments, and an IDT whose interrupt gates lead to a page of VMCALLs.
+// A GDT with flat segments, and two IDTs whose interrupt gates lead to a page of VMCALLs.
 template <class Put>
 constexpr void put_descriptors(Put put) {
     put(DESCRIPTORS_PA + 0x08, 0x00af9b000000ffffull);
     put(DESCRIPTORS_PA + 0x10, 0x00cf93000000ffffull);
-    for (uint64_t n = 0; n < 32; ++n) {
+    for (uint64_t n = 0; n < 256; ++n) {
         const uint64_t target = HANDLER_PA + n * 16;
-        put(DESCRIPTORS_PA + 0x400 + n * 16,
-            (target & 0xffff) | 0x08ull << 16 | 0x8e00ull << 32 | (target >> 16 & 0xffff) << 48);
+        const uint64_t gate =
+            (target & 0xffff) | 0x08ull << 16 | 0x8e00ull << 32 | (target >> 16 & 0xffff) << 48;
+        put(IDT_PA + n * 16, gate);
+        if (n < 32) {
+            put(DESCRIPTORS_PA + 0x400 + n * 16, gate);
+        }
     }
 }
 

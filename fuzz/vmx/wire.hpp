@@ -40,10 +40,12 @@ inline constexpr uint64_t HANDLER_PA = 0x511000;
 inline constexpr uint64_t MSR_LIST_PA = 0x512000;  // 512 entries that may be loaded
 inline constexpr uint64_t MSR_STORE_PA = 0x514000; // 512 entries that are stored over
 inline constexpr uint64_t ZERO_PA = 0x516000;      // bitmaps, two pages
-inline constexpr uint64_t LOG_PA = 0x518000;       // PML, APIC access, #VE, EPTP list
+inline constexpr uint64_t LOG_PA = 0x518000;       // PML, #VE, EPTP list
 inline constexpr uint64_t DATA_PA = 0x51a000;      // what the guest may write
 inline constexpr uint64_t STACK_PA = DATA_PA + 0x800;
 inline constexpr uint64_t OTHER_EPT_PA = 0x51c000; // a second EPT root, for EPTP switching
+inline constexpr uint64_t APIC_PA = 0x51d000;      // the APIC-access page
+inline constexpr uint64_t IDT_PA = 0x51e000;       // 256 gates
 inline constexpr uint64_t ARENA_END = 0x520000;
 inline constexpr uint64_t MSR_ENTRIES = 512;
 
@@ -59,6 +61,7 @@ enum Flag : uint32_t {
     FLAG_GUEST = 128,    // with registers, code and changes of the arena
     FLAG_SEQUENCE = 256, // a sequence of VMX instructions, no entry of its own
     FLAG_BARE = 512,     // the entry only: nothing written, nothing read
+    FLAG_VAPIC = 1024,   // the virtual-APIC page is in use
 };
 enum Outcome : uint32_t {
     FAIL_INVALID = 0,
@@ -75,6 +78,7 @@ struct Poke {
     uint64_t address;
     uint64_t value;
 };
+inline constexpr unsigned VAPIC_REGISTERS = 64;
 inline constexpr unsigned POKES = 10, CODE_BYTES = 40, OPERATIONS = 14;
 struct GuestPart {
     uint64_t gpr[16]; // RSP is in the VMCS
@@ -107,9 +111,10 @@ struct Result {
     uint32_t bad_encoding;
     uint32_t host_changed; // of the host's state, bit by bit; 0: as it was
     uint64_t gpr[16];
-    uint64_t after[POKES];  // the changed words of the arena, after the run
-    uint64_t data[16];      // DATA_PA, and the 64 bytes below STACK_PA
-    uint64_t value[FIELDS]; // a sequence: outcome | error << 32, and the value, by turns
+    uint64_t after[POKES];           // the changed words of the arena, after the run
+    uint64_t data[16];               // DATA_PA, and the 64 bytes below STACK_PA
+    uint32_t vapic[VAPIC_REGISTERS]; // the virtual-APIC page, one word of every sixteen bytes
+    uint64_t value[FIELDS];          // a sequence: outcome | error << 32, and the value, by turns
 };
 struct Slot {
     union {

@@ -228,6 +228,9 @@ void finish_guest(const GuestPart& g, Result& result) {
     for (unsigned n = CODE_BYTES / 8; n < 16; ++n) {
         qwords(CODE_PA)[n] = FILLER;
     }
+    for (unsigned n = 0; n < 8; ++n) { // and where RBX leads some
+        qwords(HANDLER_PA)[n] = FILLER;
+    }
     memset(reinterpret_cast<void*>(DATA_PA), 0, 4096);
     qwords(LOG_PA)[0] = 0;
     // An exit leaves CD and NW as the guest had them.
@@ -338,8 +341,17 @@ void enter_case(const Case& test, Result& result, uint64_t pa, const HostValues&
         vmread(0x4400, error);
         result.error = uint32_t(error);
     }
+    if ((test.flags & FLAG_VAPIC) != 0) {
+        for (unsigned n = 0; n < VAPIC_REGISTERS; ++n) {
+            result.vapic[n] = dwords(VAPIC_PA)[n * 4];
+        }
+    }
     if (guest) {
         finish_guest(test.guest, result);
+    }
+    if ((test.flags & FLAG_VAPIC) != 0) {
+        memset(reinterpret_cast<void*>(VAPIC_PA), 0, VAPIC_REGISTERS * 16);
+        memset(reinterpret_cast<void*>(APIC_PA), 0, VAPIC_REGISTERS * 16 + 64);
     }
 }
 

@@ -67,6 +67,9 @@ std::vector<uint8_t> Guest::fetch_bytes(unsigned count) {
                 break;
             }
             at = translate(linear, {Kind::FETCH, cpl() == 3}) - (linear & 0xfff);
+            if (apic_page(at)) {
+                apic_fetch();
+            }
             page = linear >> 12;
         }
         const uint64_t byte = at + (linear & 0xfff);
@@ -117,6 +120,15 @@ uint64_t Guest::reg(ZydisRegister r) {
            width_mask(ZydisRegisterGetWidth(ZYDIS_MACHINE_MODE_LONG_64, r));
 }
 void Guest::set_reg(ZydisRegister r, uint64_t value, uint64_t known) {
+    if (ZydisRegisterGetClass(r) == ZYDIS_REGCLASS_GPR8) {
+        const unsigned id = unsigned(r - ZYDIS_REGISTER_AL); // AH..BH stand at 4 to 7
+        const unsigned shift = id >= 4 && id < 8 ? 8 : 0;
+        const unsigned number = id < 4 ? id : id - 4;
+        const uint64_t mask = 0xffull << shift;
+        gpr[number] = (gpr[number] & ~mask) | (value << shift & mask);
+        gpr_known[number] = (gpr_known[number] & ~mask) | (known << shift & mask);
+        return;
+    }
     const int n = gpr_number(r);
     if (n < 0) {
         throw Open{"a register that is not modelled"};
@@ -237,6 +249,7 @@ void Guest::step() {
     interruptibility &= ~(i::BLOCKING_BY_STI | i::BLOCKING_BY_MOV_SS);
     interruptibility |=
         (sti_shadow_next ? i::BLOCKING_BY_STI : 0) | (mov_ss_next ? i::BLOCKING_BY_MOV_SS : 0);
+    end_apic_access(); // before all other events of this boundary (§29.4.3.2)
     if (trap && proc(proc::MONITOR_TRAP_FLAG)) {
         throw Open{"a monitor trap and a single step"};
     }

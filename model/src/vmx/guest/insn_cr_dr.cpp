@@ -90,7 +90,7 @@ void mov_to_cr(Guest& g, const Insn& insn, unsigned number, unsigned source, uin
     if ((value & ~0xfull) != 0) {
         gp0();
     }
-    throw Open{"a write of CR8 that does not exit"};
+    g.write_cr8(value);
 }
 
 void mov_from_cr(Guest& g, const Insn& insn, unsigned number, ZydisRegister to, unsigned target) {
@@ -105,7 +105,7 @@ void mov_from_cr(Guest& g, const Insn& insn, unsigned number, ZydisRegister to, 
         exits();
     }
     if (number == 8 && g.proc(proc::USE_TPR_SHADOW)) {
-        g.set_reg(to, g.s[Extra::VTPR] >> 4 & 0xf);
+        g.set_reg(to, g.vapic(vapic::TPR) >> 4 & 0xf);
         return;
     }
     if (number == 2 || number == 8) {

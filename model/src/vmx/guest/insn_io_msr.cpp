@@ -125,6 +125,9 @@ void msr(Guest& g, const Insn& insn, bool write) {
     if (msr_exits(g, number, write)) {
         g.exit_instruction(write ? ExitReason::WRMSR : ExitReason::RDMSR, insn);
     }
+    if (write ? g.write_x2apic(number) : g.read_x2apic(number)) {
+        return;
+    }
     uint64_t* place = known_msr(g, number);
     if (place == nullptr) {
         throw Open{"an MSR that does not exit"};

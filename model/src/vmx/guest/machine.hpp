@@ -1,9 +1,12 @@
 // The guest processor: its state, and what the instructions and events do with it. One object
 // follows the guest to its first exit; that and all else that ends the run is thrown.
 //   state.cpp     what an entry loads and an exit saves
-//   paging.cpp    EPT and guest page walks
-//   memory.cpp    segments, linear accesses
-//   events.cpp    exceptions, delivery through the IDT, what is pending between instructions
+//   paging.cpp    guest page walks
+//   memory.cpp    physical memory, segments, linear accesses
+//   ept.cpp       EPT walks
+//   vapic.cpp     the virtual APIC and virtual interrupts
+//   boundary.cpp  what is pending between instructions, and after an entry
+//   events.cpp    exceptions, delivery through the IDT
 //   decode.cpp    fetching, operands, instruction information
 //   insn_*.cpp    instructions
 #pragma once
@@ -68,7 +71,7 @@ struct Event { // on its way through the IDT
     uint8_t vector = 0;
     std::optional<uint32_t> error;
     unsigned length = 0; // software events
-    bool injected = false;
+    bool injected = false, virtual_interrupt = false;
 };
 
 class Guest {
@@ -161,6 +164,7 @@ public:
     // ---- events ----
     void raise(const Exception& exception); // exits, or delivers
     void deliver(const Event& event);
+    void deliver_or_raise(const Event& event);
     void after_entry();
     void load_msrs();
     void between_instructions();
@@ -168,6 +172,20 @@ public:
     void wake_before_exit();
     [[noreturn]] void wait(); // what is not active, until the preemption timer
     void page_fault(uint64_t linear, Access access, bool present, bool reserved);
+
+    // ---- the virtual APIC (chapter 29) ----
+    uint32_t vapic(unsigned offset) const; // of the virtual-APIC page; throws Open if not known
+    bool apic_page(uint64_t hpa) const;
+    // Where on the virtual-APIC page an access to the APIC-access page ends, if it does not exit.
+    uint64_t apic_read(uint64_t hpa, unsigned bytes);
+    uint64_t apic_write(uint64_t hpa, unsigned bytes);
+    [[noreturn]] void apic_fetch();
+    [[noreturn]] void apic_table_access();
+    void write_cr8(uint64_t value);
+    bool read_x2apic(uint32_t number); // false: not one that is virtualised
+    bool write_x2apic(uint32_t number);
+    void end_apic_access();                       // after the operation
+    void begin_virtual_interrupts(bool injected); // before, and after the injected event
 
     // ---- instructions ----
     std::vector<uint8_t> fetch_bytes(unsigned count);
@@ -229,11 +247,43 @@ private:
     void deliver_long(const Event& event, uint64_t gate_low, uint64_t gate_high);
     uint64_t read_descriptor(uint64_t linear);
     void begin_delivery();
+
+    uint8_t rvi_ = 0, svi_ = 0;      // requesting and servicing virtual interrupt
+    bool virtual_interrupt_ = false; // one is recognised
+    bool faulted_delivery_ = false;
+    // What the completion of the operation at hand brings about.
+    enum class ApicAction : uint8_t { NONE, TPR, EOI, SELF_IPI, MEMORY_WRITE, WRITE_EXIT };
+    ApicAction apic_action_ = ApicAction::NONE;
+    uint16_t apic_offset_ = 0;
+    uint8_t apic_vector_ = 0;
+    void put_vapic(unsigned offset, uint32_t value);
+    uint8_t vapic_highest(unsigned offset) const;
+    void vapic_bit(unsigned offset, uint8_t vector, bool on);
+    [[noreturn]] void apic_access_exit(uint64_t type, uint64_t offset, uint64_t known);
+    [[noreturn]] void apic_write_exit(unsigned offset);
+    void tpr_virtualization();
+    void ppr_virtualization();
+    void eoi_virtualization();
+    void self_ipi_virtualization(uint8_t vector);
+    void emulate_apic_write();
+    void evaluate_virtual_interrupts();
+    void deliver_virtual_interrupt();
     void window_exits();
 };
 
 [[noreturn]] inline void gp0() { throw Exception{13, 0u}; }
 [[noreturn]] inline void ud() { throw Exception{6, std::nullopt}; }
+inline constexpr uint8_t DEBUG_VECTOR = 1;
+// Whether an event of this type comes with an instruction length.
+constexpr bool has_length(InterruptionType t) {
+    return t == InterruptionType::SOFTWARE_INTERRUPT || t == InterruptionType::SOFTWARE_EXCEPTION ||
+           t == InterruptionType::PRIVILEGED_SOFTWARE_EXCEPTION;
+}
+// Offsets on the virtual-APIC page (§29.1.1).
+namespace vapic {
+inline constexpr unsigned TPR = 0x80, PPR = 0xa0, EOI = 0xb0, ISR = 0x100, IRR = 0x200,
+                          ICR_LOW = 0x300, ICR_HIGH = 0x310, SELF_IPI = 0x3f0;
+}
 int gpr_number(ZydisRegister r); // its encoding; -1: not a general register
 
 } // namespace horos::model::vmx::guest

@@ -54,6 +54,8 @@ void Guest::load() {
     interruptibility = uint32_t(s[F::GUEST_INTERRUPTIBILITY]);
     eptp = s[F::EPTP];
     pml_index = uint16_t(s[F::PML_INDEX]);
+    rvi_ = uint8_t(s[F::GUEST_INTERRUPT_STATUS]);
+    svi_ = uint8_t(s[F::GUEST_INTERRUPT_STATUS] >> 8);
 }
 
 bool Guest::canonical(uint64_t address) const {
@@ -73,6 +75,9 @@ void Guest::put_vectoring(GuestExit& out) {
         out[F::IDT_VECTORING_ERROR_CODE] = {*delivering->error, 0xffffffff};
     }
     out[F::IDT_VECTORING_INFO] = {info, ~uint64_t{interruption::NMI_UNBLOCKING} & 0xffffffff};
+    if (delivering->virtual_interrupt && deviates(Deviation::VIRTUAL_INTERRUPT_UNRECORDED)) {
+        out[F::IDT_VECTORING_INFO] = {interruption::VALID, interruption::VALID};
+    }
     if (delivering->length != 0) {
         out[F::EXIT_INSTRUCTION_LENGTH] = {delivering->length, 0xffffffff};
     }
@@ -159,6 +164,9 @@ GuestExit Guest::save(const Exit& exit) {
     if (exit.length) {
         out[F::EXIT_INSTRUCTION_LENGTH] = {*exit.length, 0xffffffff};
     }
+    if (proc2(proc2::VIRTUAL_INTERRUPT_DELIVERY)) { // §27.3.4
+        out[F::GUEST_INTERRUPT_STATUS] = {uint64_t{svi_} << 8 | rvi_, 0xffff};
+    }
     put_vectoring(out);
     // §26.6.. an entry that succeeds clears the valid bit of the interruption information.
     out[F::ENTRY_INTERRUPTION_INFO] = {0, interruption::VALID};
@@ -188,6 +196,7 @@ GuestExit Guest::run(bool stuck, bool caches) {
                 step();
             } catch (const Exception& exception) {
                 raise(exception);
+                end_apic_access();
                 if (activity != 0) { // by HLT_OUTLASTS_TRAP
                     wait();
                 }
@@ -223,17 +232,32 @@ std::vector<GuestExit> run_guest(const GuestInput& input) {
 }
 
 namespace {
-constexpr std::string_view DEVIATIONS[] = {"virtual-nmi-sticks",    "real-mode-cs-type",
-                                           "real-mode-error-code",  "descriptor-operand-size",
-                                           "random-operand-size",   "pending-breakpoint-lost",
-                                           "int1-single-step",      "hlt-misses-window",
-                                           "pml-index-always",      "shutdown-clears-if",
-                                           "ept-table-write-only",  "invpcid-exits-first",
-                                           "exception-ends-shadow", "xsaves-order",
-                                           "xsetbv-exits-first",    "ept-table-update-unchecked",
-                                           "pml-logs-offset",       "hlt-outlasts-trap",
-                                           "dr7-bit-12-kept",       "exit-wakes",
-                                           "register-displacement"};
+constexpr std::string_view DEVIATIONS[] = {"virtual-nmi-sticks",
+                                           "real-mode-cs-type",
+                                           "real-mode-error-code",
+                                           "descriptor-operand-size",
+                                           "random-operand-size",
+                                           "pending-breakpoint-lost",
+                                           "int1-single-step",
+                                           "hlt-misses-window",
+                                           "pml-index-always",
+                                           "shutdown-clears-if",
+                                           "ept-table-write-only",
+                                           "invpcid-exits-first",
+                                           "exception-ends-shadow",
+                                           "xsaves-order",
+                                           "xsetbv-exits-first",
+                                           "ept-table-update-unchecked",
+                                           "pml-logs-offset",
+                                           "hlt-outlasts-trap",
+                                           "dr7-bit-12-kept",
+                                           "exit-wakes",
+                                           "register-displacement",
+                                           "entry-ppr-after-event",
+                                           "self-ipi-not-stored",
+                                           "apic-write-within",
+                                           "virtual-interrupt-unrecorded",
+                                           "hlt-misses-virtual-interrupt"};
 static_assert(std::size(DEVIATIONS) == static_cast<size_t>(Deviation::COUNT));
 } // namespace
 
