@@ -17,6 +17,15 @@ constexpr unsigned CODE_BYTES = 8 * wire::CODE_QWORDS;
 // What the harness writes into the result of a case last: never zero, so that neither a slot that
 // was not written nor the memory of a process that is gone can be taken for an answer.
 constexpr uint64_t idOf(uint64_t ringIndex) { return ringIndex + 1; }
+
+// The limit of CS ends inside the program. Bochs runs what it decoded under a larger limit without
+// a look at this one (cpu/icache.cc), so the program is written again.
+bool limitCutsCode(const wire::CaseSlot& slot) {
+    using horos::svm::SaveArea;
+    const uint64_t rip = slot.save[offsetof(SaveArea, rip) / 8];
+    const uint64_t limit = slot.save[offsetof(SaveArea, cs) / 8] >> 32;
+    return rip <= limit && limit - rip < 8ull * slot.codeQwords;
+}
 } // namespace
 
 Executor::Executor(Target& target, Oracle& oracle, Handler handler)
@@ -85,7 +94,10 @@ void Executor::send(Run& run) {
         std::max(slot.codeQwords, installedQwords_ ? installedQwords_ : wire::CODE_QWORDS);
     for (unsigned i = slot.codeQwords; i < length; ++i)
         slot.code[i] = 0xf4f4f4f4f4f4f4f4;
-    if (installedQwords_ && length == installedQwords_ &&
+    const bool again = limitCutsCode(slot);
+    if (again)
+        slot.flags |= wire::REWRITE_CODE;
+    if (!again && installedQwords_ && length == installedQwords_ &&
         std::memcmp(slot.code, installed_, 8 * length) == 0) {
         slot.flags &= ~uint32_t{wire::FRESH_CODE};
     } else {

@@ -106,6 +106,7 @@ void Worker::cleanUp() {
     disturbed_ = false;
     for (Run& run : std::exchange(again_, {})) {
         run.result = {};
+        run.log.clear();
         executor_.submit(std::move(run));
     }
 }
@@ -161,7 +162,7 @@ void Worker::take(Run& run) {
         return;
     }
     dirty_ = true;
-    if (disturbed && alive && again_.size() < AGAIN) {
+    if (disturbed && again_.size() < AGAIN) {
         remember(run.input);
         again_.push_back(std::move(run));
         return;

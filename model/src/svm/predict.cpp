@@ -149,8 +149,10 @@ Outcome follow(const Machine& machine, guest::Choices& choices, Prediction& pred
         return leave(exit);
     } catch (const guest::Stop& stop) {
         return cpu.outcome(stop);
+    } catch (const guest::Refused&) {
+        return invalid_outcome(machine, prediction);
     } catch (const guest::Open& open) {
-        return open_outcome(open.why);
+        return open_outcome(cpu.dies_unfollowed(open.why) ? "dies: without a message" : open.why);
     }
 }
 

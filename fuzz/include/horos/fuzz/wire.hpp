@@ -46,6 +46,7 @@ enum Flag : uint32_t {
     SET_HSAVE = 1u << 7,  // write VM_HSAVE_PA first
     USER_MODE = 1u << 8,  // VMRUN at CPL 3
     FLAGS_KNOWN = (1u << 9) - 1,
+    REWRITE_CODE = 1u << 9, // with FRESH_CODE: also what is in place already; never of a case
 };
 inline constexpr uint8_t INTR_VECTOR = 0x50;
 inline constexpr uint8_t IDLE_VECTOR = 0x40;

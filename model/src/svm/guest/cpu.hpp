@@ -60,6 +60,8 @@ public:
     // The outcome of a #VMEXIT, a halt, ... on this path.
     Outcome outcome(const Exit& exit);
     Outcome outcome(const Stop& stop);
+    // Whether a course that is not followed may end the part without a message, on this path.
+    bool dies_unfollowed(std::string_view why) const;
 
     // ---- state ----
     const Machine& machine;
@@ -74,6 +76,8 @@ public:
     uint64_t cr0 = 0, cr2 = 0, cr3 = 0, cr4 = 0, efer = 0, dr6 = 0, dr7 = 0, rflags = 0, rip = 0;
     uint64_t rflags_known = ~0ull;
     uint64_t cr2_known = ~0ull;
+    uint64_t dr6_known = ~0ull;
+    uint64_t dr7_known = ~0ull;
     uint64_t g_pat = 0;
     uint8_t cpl = 0;
     std::array<Masked, 16> gpr{};
@@ -197,6 +201,12 @@ public:
     // stops on at every level would cost more than all the rest of a prediction.)
     void roll_back();
     void note_debug_cause(uint64_t cause); // in DR6, for the #DB that follows
+    // Breakpoints and general detect name all breakpoints that were met, and no others (§13.1.1.3).
+    void note_matches(uint64_t hit);
+    void note_single_step();
+    // INT1, and #DB that is injected: whether they clear DR7.GD is not said.
+    void debug_handler_without_cause() { dr7_known &= ~(dr7 & x86::dr7::GD); }
+    void enter_debug_handler(); // DR7 and DR6, where a #DB is delivered or intercepted
     // Deviation::TRAP_LEAKS: the instruction that executes would have been followed by a
     // single-step trap, which another kind of exit than an exception's overtakes.
     bool leaks_trap(const Exit& exit) const;
@@ -241,7 +251,7 @@ private:
     void load_tlb();
     Registers before_{};
     struct DebugState {
-        uint64_t dr6, dr7;
+        uint64_t dr6, dr7, dr6_known;
     };
     std::optional<DebugState> before_cause_; // Deviation::DB_COMMIT_LATE
     bool executing_ = false;
@@ -255,6 +265,7 @@ private:
     uint32_t error_as_pushed(const Event& event) const;
     uint64_t pushed_flags_known(const Event& event) const;
     Exception with_ext(Exception e) const;
+    bool panic_looks_beyond() const;
     std::string_view panic_message() const;
     void deliver_real(const Event& event);
     void deliver_protected(const Event& event);

@@ -94,6 +94,9 @@ Insn Cpu::fetch() {
     }
     for (;;) {
         const uint64_t offset = rip + have;
+        if (!code64() && offset > 0xffffffffull && cs.limit == 0xffffffffu) {
+            throw Open{"an instruction that wraps around at 4 GiB"}; // §4.12.1 does not say
+        }
         if (have == MAX_LENGTH || offset > limit) {
             gp0(); // too long, or past the limit
         }

@@ -92,13 +92,48 @@ Exception Cpu::with_ext(Exception e) const {
 }
 
 // A triple fault with Deviation::SHUTDOWN_PANIC: the message looks up RIP with the tables that CR3
-// names, without nested paging; where they lie is as with Deviation::TABLE_CRASH.
+// names, without nested paging; where they lie, or a 4-MiB page, is as with Deviation::TABLE_CRASH.
+bool Cpu::panic_looks_beyond() const {
+    if ((cr0 & x86::cr0::PG) == 0 || ((cr4 & x86::cr4::PAE) != 0 && !long_mode())) {
+        return false;
+    }
+    if ((cr3 & x86::cr3::ADDR_4K_MASK) >> profile.physical_bits != 0) {
+        return true;
+    }
+    if (long_mode() || (cr4 & x86::cr4::PSE) == 0) {
+        return false;
+    }
+    const auto at = static_cast<uint32_t>(sreg(SegReg::CS).base + rip);
+    try {
+        const uint64_t entry = memory.read_number((cr3 & 0xfffff000u) + 4ull * (at >> 22), 4);
+        constexpr uint64_t ABOVE_40_BITS = 1u << 21; // it takes one address bit too many
+        constexpr uint64_t LARGE = x86::pte::P | x86::pte::PS;
+        return (entry & LARGE) == LARGE && (entry & ABOVE_40_BITS) != 0;
+    } catch (const Open&) {
+        return false;
+    }
+}
+
 std::string_view Cpu::panic_message() const {
-    const bool has_table = (cr0 & x86::cr0::PG) != 0 && ((cr4 & x86::cr4::PAE) == 0 || long_mode());
-    const bool beyond = (cr3 & x86::cr3::ADDR_4K_MASK) >> profile.physical_bits != 0;
-    return has_table && beyond && deviates(Deviation::TABLE_CRASH) && choices.table_beyond_crashes()
+    return panic_looks_beyond() && deviates(Deviation::TABLE_CRASH) &&
+                   choices.table_beyond_crashes()
                ? "dies: without a message"
                : "dies: exception(): 3rd";
+}
+
+bool Cpu::dies_unfollowed(std::string_view why) const {
+    return !why.starts_with("dies: ") && panic_looks_beyond() &&
+           deviates(Deviation::SHUTDOWN_PANIC) && deviates(Deviation::TABLE_CRASH) &&
+           choices.table_beyond_crashes();
+}
+
+// A #DB handler starts with DR7.GD clear, whatever the cause (§13.1.1.4); an intercept saves what
+// the handler would see (§15.12.2).
+void Cpu::enter_debug_handler() {
+    const bool guarded = (dr7 & x86::dr7::GD) != 0;
+    if (guarded && !deviates(Deviation::GD_STAYS)) {
+        dr7 &= ~x86::dr7::GD;
+    }
 }
 
 void Cpu::raise(const Exception& first) {
@@ -106,13 +141,21 @@ void Cpu::raise(const Exception& first) {
     for (;;) {
         e = with_ext(e);
         const auto vector = static_cast<unsigned>(e.vector);
+        const uint64_t bt = dr6 & x86::dr6::BT;
+        if (e.vector == Vector::DB) {
+            enter_debug_handler();
+        }
         if ((control.intercept_exceptions >> vector & 1) != 0) {
             feature(700 + vector);
             if (e.vector == Vector::DB && before_cause_ && deviates(Deviation::DB_COMMIT_LATE)) {
                 dr6 = before_cause_->dr6;
                 dr7 = before_cause_->dr7;
+                dr6_known = before_cause_->dr6_known;
             }
             throw intercept_of(e, protected_mode());
+        }
+        if (e.vector == Vector::DB && bt != 0 && deviates(Deviation::BT_CLEARED)) {
+            dr6 &= ~x86::dr6::BT;
         }
         if (e.vector == Vector::PF) {
             cr2 = e.address;
@@ -262,6 +305,9 @@ void Cpu::inject() {
     }
     if (event.has_error && event.type != EventType::EXCEPTION) {
         throw Open{"EVENTINJ with an error code for an event that is no exception"};
+    }
+    if (exception && event.vector == 1) {
+        debug_handler_without_cause();
     }
     result.event_delivered = true;
     // "An injected NMI will not block delivery of further NMIs" (§15.20).

@@ -21,6 +21,7 @@ struct Gate {
     bool present() const { return (low >> 47 & 1) != 0; }
     unsigned ist() const { return low >> 32 & 7; }
     uint16_t selector() const { return static_cast<uint16_t>(low >> 16); }
+    unsigned upper_type() const { return high >> 40 & 0x1f; } // ignored (§4.8.4)
     uint64_t target() const { return ((low & 0xffff) | ((low >> 32) & 0xffff0000)) | (high << 32); }
 };
 
@@ -32,7 +33,8 @@ Gate read_gate(Cpu& cpu, const Event& event) {
     const Gate gate{cpu.read_linear(cpu.canonicalize(cpu.idtr.base + entry), 8, true),
                     cpu.read_linear(cpu.canonicalize(cpu.idtr.base + entry + 8), 8, true)};
     const bool usable = gate.type() == 0xe || gate.type() == 0xf;
-    if (!usable || (event.checks_dpl && gate.dpl() < cpu.cpl)) {
+    const bool refused = gate.upper_type() != 0 && cpu.deviates(Deviation::GATE_UPPER_TYPE);
+    if (!usable || refused || (event.checks_dpl && gate.dpl() < cpu.cpl)) {
         throw fault(Vector::GP, gate_error(cpu, event));
     }
     if (!gate.present()) {

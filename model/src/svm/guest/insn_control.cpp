@@ -169,7 +169,12 @@ bool selective(const Cpu& cpu, uint64_t value) {
     if (reserved != 0 && reserved <= 0xffffffffull && (changes & c0::DEFINED & ~c0::ET) == 0) {
         throw Open{"the selective intercept where only reserved bits of CR0 change"};
     }
-    return (changes & ~c0::ET) != 0 || (changes != 0 && cpu.deviates(Deviation::CR0_SEL_COUNTS_ET));
+    if ((changes & ~c0::ET) != 0) {
+        return true;
+    }
+    const bool drops = (cpu.cr0 & ~c0::DEFINED) != 0;
+    return (changes != 0 && cpu.deviates(Deviation::CR0_SEL_COUNTS_ET)) ||
+           (drops && cpu.deviates(Deviation::CR0_SEL_COUNTS_RESERVED));
 }
 
 void write_cr(Cpu& cpu, const Insn& insn, unsigned n, uint64_t value, int gpr) {

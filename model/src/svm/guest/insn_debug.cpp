@@ -9,8 +9,8 @@ namespace {
 namespace c4 = x86::cr4;
 
 [[noreturn]] void general_detect(Cpu& cpu) {
-    cpu.note_debug_cause(x86::dr6::BD);
-    cpu.dr7 &= ~x86::dr7::GD;
+    cpu.note_matches(0); // one at this instruction would have come first
+    cpu.dr6 |= x86::dr6::BD;
     throw fault(x86::Vector::DB);
 }
 unsigned checked_dr(Cpu& cpu, unsigned n) {
@@ -57,8 +57,10 @@ uint64_t read_dr_value(const Cpu& cpu, unsigned n) {
     }
     return n == 4 || n == 6 ? cpu.dr6 : cpu.dr7;
 }
-uint64_t read_dr_known(unsigned n) {
-    return n < 4 ? ~0ull : n == 4 || n == 6 ? 0xe00full : 0xffff23ffull;
+uint64_t read_dr_known(const Cpu& cpu, unsigned n) {
+    return n < 4              ? ~0ull
+           : n == 4 || n == 6 ? 0xe00full & cpu.dr6_known
+                              : 0xffff23ffull & cpu.dr7_known;
 }
 
 // Deviation::DR_CHECKS_LATE: only the CPL comes before the intercept, the rest after it.
@@ -118,13 +120,15 @@ void move_dr(Cpu& cpu, const Insn& insn, bool write, unsigned n, ZydisRegister g
         throw Open{"breakpoints armed against a state that VMRUN did not set up"};
     }
     if (!write) {
-        cpu.write_reg(gpr, {read_dr_value(cpu, n), read_dr_known(n)});
+        cpu.write_reg(gpr, {read_dr_value(cpu, n), read_dr_known(cpu, n)});
     } else if (n < 4) {
         cpu.dr[n] = value;
     } else if (n == 4 || n == 6) {
         cpu.dr6 = value;
+        cpu.dr6_known = ~0ull;
     } else {
         cpu.dr7 = value | x86::dr7::ONE;
+        cpu.dr7_known = ~0ull;
     }
     advance(cpu, insn);
 }

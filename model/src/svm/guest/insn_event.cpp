@@ -68,6 +68,7 @@ void execute_icebp(Cpu& cpu, const Insn& insn) {
     Event event;
     event.vector = static_cast<uint8_t>(x86::Vector::DB);
     event.return_rip = insn.next_rip;
+    cpu.debug_handler_without_cause();
     cpu.deliver(event);
     cpu.entered_handler = true;
 }

@@ -47,10 +47,6 @@ void refuse_open_states(const Cpu& cpu) {
     if ((cpu.real() || cpu.v86()) && (cs & (x86::seg::DB | x86::seg::L)) != 0) {
         throw Open{"real or virtual-8086 mode with CS.D or CS.L set"};
     }
-    constexpr uint16_t SEGMENT = x86::seg::P | x86::seg::S;
-    if ((cs & SEGMENT) == x86::seg::P && cpu.deviates(Deviation::SEGMENT_KINDS)) {
-        throw Open{"CS that is no segment: what it holds is not loaded"};
-    }
     if (!lma && (cs & x86::seg::L) != 0) {
         throw Open{"CS.L outside long mode"};
     }
@@ -71,6 +67,26 @@ void refuse_open_states(const Cpu& cpu) {
         ((cpu.cr0 & x86::cr0::PG) != 0 || cpu.nested_paging())) {
         throw Open{"the TLB may hold stale translations (§15.16)"};
     }
+}
+
+// Deviation::SEGMENT_KINDS: of a CS that is no segment nothing is loaded, or, where its type is
+// that of a TSS or the LDT, all but L, which stays what it was; D beside it is then refused.
+void load_odd_code_segment(Cpu& cpu) {
+    namespace s = x86::seg;
+    Segment& cs = cpu.sreg(SegReg::CS);
+    const bool odd = (cs.attributes & (s::P | s::S)) == s::P;
+    if (!odd || !cpu.deviates(Deviation::SEGMENT_KINDS)) {
+        return;
+    }
+    if (!is_system_segment(cs)) {
+        throw Open{"CS that is no segment: what it holds is not loaded"};
+    }
+    const bool left_over = cpu.choices.flip();
+    if (left_over && (cs.attributes & s::DB) != 0) {
+        throw Refused{};
+    }
+    const bool l = left_over && cpu.long_mode(); // else it means nothing
+    cs.attributes = static_cast<uint16_t>((cs.attributes & ~s::L) | (l ? s::L : 0));
 }
 
 constexpr uint64_t B_MASK = 0xf; // B3:B0 of DR6
@@ -104,8 +120,7 @@ void breakpoints(Cpu& cpu) {
     if (all != hit && cpu.deviates(Deviation::BREAKPOINT_NAMES_ALL)) {
         hit = all;
     }
-    cpu.note_debug_cause(hit);
-    cpu.dr6 &= ~B_MASK | hit; // those of other breakpoints are cleared (§13.1.1)
+    cpu.note_matches(hit);
     throw fault(x86::Vector::DB);
 }
 
@@ -150,16 +165,31 @@ void Cpu::roll_back() {
 }
 
 bool Cpu::leaks_trap(const Exit& exit) const {
-    return executing_ && (before_.rflags & x86::rflags::TF) != 0 && !is_exception(exit.code) &&
+    const bool dropped = is_exception(exit.code) || exit.code == ExitCode::TASK_SWITCH;
+    return executing_ && (before_.rflags & x86::rflags::TF) != 0 && !dropped &&
            deviates(Deviation::TRAP_LEAKS);
 }
 
 void Cpu::note_debug_cause(uint64_t cause) {
-    before_cause_ = {dr6, dr7};
+    before_cause_ = {dr6, dr7, dr6_known};
     dr6 |= cause;
 }
 
+void Cpu::note_matches(uint64_t hit) {
+    note_debug_cause(hit);
+    dr6 &= ~B_MASK | hit;
+    dr6_known |= B_MASK;
+}
+
+// Each breakpoint and general detect updates B3:B0 (§13.1.1.3); whether a single step does is not
+// said.
+void Cpu::note_single_step() {
+    note_debug_cause(x86::dr6::BS);
+    dr6_known &= ~(dr6 & B_MASK);
+}
+
 Exit Cpu::run() {
+    load_odd_code_segment(*this);
     refuse_open_states(*this);
     inject();
     for (unsigned i = 0; i < machine.max_instructions; ++i) {
@@ -204,12 +234,10 @@ void Cpu::step() {
         // INTn, INT3 and INTO clear TF on the way into their handler (vol. 3), so no trap follows.
         if (single_step && !entered_handler && !loses_trap(*this, insn)) {
             match_disabled(*this);
-            note_debug_cause(x86::dr6::BS);
-            if ((dr6 & B_MASK) != 0 && deviates(Deviation::STEP_CLEARS_MATCHES)) {
-                dr6 &= ~B_MASK;
-            }
+            note_single_step();
             raised = Exception{x86::Vector::DB};
             raised->kind = Exception::Kind::TRAP;
+            insn_next_rip = rip;
         }
     } catch (const Exception& e) {
         roll_back();

@@ -281,7 +281,8 @@ void Cpu::save_vmcb(Outcome& out, const Exit& exit) {
     to.put(AT_CONTROL(int_ctl), int_ctl, 4, ctl_known);
     const uint64_t shadow_bit = horos::svm::int_state::INTERRUPT_SHADOW;
     const bool exception = is_exception(exit.code);
-    const bool lost = shadow && (exception || delivering) && deviates(Deviation::SHADOW_LOST);
+    const bool lost = shadow && (exception || delivering || exit.code == ExitCode::TASK_SWITCH) &&
+                      deviates(Deviation::SHADOW_LOST);
     to.put(AT_CONTROL(int_state), shadow && !lost ? shadow_bit : 0, 8, shadow_bit);
     to.put(AT_CONTROL(exit_code), static_cast<uint64_t>(exit.code), 8);
     to.put(AT_CONTROL(exit_info_1), exit.info1.value, 8, exit.info1.known);
@@ -342,10 +343,10 @@ void Cpu::save_vmcb(Outcome& out, const Exit& exit) {
     // Bits of CR0 that are not implemented, and ET, which reads as one.
     const uint64_t loaded_undefined = machine.vmcb->save.cr0 & ~x86::cr0::DEFINED;
     to.put(AT_SAVE(cr0), cr0, 8, ~loaded_undefined & ~x86::cr0::ET);
-    to.put(AT_SAVE(dr7), dr7, 8, 0xffff23ffull);
+    to.put(AT_SAVE(dr7), dr7, 8, dr7_known & 0xffff23ffull);
     to.put(AT_SAVE(dr6), dr6, 8,
-           x86::dr6::B0 | x86::dr6::B1 | x86::dr6::B2 | x86::dr6::B3 | x86::dr6::BD | x86::dr6::BS |
-               x86::dr6::BT);
+           dr6_known & (x86::dr6::B0 | x86::dr6::B1 | x86::dr6::B2 | x86::dr6::B3 | x86::dr6::BD |
+                        x86::dr6::BS | x86::dr6::BT));
     to.put(AT_SAVE(rflags), rflags, 8, rflags_defined() & rflags_known);
     const uint64_t width = wide ? ~0ull : 0xffffffffull;
     to.put(AT_SAVE(rip), rip, 8, width);

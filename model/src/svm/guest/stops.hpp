@@ -43,6 +43,9 @@ struct Stop {
     OutcomeKind kind;
 };
 
+// VMRUN fails after all, where a deviation says so: VMEXIT_INVALID.
+struct Refused {};
+
 // The manual leaves it open, or the model does not cover it.
 struct Open {
     std::string why;

@@ -58,6 +58,7 @@ enum class Deviation : uint8_t {
     CR_INDEX_AFTER_CPL,   // a CR or DR that does not exist: #GP at CPL > 0 instead of #UD
     DR_CHECKS_LATE,       // MOV DR: the intercept before #UD (CR4.DE) and #GP; no DR7.GD
     DR7_ARMED_AFTERWARDS, // MOV to DR7 arms breakpoints from a state that VMRUN did not set up
+    GD_STAYS,             // #DB does not clear DR7.GD
     CR0_SEL_COUNTS_ET,    // the selective CR0 intercept compares ET
     LMSW_SELECTIVE,       // LMSW and the selective intercept: by value
     TABLE_BASE_UNCHECKED, // LGDT and LIDT take bases that are not canonical
@@ -109,7 +110,7 @@ enum class Deviation : uint8_t {
     VTPR_BYTE,           // all eight bits of V_TPR are the virtual TPR
     ERROR_CODE_16,       // error codes have 16 bits on their way to the stack
     REAL_CS_DATA,        // CS is made a data segment in real mode
-    SHADOW_LOST,         // an intercepted exception, and delivery, end the interrupt shadow
+    SHADOW_LOST,         // intercepted exceptions and task switches, and delivery, end the shadow
     LMA_COMPUTED,        // EFER.LMA is LME and PG, not what the VMCB says
     EFER_TCE_REFUSED,    // VMRUN refuses EFER.TCE, whatever CPUID says
     DF_NO_INTINFO,       // EXITINTINFO is empty where #DF is intercepted
@@ -122,7 +123,9 @@ enum class Deviation : uint8_t {
     EVENT_VECTOR_RESERVED,    // VMRUN takes exceptions with reserved vectors, but not 2
     BREAKPOINT_BEFORE_EVENTS, // an instruction breakpoint comes before NMI and interrupts
     BREAKPOINT_NAMES_ALL,     // B3:B0 name breakpoints at RIP that are not enabled as well
-    STEP_CLEARS_MATCHES,      // a single-step trap clears B3:B0
+    BT_CLEARED,               // #DB clears DR6.BT
+    GATE_UPPER_TYPE,          // the long-mode IDT: bits 12:8 of a gate's last doubleword must be 0
+    CR0_SEL_COUNTS_RESERVED,  // a write of CR0 drops reserved bits; the selective intercept sees it
     EXT_WITH_ZERO,            // EXT is set in the error code of #SS(0) and #GP(0) too
     IVT_AFTER_PUSH,           // in real mode the vector is read after the frame was pushed
     STACK_CODE_EXPANDS_DOWN,  // SS that is conforming code counts as expand-down
