@@ -157,6 +157,26 @@ TEST(BochsRegressions, CodeSegmentWithoutSIsLoadedButForL) {
     EXPECT_EQ(single(g).kind, OutcomeKind::UNSPECIFIED);
 }
 
+// What a guest wrote it reads back, also once that is more than is searched one after the other.
+TEST(BochsRegressions, ManyWritesAreReadBack) {
+    for (const uint8_t count : {2, 40}) { // eight bytes each
+        GuestBuilder g;
+        std::vector<uint8_t> program;
+        for (unsigned i = 0; i < count; ++i) {
+            program.insert(program.end(), {0x51, 0x48, 0xff, 0xc1}); // push rcx; inc rcx
+        }
+        program.insert(program.end(), {0x58, 0x5a, 0x0f, 0x01, 0xd9}); // pop rax; pop rdx; vmmcall
+        std::copy(program.begin(), program.end(), &g.ram[GuestBuilder::CODE]);
+        g.machine.guest.gpr[static_cast<size_t>(Gpr::RCX)] = 0x1000;
+        g.machine.max_instructions = 200;
+        const Outcome out = single(g);
+        EXPECT_EQ(exit_code_name(out.exit_code), "VMEXIT_VMMCALL");
+        EXPECT_EQ(saved(out, HOROS_SAVE(rax)), 0x1000u + count - 1);
+        EXPECT_EQ(out.gpr[static_cast<size_t>(Gpr::RDX)].value, 0x1000u + count - 2);
+        EXPECT_EQ(out.writes.size(), 8u * count + 2) << "and A and D of the tables";
+    }
+}
+
 // Writing back what CR0 holds changes nothing, also where that has reserved bits.
 TEST(BochsRegressions, ReservedBitsOfCr0ThatStayAreNoChange) {
     GuestBuilder g;

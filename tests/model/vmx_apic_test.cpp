@@ -95,10 +95,10 @@ TEST(VmxApic, ReadsOfTheAccessPageAreVirtualisedByOffsetAndSize) {
         }
         m.state[Field::PROC_CONTROLS_2] |= REGISTERS;
         const uint64_t o = offset;
-        const bool readable = o % 16 == 0 &&
-                              (o == 0x20 || o == 0x30 || o == 0x80 || o == 0xb0 ||
-                               (o >= 0xd0 && o <= 0x280) || o == 0x300 || o == 0x310 ||
-                               (o >= 0x320 && o <= 0x380) || o == 0x3e0);
+        const bool readable =
+            o % 16 == 0 &&
+            (o == 0x20 || o == 0x30 || o == 0x80 || o == 0xb0 || (o >= 0xd0 && o <= 0x280) ||
+             o == 0x300 || o == 0x310 || (o >= 0x320 && o <= 0x380) || o == 0x3e0);
         ASSERT_EQ(exits(m.run(), ExitReason::VMCALL), readable) << offset;
     }
 }

@@ -11,7 +11,7 @@ using horos::vmx::ExitReason;
 namespace x86 = horos::x86;
 
 inline constexpr uint64_t CODE = 0x10000, DATA = 0x11000, TABLES = 0x20000, EPT = 0x30000,
-                   BITMAPS = 0x40000;
+                          BITMAPS = 0x40000;
 
 // 1 MiB: one-to-one guest tables and EPT of 4-KiB pages for the first 2 MiB.
 class Ram final : public PhysicalMemory {

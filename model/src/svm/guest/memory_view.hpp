@@ -4,6 +4,8 @@
 #include "guest/stops.hpp"
 #include "horos/model/svm/machine.hpp"
 
+#include <unordered_map>
+
 namespace horos::model::svm::guest {
 
 class MemoryView {
@@ -19,9 +21,14 @@ public:
     const std::vector<MemoryWrite>& writes() const { return writes_; }
 
 private:
+    const MemoryWrite* find(uint64_t address) const;
     MemoryWrite* find(uint64_t address);
+    void append(const MemoryWrite& write);
     const Memory& base_;
-    std::vector<MemoryWrite> writes_;
+    std::vector<MemoryWrite> writes_; // one a byte
+    // Where in `writes_` an address is, once those are many: a guest that faults until its stack is
+    // used up writes tens of thousands.
+    std::unordered_map<uint64_t, size_t> index_;
 };
 
 } // namespace horos::model::svm::guest

@@ -136,7 +136,8 @@ void Guest::after_entry() {
         if (activity != 0) {
             throw Open{"pending debug exceptions of a guest that is not active"};
         }
-        Exception trap{DEBUG_VECTOR, std::nullopt, pending & (pending_debug::B0_B3 | pending_debug::BS)};
+        Exception trap{DEBUG_VECTOR, std::nullopt,
+                       pending & (pending_debug::B0_B3 | pending_debug::BS)};
         if ((pending & pending_debug::ENABLED_BREAKPOINT) == 0) {
             // Vol. 3B §17.2.3: breakpoints that are not enabled may be reported or not.
             trap.qualification_known = ~uint64_t{pending_debug::B0_B3};

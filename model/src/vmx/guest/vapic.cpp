@@ -76,8 +76,7 @@ uint8_t Guest::vapic_highest(unsigned offset) const {
 // ---- accesses to the APIC-access page (§29.4) ----
 
 bool Guest::apic_page(uint64_t hpa) const {
-    return proc2(proc2::VIRTUALIZE_APIC_ACCESSES) &&
-           (hpa & ~0xfffull) == s[F::APIC_ACCESS_ADDRESS];
+    return proc2(proc2::VIRTUALIZE_APIC_ACCESSES) && (hpa & ~0xfffull) == s[F::APIC_ACCESS_ADDRESS];
 }
 
 void Guest::apic_access_exit(uint64_t type, uint64_t offset, uint64_t known) {
