@@ -20,7 +20,9 @@ core::Registers* shell_resume();
 
 namespace {
 
-constexpr u64 wait_ms = 500; // for a processor to come up
+// For a processor to come up. A virtual one may wait seconds for a processor of its host, while the
+// TSC goes on.
+constexpr u64 wait_ms = 20'000;
 
 void wait_us(u64 us) {
     const u64 end = read_tsc() + us * tsc_khz() / 1000;

@@ -37,7 +37,7 @@ void run(const std::string& program, unsigned cores, unsigned memory_mib,
     options.memory_mib = memory_mib;
     options.more = std::move(more);
     Machine booted(options);
-    EXPECT_EQ(booted.wait_exit(std::chrono::seconds(120)), 0) << booted.tails();
+    EXPECT_EQ(booted.wait_exit(std::chrono::seconds(240)), 0) << booted.tails();
     EXPECT_NE(booted.log().find("\nall is well"), std::string::npos) << booted.tails();
     EXPECT_EQ(booted.log().find("fatal"), std::string::npos) << booted.tails();
 }

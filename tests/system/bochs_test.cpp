@@ -39,13 +39,13 @@ void use_linux(const std::string& description, unsigned processors, unsigned mem
     EXPECT_NE(m.log().find("Multiboot2"), std::string::npos) << m.tails();
     bool ok = false;
     const std::string answer = m.shell(
-        "uname -a; echo n=$(nproc); grep -o -m1 -w vmx /proc/cpuinfo; true", seconds(60), ok);
+        "uname -a; echo n=$(nproc); grep -o -m1 -w vmx /proc/cpuinfo; true", seconds(180), ok);
     EXPECT_TRUE(ok) << m.tails();
     EXPECT_NE(answer.find("Debian"), std::string::npos) << answer;
     EXPECT_NE(answer.find("n=" + std::to_string(processors)), std::string::npos) << answer;
     EXPECT_EQ(answer.find("\nvmx"), std::string::npos) << "VMX is the host's alone";
     m.type("poweroff");
-    EXPECT_EQ(m.wait_exit(seconds(120)), 0) << m.tails();
+    EXPECT_EQ(m.wait_exit(seconds(240)), 0) << m.tails();
     EXPECT_TRUE(m.powered_off()) << m.tails();
 }
 
@@ -57,10 +57,10 @@ TEST(Bochs, LinuxTwoProcessors) { use_linux("bochs-linux2", 2, 192); }
 TEST(Bochs, ProberAndFailingGuests) {
     Machine m(in_bochs("bochs-guests", "corei7_icelake_u", 1, 288));
     ASSERT_TRUE(m.expect_log("probes: ", limit)) << m.tails();
-    ASSERT_TRUE(m.expect_log(" NOT stopped", seconds(5))) << m.tails();
+    ASSERT_TRUE(m.expect_log(" NOT stopped", seconds(60))) << m.tails();
     for (const std::string victim : {"triple", "hang", "crash"})
         ASSERT_TRUE(
-            m.expect_log("partition " + victim + ": stopped after 2 restarts", seconds(120)))
+            m.expect_log("partition " + victim + ": stopped after 2 restarts", seconds(240)))
             << m.tails();
     const std::string log = m.log();
     const std::size_t at = log.rfind("probes: ");
@@ -84,7 +84,7 @@ TEST(Bochs, ProberAndFailingGuests) {
 TEST(Bochs, HypercallsAnswerEveryBadArgument) {
     Machine m(in_bochs("hypercalls", "corei7_skylake_x", 2, 192));
     ASSERT_TRUE(m.expect_log("hypercalls: ", limit)) << m.tails();
-    ASSERT_TRUE(m.expect_log(" failed", seconds(20))) << m.tails();
+    ASSERT_TRUE(m.expect_log(" failed", seconds(60))) << m.tails();
     const std::string log = m.log();
     const std::size_t at = log.rfind("hypercalls: ");
     ASSERT_NE(at, std::string::npos) << m.tails();
@@ -96,7 +96,7 @@ TEST(Bochs, HypercallsAnswerEveryBadArgument) {
 TEST(Bochs, GuestsBehaveAsTheirMonitorAsks) {
     Machine m(in_bochs("guest-test", "corei7_skylake_x", 1, 96));
     ASSERT_TRUE(m.expect_log("guests: ", limit)) << m.tails();
-    ASSERT_TRUE(m.expect_log(" failed", seconds(20))) << m.tails();
+    ASSERT_TRUE(m.expect_log(" failed", seconds(60))) << m.tails();
     EXPECT_NE(m.log().find(" passed, 0 failed"), std::string::npos) << m.tails();
     EXPECT_EQ(m.log().find("left out"), std::string::npos) << m.tails();
 }

@@ -25,10 +25,10 @@ void boot_image(const std::string& name, const std::string& firmware) {
                .cores = 2});
     ASSERT_TRUE(m.expect("/root# ", seconds(240))) << m.tails();
     bool ok = false;
-    EXPECT_NE(m.shell("uname -a", seconds(20), ok).find("Debian"), std::string::npos);
+    EXPECT_NE(m.shell("uname -a", seconds(60), ok).find("Debian"), std::string::npos);
     EXPECT_TRUE(ok);
     m.type("poweroff");
-    EXPECT_EQ(m.wait_exit(seconds(60)), 0) << m.tails();
+    EXPECT_EQ(m.wait_exit(seconds(180)), 0) << m.tails();
     EXPECT_TRUE(m.powered_off()) << m.tails();
     EXPECT_NE(m.log().find("Multiboot2"), std::string::npos) << m.tails();
 }
@@ -55,7 +55,7 @@ void expect_fatal(const MachineOptions& options, const std::vector<std::string>&
     MachineOptions with = options;
     with.append = "onfatal=reset"; // with -no-reboot QEMU ends
     Machine m(with);
-    ASSERT_NE(m.wait_exit(seconds(60)), -1) << "it hangs\n" << m.tails();
+    ASSERT_NE(m.wait_exit(seconds(180)), -1) << "it hangs\n" << m.tails();
     const std::string log = m.log();
     EXPECT_NE(log.find("horos: fatal: "), std::string::npos) << m.tails();
     for (const std::string& word : words)

@@ -36,19 +36,19 @@ bool wait_for_shell(Machine& m) { return m.expect("/root# ", boot_limit); }
 // What a user of the guest would try first.
 void use_linux(Machine& m, unsigned processors) {
     bool ok = false;
-    EXPECT_NE(m.shell("uname -a", seconds(20), ok).find("Debian"), std::string::npos);
+    EXPECT_NE(m.shell("uname -a", seconds(60), ok).find("Debian"), std::string::npos);
     EXPECT_TRUE(ok);
-    const std::string count = m.shell("echo n=$(nproc)", seconds(20), ok);
+    const std::string count = m.shell("echo n=$(nproc)", seconds(60), ok);
     EXPECT_EQ(number_after(count, "n="), processors) << count;
 
-    const std::string info = m.shell("cat /proc/cpuinfo", seconds(20), ok);
+    const std::string info = m.shell("cat /proc/cpuinfo", seconds(60), ok);
     EXPECT_NE(info.find("hypervisor"), std::string::npos) << "the CPUID policy is not in force";
     EXPECT_NE(info.find(" x2apic"), std::string::npos);
     EXPECT_EQ(info.find(" svm"), std::string::npos) << "SVM is the host's alone";
 
-    m.shell("dd if=/dev/urandom of=/tmp/one bs=1M count=8 2>/dev/null", seconds(60), ok);
+    m.shell("dd if=/dev/urandom of=/tmp/one bs=1M count=8 2>/dev/null", seconds(180), ok);
     EXPECT_TRUE(ok);
-    m.shell("for i in $(seq 16); do cat /tmp/one; done >/tmp/big", seconds(120), ok);
+    m.shell("for i in $(seq 16); do cat /tmp/one; done >/tmp/big", seconds(240), ok);
     EXPECT_TRUE(ok) << "writing 128 MiB";
     const std::string sums =
         m.shell("for i in $(seq 0 15); do dd if=/tmp/big bs=8M skip=$i count=1 2>/dev/null | "
@@ -57,7 +57,7 @@ void use_linux(Machine& m, unsigned processors) {
     EXPECT_TRUE(ok);
     EXPECT_NE(clean(sums).find("1\n134217728"), std::string::npos)
         << "the 16 pieces of 128 MiB differ: " << sums;
-    m.shell("rm /tmp/big", seconds(30), ok);
+    m.shell("rm /tmp/big", seconds(60), ok);
 
     const std::string forks = m.shell(
         "set +m; n=0; for i in $(seq 500); do (exit 7) & wait $!; [ $? = 7 ] && n=$((n+1)); done; "
@@ -76,7 +76,7 @@ double shortest(Machine& m, const std::string& command) {
     double best = 1e9;
     for (int i = 0; i < 5; ++i) {
         bool ok = false;
-        const std::string text = m.shell("time " + command, seconds(60), ok);
+        const std::string text = m.shell("time " + command, seconds(180), ok);
         EXPECT_TRUE(ok) << text;
         best = std::min(best, number_after(text, "real\t0m "));
     }
@@ -93,14 +93,14 @@ void check_sleep(Machine& m) {
 void check_clocks(Machine& m) {
     bool ok = false;
     check_sleep(m);
-    m.shell(define_clock, seconds(20), ok);
+    m.shell(define_clock, seconds(60), ok);
     const auto now = [] { return std::chrono::steady_clock::now(); };
     const auto start = now();
     const std::string text =
         m.shell("a=$(awk '{print $1}' /proc/uptime); s=$(clock); sleep 10; "
                 "b=$(awk '{print $1}' /proc/uptime); e=$(clock); "
                 "awk \"BEGIN { print \\\"up=\\\" $b - $a, \\\"wall=\\\" $e - $s }\"",
-                seconds(120), ok);
+                seconds(240), ok);
     const double here = std::chrono::duration<double>(now() - start).count();
     ASSERT_TRUE(ok) << text;
     const double up = number_after(text, "up=");
@@ -112,13 +112,13 @@ void check_clocks(Machine& m) {
     EXPECT_GE(wall, here * 0.95 - 2) << text;
     const std::string trouble =
         m.shell("dmesg | grep -ci 'unstable\\|soft lockup\\|rcu.*stall' | sed s/^/bad=/; true",
-                seconds(20), ok);
+                seconds(60), ok);
     EXPECT_NE(trouble.find("bad=0"), std::string::npos) << trouble;
 }
 
 void power_off(Machine& m) {
     m.type("poweroff");
-    EXPECT_EQ(m.wait_exit(seconds(60)), 0);
+    EXPECT_EQ(m.wait_exit(seconds(180)), 0);
     EXPECT_TRUE(m.powered_off()) << "the machine was reset";
 }
 

@@ -56,7 +56,7 @@ void replay(unsigned seed, unsigned steps) {
                .name = "replay-" + std::to_string(seed),
                .cores = 1,
                .memory_mib = 256});
-    ASSERT_TRUE(m.expect_log("replay: done", seconds(60))) << m.tails();
+    ASSERT_TRUE(m.expect_log("replay: done", seconds(180))) << m.tails();
     const std::vector<std::string> expected = answers(specified);
     const std::vector<std::string> real = answers(m.log());
     ASSERT_GT(expected.size(), steps);

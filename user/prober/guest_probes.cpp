@@ -14,7 +14,7 @@ using native::SmallGuest;
 // How long code runs that is not expected to end by itself, and other code: on a busy machine a
 // short deadline could pass before the attempt was made, and be taken for what stopped it.
 constexpr u64 endless_ms = 20;
-constexpr u64 patience_ms = 5000;
+constexpr u64 patience_ms = 15'000; // less than an attempt may take
 constexpr u64 escaped_port = 0xf4;  // see guest_code.S
 constexpr u64 descriptors = 0x2800; // of the guest's segments, guest-physical
 

@@ -25,7 +25,7 @@ using rt::u8;
 
 namespace event = abi::event;
 
-constexpr u64 patience_ms = 2000;
+constexpr u64 patience_ms = 20'000; // a busy host takes processors away for seconds
 constexpr u64 interrupts_on = 0x202, interrupts_off = 2;
 constexpr u32 descriptors = 0x2800, gates = 0x3000, nowhere = 0x6000; // guest-physical
 constexpr u32 vector = 81; // an external interrupt of priority 5
