@@ -177,6 +177,26 @@ TEST(BochsRegressions, ManyWritesAreReadBack) {
     }
 }
 
+// An intercepted task switch did not take place: the shadow still holds, and TF's trap is not due.
+TEST(BochsRegressions, ShadowAtAnInterceptedTaskSwitch) {
+    GuestBuilder g;
+    g.protected32().code({0xea, 0, 0, 0, 0, 0x30, 0}).intercept(Misc1::TASK_SWITCH); // jmp 0x30:0
+    g.save().gdtr.limit = 0x37;
+    g.put(GuestBuilder::GDT + 0x30, 0x0000890140000067ull); // an available TSS
+    g.control().int_state = horos::svm::int_state::INTERRUPT_SHADOW;
+    const auto shadow = [&] {
+        const Outcome out = single(g);
+        EXPECT_EQ(exit_code_name(out.exit_code), "VMEXIT_TASK_SWITCH");
+        return saved(out, HOROS_CONTROL(int_state)) & 1;
+    };
+    EXPECT_EQ(shadow(), 1u);
+    g.machine.deviations.set(Deviation::SHADOW_LOST);
+    EXPECT_EQ(shadow(), 0u);
+    g.save().rflags |= x86::rflags::TF;
+    g.machine.deviations.set(Deviation::TRAP_LEAKS);
+    EXPECT_EQ(shadow(), 0u) << "a task switch drops the trap";
+}
+
 // Writing back what CR0 holds changes nothing, also where that has reserved bits.
 TEST(BochsRegressions, ReservedBitsOfCr0ThatStayAreNoChange) {
     GuestBuilder g;
