@@ -291,7 +291,7 @@ private:
         const bool named = text_.find("limit=", at) != std::string::npos;
         auto name = names.begin();
         for (const F field : fields) {
-            at = named ? text_.find(*name, at) : text_.find_first_not_of(" ", at);
+            at = named ? text_.find(*name, at) : text_.find_first_not_of(' ', at);
             if (at == std::string::npos) {
                 throw InputError(
                     fmt::format("{}:{}: the segment has no {}", name_, number_, *name));
