@@ -93,6 +93,12 @@ bool ghost_thread(Frame f) {
     const Thread& t = threads[f];
     return counted(t.domain) && counted(t.space) && counted(t.bound) && counted(t.monitor);
 }
+// Two terms of the sum, and so a count of two at least.
+bool ghost_roots(Frame a, Frame b) {
+    const Frame root = spaces[a].root;
+    return a == b || root != spaces[b].root || frames[root].references >= 2;
+}
+bool ghost_flushes(Frame f) { return spaces[f].flushes != ~u64{0}; }
 bool ghost_sched_context(Frame f) { return counted(sched_contexts[f].thread); }
 bool ghost_interrupt(Frame f) { return counted(interrupts[f].notification); }
 bool ghost_vcpu(Frame f) {

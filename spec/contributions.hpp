@@ -32,6 +32,8 @@ bool entry_lives(Frame table, u32 i);               // of frames[table].live
 // invariants by themselves; that the sums are kept is (proofs/theorems/counts.cpp).
 bool ghost_domain(Frame domain, u32 i);
 bool ghost_space(Frame space);
+bool ghost_roots(Frame a, Frame b);
+bool ghost_flushes(Frame space); // no sum: 2^64 changes of a space do not pass
 bool ghost_thread(Frame thread);
 bool ghost_sched_context(Frame sc);
 bool ghost_interrupt(Frame interrupt);

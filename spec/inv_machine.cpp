@@ -16,7 +16,12 @@ bool inv_machine() {
                          m.physical_bits >= 32 && m.physical_bits <= 52 && (m.xcr0 & 1) != 0 &&
                          m.vendor <= Vendor::vmx && m.guest_format <= TableFormat::ept &&
                          u64{m.frame_limit} << frame_bits <= u64{1} << m.physical_bits;
-    return sizes && numbers;
+    // Not for ring 3, and nothing that the processor would write to: every host space has copies.
+    constexpr u64 bits = pte::user | pte::accessed;
+    const bool kernel_half = (m.kernel_entries[0] & bits) == pte::accessed &&
+                             (m.kernel_entries[1] & bits) == pte::accessed &&
+                             (m.kernel_tables_entry & bits) == pte::accessed;
+    return sizes && numbers && kernel_half;
 }
 
 // Frames that the kernel keeps for itself: default permission maps, host save areas.

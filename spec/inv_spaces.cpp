@@ -6,19 +6,33 @@ namespace horos::spec {
 
 static bool is_type(Frame f, ObjectType type) { return frame_exists(f) && frames[f].type == type; }
 
+// What can be written is marked as written.
+static bool needs_no_update(u64 entry) {
+    return ((entry & pte::dirty) != 0) == ((entry & pte::writable) != 0);
+}
 // Without address, rights and size: what a mapping of memory, or of a device, has set besides.
 static bool is_memory_form(u64 entry) {
     const u64 fixed = entry & ~(pte::address | pte::writable | pte::large);
     const bool nested = machine.guest_format == TableFormat::ept;
-    return (fixed & ~pte::no_execute) == (pte::present | pte::user) ||
+    return ((fixed & ~(pte::no_execute | pte::dirty)) ==
+                (pte::present | pte::user | pte::accessed) &&
+            needs_no_update(entry)) ||
            (nested && (fixed & ~ept::executable) == (pte::present | ept::write_back));
 }
 static bool is_device_form(u64 entry) {
     const u64 fixed = entry & ~(pte::address | pte::writable);
     const bool nested = machine.guest_format == TableFormat::ept;
-    return fixed == (pte::present | pte::user | pte::uncached | pte::write_through | pte::device |
-                     pte::no_execute) ||
+    return ((fixed & ~pte::dirty) ==
+                (pte::present | pte::user | pte::uncached | pte::write_through | pte::accessed |
+                 pte::device | pte::no_execute) &&
+            needs_no_update(entry)) ||
            (nested && fixed == (pte::present | pte::device | ept::uncached));
+}
+static bool is_table_form(u64 entry) {
+    const u64 fixed = entry & ~pte::address;
+    const bool nested = machine.guest_format == TableFormat::ept;
+    return fixed == (pte::present | pte::writable | pte::user | pte::accessed) ||
+           (nested && fixed == (pte::present | pte::writable | ept::executable));
 }
 
 bool inv_entry_form(Frame table, u32 i) {
@@ -29,7 +43,7 @@ bool inv_entry_form(Frame table, u32 i) {
     case EntryKind::kernel:
         return true;
     case EntryKind::table:
-        return entry == table_entry(entry_target(table, i));
+        return is_table_form(entry);
     case EntryKind::frame:
         return is_memory_form(entry) && (entry & pte::large) == 0;
     case EntryKind::block:

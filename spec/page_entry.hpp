@@ -1,6 +1,7 @@
 // Page-table entries, as the kernel writes them. Two forms: host tables and AMD's nested tables are
 // long-mode tables (APM vol. 2 rev. 3.42 §5.3, §15.25.5: every nested access counts as a user
-// access); guests on Intel's processors have extended page tables (SDM vol. 3C §28.3.2). What both
+// access), with accessed and dirty set from the start so that the processor does not write to them
+// (§5.4.2); guests on Intel's processors have extended page tables (SDM vol. 3C §28.3.2). What both
 // mean by present (EPT: readable), writable, large and the address is in the same bits.
 #pragma once
 #include "spec/state.hpp"
@@ -12,7 +13,8 @@ inline constexpr u64 present = 1, writable = 2, large = 128;
 inline constexpr u64 device = u64{1} << 9; // available to software: memory that nobody counts
 inline constexpr u64 address = 0x000f'ffff'ffff'f000;
 // long mode
-inline constexpr u64 user = 4, write_through = 8, uncached = 16, no_execute = u64{1} << 63;
+inline constexpr u64 user = 4, write_through = 8, uncached = 16, accessed = 32, dirty = 64,
+                     no_execute = u64{1} << 63;
 } // namespace pte
 
 namespace ept {
@@ -27,23 +29,27 @@ inline bool has_ept(Frame space) {
 // What a mapping with these rights looks like. Memory can always be read.
 inline u64 memory_entry(Frame space, Frame first, u8 rights, bool is_block) {
     const bool exec = (rights & right::exec) != 0;
+    const bool write = (rights & right::write) != 0;
     const u64 common = (u64{first} << frame_bits) | pte::present | (is_block ? pte::large : 0) |
-                       ((rights & right::write) != 0 ? pte::writable : 0);
+                       (write ? pte::writable : 0);
     return common | (has_ept(space) ? ept::write_back | (exec ? ept::executable : 0)
-                                    : pte::user | (exec ? 0 : pte::no_execute));
+                                    : pte::user | pte::accessed | (write ? pte::dirty : 0) |
+                                          (exec ? 0 : pte::no_execute));
 }
 // Device memory is uncached and never executable.
 inline u64 device_entry(Frame space, u64 page, u8 rights) {
-    const u64 common = (page << frame_bits) | pte::present | pte::device |
-                       ((rights & right::write) != 0 ? pte::writable : 0);
+    const bool write = (rights & right::write) != 0;
+    const u64 common =
+        (page << frame_bits) | pte::present | pte::device | (write ? pte::writable : 0);
     return common |
            (has_ept(space) ? ept::uncached
-                           : pte::user | pte::uncached | pte::write_through | pte::no_execute);
+                           : pte::user | pte::uncached | pte::write_through | pte::accessed |
+                                 (write ? pte::dirty : 0) | pte::no_execute);
 }
-// Tables restrict nothing; the last entry of a walk does. The same in both forms.
-static_assert(pte::user == ept::executable);
-constexpr u64 table_entry(Frame table) {
-    return (u64{table} << frame_bits) | pte::present | pte::writable | pte::user;
+// Tables restrict nothing; the last entry of a walk does.
+inline u64 table_entry(Frame space, Frame table) {
+    return (u64{table} << frame_bits) | pte::present | pte::writable |
+           (has_ept(space) ? ept::executable : pte::user | pte::accessed);
 }
 
 constexpr Frame target_of(u64 entry) {

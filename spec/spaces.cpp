@@ -73,6 +73,15 @@ u64 cores_using(Frame space) {
     return mask;
 }
 
+bool says_cores_using(u64 users, Frame space, u32 core) {
+    if (core >= max_cores)
+        return true;
+    const Frame thread = cores[core].thread;
+    const Frame vcpu = thread != 0 ? threads[thread].vcpu : 0;
+    const bool uses = cores[core].space == space || (vcpu != 0 && vcpus[vcpu].space == space);
+    return ((users & bit(core)) != 0) == uses;
+}
+
 // What was unmapped is used by no core when the call returns: processors that have the space loaded
 // flush now, guests get a new TLB tag at their next entry.
 static void forget_translations(Frame space) {
@@ -137,7 +146,7 @@ Answer table_map(const Caller& me, const TableMapArgs& a) {
     make(a.frame, ObjectType::page_table);
     frames[a.frame].level = a.level;
     refer(a.frame);
-    add_entry(parent, a.address, a.level + 1, table_entry(a.frame));
+    add_entry(parent, a.address, a.level + 1, table_entry(space.object, a.frame));
     return Error::ok;
 }
 

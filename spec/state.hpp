@@ -40,6 +40,8 @@ inline void refer(Frame f) { frames[f].references++; }
 inline void unrefer(Frame f) { frames[f].references--; }
 // On which cores a space is loaded, or runs as a guest's memory (spaces.cpp).
 u64 cores_using(Frame space);
+// What that says of one core; for the prover, that does not look at all of them each time.
+bool says_cores_using(u64 users, Frame space, u32 core);
 
 // ---- capabilities (caps.cpp)
 struct Cap {

@@ -21,7 +21,9 @@ u64 KernelSpace::entry(u32 index) const {
 
 u64* KernelSpace::table(u64* parent, u64 index) {
     if (parent[index] == 0)
-        parent[index] = pool_.take(1) * abi::frame_size | page::present | page::write;
+        // Copies of the top table's entries are compared: the processor must not change them.
+        parent[index] =
+            pool_.take(1) * abi::frame_size | page::present | page::write | page::accessed;
     return reinterpret_cast<u64*>(direct(align_down(parent[index], abi::frame_size)));
 }
 

@@ -14,8 +14,8 @@ struct FramePool {
 };
 
 namespace page {
-inline constexpr u64 present = 1, write = 2, uncached = 8 | 16, large = 1u << 7, global = 1u << 8,
-                     no_execute = u64{1} << 63;
+inline constexpr u64 present = 1, write = 2, uncached = 8 | 16, accessed = 1u << 5, large = 1u << 7,
+                     global = 1u << 8, no_execute = u64{1} << 63;
 inline constexpr u64 data = present | write | global | no_execute;
 inline constexpr u64 constant = present | global | no_execute;
 inline constexpr u64 code = present | global;

@@ -30,22 +30,24 @@ struct EntryFormat {
 };
 
 // Host tables and AMD's nested tables: APM vol. 2 §5.3 (long-mode page translation), §15.25.5
-// (nested tables have the same form, and every nested access counts as a user access).
+// (nested tables have the same form, and every nested access counts as a user access). Accessed and
+// dirty are set from the start, where the processor could set them (§5.4.2): it never writes to a
+// table then, and nobody but this core does.
 struct LongModeFormat : EntryFormat {
-    static constexpr u64 writable = 2, user = 4, write_through = 8, uncached = 16,
-                         no_execute = u64{1} << 63;
+    static constexpr u64 writable = 2, user = 4, write_through = 8, uncached = 16, accessed = 32,
+                         dirty = 64, no_execute = u64{1} << 63;
 
     static constexpr u64 leaf(Frame frame, u32 level, u8 rights) {
-        return (u64{frame} << frame_bits) | present | user |
-               ((rights & right::write) != 0 ? writable : 0) |
+        return (u64{frame} << frame_bits) | present | user | accessed |
+               ((rights & right::write) != 0 ? writable | dirty : 0) |
                ((rights & right::exec) != 0 ? 0 : no_execute) | (level > 1 ? large : 0);
     }
     static constexpr u64 device_leaf(u64 page, u8 rights) {
-        return (page << frame_bits) | present | user | uncached | write_through | device |
-               no_execute | ((rights & right::write) != 0 ? writable : 0);
+        return (page << frame_bits) | present | user | uncached | write_through | accessed |
+               device | no_execute | ((rights & right::write) != 0 ? writable | dirty : 0);
     }
     static constexpr u64 table(Frame frame) {
-        return (u64{frame} << frame_bits) | present | writable | user;
+        return (u64{frame} << frame_bits) | present | writable | user | accessed;
     }
 };
 

@@ -61,8 +61,9 @@ struct Policy {
     std::function<void(Executor&, const Piece&, const Object&, bool store)> on_access;
     // Whether a path that goes round a loop once more can exist.
     std::function<bool(const Guard&)> feasible;
-    // A function that is not to be executed but replaced by its effect.
-    std::function<bool(const std::string&)> replaced;
+    // Result of a function that is not to be executed in this state, as it is known already. False:
+    // it is executed.
+    std::function<bool(Executor&, const Call&, Value& result)> summary;
     unsigned max_iterations = 1024;
     // Most loops end by their own constant bound; asking costs more than a few rounds too many.
     unsigned rounds_before_asking = 17;

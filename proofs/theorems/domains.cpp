@@ -40,6 +40,8 @@ const std::map<std::string, Domain>& all() {
         {"inv_block", {Over::block, Over::nothing, "blocks", -1, ""}},
         {"ghost_domain", within("domains", T::domain, Over::table)},
         {"ghost_space", object("spaces", T::space)},
+        {"ghost_roots", within("spaces", T::space, Over::frame, "spaces")},
+        {"ghost_flushes", object("spaces", T::space)},
         {"ghost_thread", object("threads", T::thread)},
         {"ghost_sched_context", object("sched_contexts", T::sched_context)},
         {"ghost_interrupt", object("interrupts", T::interrupt)},

@@ -47,6 +47,7 @@ Kernel::Kernel(Bitcode& code)
                 objects.global(g);
         }
     }
+    policy.summary = [this](Executor& e, const Call& c, Value& r) { return summary(e, c, r); };
     policy.external = [this](Executor& e, const Call& c, Value& r) { return external(e, c, r); };
     policy.on_access = [this](Executor& e, const Piece& p, const Object& o, bool s) {
         on_access(e, p, o, s);
@@ -217,11 +218,12 @@ struct Kernel::Focus::Saved {
     decltype(Kernel::instances_) instances;
     decltype(Kernel::pending_) pending;
     decltype(Kernel::positions_of_) positions;
+    decltype(Kernel::said_) said;
 };
 
 Kernel::Focus::Focus(Kernel& kernel)
     : kernel_(kernel), saved_(new Saved{kernel.lemmas, kernel.seen_, kernel.instances_,
-                                        kernel.pending_, kernel.positions_of_}) {}
+                                        kernel.pending_, kernel.positions_of_, kernel.said_}) {}
 
 Kernel::Focus::~Focus() {
     kernel_.lemmas = std::move(saved_->lemmas);
@@ -229,6 +231,7 @@ Kernel::Focus::~Focus() {
     kernel_.instances_ = std::move(saved_->instances);
     kernel_.pending_ = std::move(saved_->pending);
     kernel_.positions_of_ = std::move(saved_->positions);
+    kernel_.said_ = std::move(saved_->said);
 }
 
 void Kernel::lemma_added(const Lemma& lemma) {
@@ -245,6 +248,8 @@ void Kernel::touch(const Touches& touched, unsigned depth) {
     for (const auto& [object, indices] : touched) {
         if (!seen_[object].insert(indices).second)
             continue;
+        if (object->name == "cores")
+            say_of_core(indices[0], depth);
         for (const Invariant& inv : invariants) {
             const Domain& d = inv.domain;
             const bool two = d.second != Over::nothing;

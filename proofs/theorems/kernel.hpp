@@ -106,14 +106,17 @@ public:
 
     Term this_core;
     Bitcode& bitcode;
-    bool one_time = false;          // shell_now answers the same throughout a step
-    unsigned calls = 0;             // numbers the answers of privileged steps
-    std::vector<Guard> switches;    // where a step ends by going on in another thread
-    std::set<std::string> left_out; // what paths end at without being followed
+    bool one_time = false;           // shell_now answers the same throughout a step
+    unsigned calls = 0;              // numbers the answers of privileged steps
+    std::vector<Guard> switches;     // where a step ends by going on in another thread
+    std::set<std::string> left_out;  // what paths end at without being followed
+    std::set<std::string> summaries; // what was not executed, but is proved once (summaries.cpp)
 
 private:
     void find_invariants();
     bool external(Executor& engine, const Call& call, Value& result);
+    bool summary(Executor& engine, const Call& call, Value& result);
+    void say_of_core(Term core, unsigned depth);
     bool guest_step(Executor& engine, const Call& call, Value& result);
     void on_access(Executor& engine, const Piece& piece, const Object& object, bool store);
     void instantiate(const Invariant& invariant, const std::vector<Term>& arguments,
@@ -125,10 +128,18 @@ private:
     std::set<std::pair<const Invariant*, std::vector<Term>>> instances_;
     std::map<Term, std::pair<Touches, unsigned>> pending_; // of lemmas not yet used
     std::set<Term> positions_of_;
+    std::vector<Term> masks_; // arguments of summarised calls, and what these give back
+    std::vector<Term> mask_values_;
+    std::set<std::pair<Term, Term>> said_;
     std::map<std::pair<unsigned, unsigned>, unsigned> havocs_; // by call and part of it
     // Instances made so far, of this goal or another.
     std::map<std::pair<const Invariant*, std::vector<Term>>, std::pair<Term, Touches>> made_;
 };
+
+// An unknown function of a call's arguments, however they are written.
+Term function_of(const Call& call);
+// Whether calls of a function are not executed where its result is known (summaries.cpp).
+bool is_summarised(const std::string& plain);
 
 // The type whose memory a view shows; -1 = any (it is not typed).
 int type_of_view(const std::string& name);

@@ -29,6 +29,21 @@ Value answer(const Call& call, const std::string& name) {
 
 } // namespace
 
+Term function_of(const Call& call) {
+    std::vector<Z3_sort> domain;
+    std::vector<Term> at;
+    for (const Value& v : call.arguments) {
+        at.push_back(v.bits);
+        domain.push_back(Z3_get_sort(context(), v.bits));
+    }
+    const unsigned width = bits_of(*call.instruction->getType());
+    const Z3_symbol name = Z3_mk_string_symbol(context(), call.name.c_str());
+    const Z3_sort range = width == 1 ? Z3_mk_bool_sort(context()) : Z3_mk_bv_sort(context(), width);
+    return proofs::apply(Z3_mk_func_decl(context(), name, static_cast<unsigned>(domain.size()),
+                                         domain.data(), range),
+                         at);
+}
+
 bool Kernel::external(Executor& engine, const Call& call, Value& result) {
     const std::string& n = call.name;
     if (n == "asm ")
@@ -42,10 +57,7 @@ bool Kernel::external(Executor& engine, const Call& call, Value& result) {
         return true;
     }
     if (is_function(n)) {
-        std::string name = n;
-        for (const Value& v : call.arguments)
-            name += " " + text(v.bits);
-        result = answer(call, name);
+        result = Value::of(function_of(call));
         return true;
     }
     if (n == "shell_port_in") {

@@ -105,6 +105,8 @@ Result compare(Step& step, llvm::Function& specification) {
     result.bound = std::to_string(step.outcome.steps) + " instructions";
     for (const std::string& name : step.kernel.left_out)
         result.bound += ", not past " + name;
+    for (const std::string& name : step.kernel.summaries)
+        result.bound += " and those of " + name;
     step.kernel.calls = 0;
     World spec;
     Executor other(step.kernel.objects, spec, step.kernel.policy);

@@ -10,6 +10,8 @@ Result prove_safety(Step& step, Result result) {
     result.bound = std::to_string(step.outcome.steps) + " instructions";
     for (const std::string& name : step.kernel.left_out)
         result.bound += ", not past " + name;
+    for (const std::string& name : step.kernel.summaries)
+        result.bound += " and those of " + name;
     // All at once first; one by one when that fails, to say which.
     constexpr size_t at_once = 24;
     const auto& all = step.engine.obligations;

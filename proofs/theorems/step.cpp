@@ -128,8 +128,11 @@ void Step::run_export(llvm::Function& function) {
         }
         const std::string word = "argument" + std::to_string(a.getArgNo());
         const bool core = a.getArgNo() == 0 && a.getType()->isIntegerTy(32);
-        arguments.push_back(core ? kernel.this_core
-                                 : named_bits(word, a.getType()->getIntegerBitWidth()));
+        // entry.S has the core's number in a register, of which 32 bits count.
+        const bool is_number = is_fast_entry(plain) && a.getArgNo() == 1;
+        arguments.push_back(core        ? kernel.this_core
+                            : is_number ? concat(named_bits(word, 32), kernel.this_core)
+                                        : named_bits(word, a.getType()->getIntegerBitWidth()));
         values.push_back(Value::of(arguments.back()));
     }
     if (is_fast_entry(plain)) // a hypercall by another way
@@ -184,6 +187,8 @@ Result begin(const Step& step) {
     result.verdict = Verdict::proved;
     for (const std::string& name : step.kernel.left_out)
         result.bound += (result.bound.empty() ? "not past " : ", ") + name;
+    for (const std::string& name : step.kernel.summaries)
+        result.lemmas.push_back("refinement/" + name);
     return result;
 }
 

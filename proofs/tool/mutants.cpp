@@ -34,6 +34,8 @@ std::vector<Theorem> theorems_about(const Bitcode& bitcode, const Mutant& mutant
         entries.emplace_back(size_of_entry(bitcode, e), e);
     std::sort(entries.begin(), entries.end());
     std::vector<Theorem> all;
+    if (const std::string plain = Objects::plain_name(mutant.function); is_summarised(plain))
+        all.push_back(proved.at("refinement/" + plain));
     for (const auto& [size, entry] : entries) {
         for (const std::string& name : names_about(entry)) {
             if (const auto at = proved.find(name); at != proved.end())

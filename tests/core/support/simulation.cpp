@@ -27,9 +27,9 @@ constexpr u32 kernel_first = 16, kernel_count = 32;
 void fill_machine(const MachineOptions& o) {
     machine = {};
     machine.xcr0 = 7;
-    machine.kernel_entries[0] = 0x3000 | 3;
-    machine.kernel_entries[1] = 0x4000 | 3;
-    machine.kernel_tables_entry = 0x5000 | 3;
+    machine.kernel_entries[0] = 0x3000 | 0x23;
+    machine.kernel_entries[1] = 0x4000 | 0x23;
+    machine.kernel_tables_entry = 0x5000 | 0x23;
     machine.tsc_khz = 1'000'000;
     machine.kernel_devices[0] = 0xfee00;
     machine.kernel_devices[1] = 0xfec00;
