@@ -58,12 +58,12 @@ void put_addresses(RuleState& s, const Profile& p) {
          {F::IO_BITMAP_A, F::IO_BITMAP_B, F::MSR_BITMAP, F::VMREAD_BITMAP, F::VMWRITE_BITMAP}) {
         page(field, ZERO_PA);
     }
-    for (F field :
-         {F::PML_ADDRESS, F::VE_INFORMATION_ADDRESS, F::EPTP_LIST_ADDRESS, F::SPP_TABLE_POINTER}) {
+    for (F field : {F::PML_ADDRESS, F::EPTP_LIST_ADDRESS, F::SPP_TABLE_POINTER}) {
         page(field, LOG_PA);
     }
     page(F::VIRTUAL_APIC_ADDRESS, VAPIC_PA);
     page(F::APIC_ACCESS_ADDRESS, APIC_PA);
+    page(F::VE_INFORMATION_ADDRESS, VE_PA);
     if (s[F::VMCS_LINK_POINTER] != s[E::CURRENT_VMCS]) {
         page(F::VMCS_LINK_POINTER, LINK_PA);
     }

@@ -188,6 +188,26 @@ void wrong_state(std::vector<Fault>& faults) {
             e.gpr[0].value ^= e.gpr[0].known & 0x80000001;
         }
     });
+    edit(faults, "32-bit delivery pushes no instruction pointer", "wrong memory", [](GuestExit& e) {
+        if (std::ranges::find(e.path, "32-bit gate") != e.path.end()) {
+            e[F::GUEST_RSP].value += 4;
+        }
+    });
+    edit(faults, "real-address mode keeps IF", "wrong saved state", [](GuestExit& e) {
+        if (std::ranges::find(e.path, "real-mode vector") != e.path.end()) {
+            e[F::GUEST_RFLAGS].value |= x86::rflags::IF;
+        }
+    });
+    edit(faults, "a virtualization exception stores no address", "wrong memory", [](GuestExit& e) {
+        if (const auto word = e.writes.find(VE_PA + 16); word != e.writes.end()) {
+            word->second.value ^= word->second.known;
+        }
+    });
+    edit(faults, "VMREAD of a shadow VMCS fails", "wrong saved state", [](GuestExit& e) {
+        if (std::ranges::find(e.path, "shadow VMCS: done") != e.path.end()) {
+            e[F::GUEST_RFLAGS].value ^= x86::rflags::ZF;
+        }
+    });
     edit(faults, "a store does not reach memory", "wrong memory",
          [](GuestExit& e) { e.writes.clear(); });
 }

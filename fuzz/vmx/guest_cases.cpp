@@ -108,6 +108,10 @@ void Maker::controls() {
     if (one_in(8)) {
         set(F::PROC_CONTROLS_2, p.proc2, proc2::VMCS_SHADOWING, true);
         s()[F::VMREAD_BITMAP] = s()[F::VMWRITE_BITMAP] = ZERO_PA;
+        if (!one_in(3)) {
+            s()[F::VMCS_LINK_POINTER] = LINK_PA;
+            s()[E::LINK_REVISION] = p.revision() | 0x80000000;
+        }
     }
     set(F::PIN_CONTROLS, p.pin, pin::PREEMPTION_TIMER, true);
     s()[F::PREEMPTION_TIMER] = one_in(16) ? 0 : 3000;
@@ -138,6 +142,22 @@ void Maker::registers(const Snippet& snippet) {
     g.gpr[0] = one_in(2) ? g.gpr[0] : pick(s()[F::GUEST_CR0], s()[F::GUEST_CR4], 0, 1, 0x4400, 63);
     g.gpr[2] = one_in(2) ? g.gpr[2] : pick(s()[F::GUEST_CR3], 0, 0xffff, 0x60, 0x7fff, 0x8000);
     const std::string_view name(snippet.name);
+    if (name.starts_with("vmread") || name.starts_with("vmwrite")) { // mostly fields that there are
+        const auto fields = model::vmx::vmcs_fields();
+        const auto field = [&] {
+            const uint64_t number = encoding(fields[below(fields.size())].field);
+            return one_in(4) ? number ^ 1ull << below(16) : number;
+        };
+        g.gpr[0] = field();
+        g.gpr[1] = one_in(2) ? field() : g.gpr[0];
+    }
+    if (name.starts_with("invpcid")) {
+        g.gpr[2] = below(5);
+        if (one_in(2) && g.gpr[3] >> 12 == DATA_PA >> 12) {
+            poke(g.gpr[3] & ~0xfull, one_in(2) ? below(0x2000) : 0);
+            poke((g.gpr[3] & ~0xfull) + 8, random() >> below(64));
+        }
+    }
     if (name.find("in ") != name.npos || name.find("out") != name.npos ||
         name.find("ins") != name.npos) {
         // Ports that stand for nothing: an access that does not exit shall not start a device.
@@ -196,6 +216,15 @@ void Maker::ept_entries() {
         s()[F::PML_INDEX] = pick(0, 0, 512, 0xffff);
         poke(LOG_PA, 0);
     }
+    if (one_in(3)) {
+        set(F::PROC_CONTROLS, p.proc, proc::ACTIVATE_SECONDARY, true);
+        set(F::PROC_CONTROLS_2, p.proc2, proc2::ENABLE_EPT | proc2::EPT_VIOLATION_VE, true);
+        s()[F::VE_INFORMATION_ADDRESS] = VE_PA;
+        s()[F::EPTP_INDEX] = below(0x10000);
+        if (one_in(4)) {
+            poke(VE_PA, random());
+        }
+    }
     // One entry on the way to the data, the code, the tables or the descriptors, with some of its
     // bits changed.
     const uint64_t page =
@@ -238,11 +267,22 @@ void Maker::guest_tables() {
 
 void Maker::events() {
     if (one_in(3)) { // an IDT and a GDT of our own
-        s()[F::GUEST_IDTR_BASE] = DESCRIPTORS_PA + 0x400;
+        const bool wide = (s()[F::ENTRY_CONTROLS] & entry_ctl::IA32E_MODE_GUEST) != 0;
+        const bool real = (s()[F::GUEST_CR0] & x86::cr0::PE) == 0;
+        s()[F::GUEST_IDTR_BASE] = wide ? DESCRIPTORS_PA + 0x400 : real ? VECTORS_PA : GATES32_PA;
         s()[F::GUEST_GDTR_BASE] = DESCRIPTORS_PA;
-        s()[F::GUEST_GDTR_LIMIT] = pick(0x17, 0x17, 0x0e, 0);
-        s()[F::GUEST_IDTR_LIMIT] = pick(0x1ff, 0x1ff, 0xff, 0x8f, 0);
-        if (one_in(3)) {
+        s()[F::GUEST_GDTR_LIMIT] = pick(0x1f, 0x1f, 0x0e, 0);
+        s()[F::GUEST_IDTR_LIMIT] =
+            wide ? pick(0x1ff, 0x1ff, 0xff, 0x8f, 0) : pick(0xff, 0xff, 0x6f, 0x17, 0);
+        if (real) { // a stack, and the arena where real-address mode reaches it
+            s()[F::GUEST_SS_BASE] = STACK_PA & ~0xffffull;
+            poke(EPT_PD_PA, EPT_PT_PA | 0x307);
+        } else if (!wide && one_in(3)) {
+            const uint64_t vector = below(32), target = HANDLER_PA + vector * 16;
+            const uint64_t gate =
+                (target & 0xffff) | 0x18ull << 16 | 0x8e00ull << 32 | (target >> 16 & 0xffff) << 48;
+            poke(GATES32_PA + vector * 8, gate ^ 1ull << below(64));
+        } else if (wide && one_in(3)) {
             const uint64_t vector = below(32);
             const uint64_t target = HANDLER_PA + vector * 16;
             const uint64_t gate =

@@ -89,6 +89,7 @@ Masked expected_word(const GuestExit& e, uint64_t address, uint64_t before) {
 
 std::optional<Divergence> compare_memory(const Test& test, const GuestExit& e, const Result& r,
                                          const std::string& where) {
+    const TestMemory memory(test);
     for (unsigned n = 0; n < test.guest.pokes; ++n) {
         const Poke& poke = test.guest.poke[n];
         if (poke.address >= DATA_PA && poke.address < DATA_PA + 4096) {
@@ -101,9 +102,25 @@ std::optional<Divergence> compare_memory(const Test& test, const GuestExit& e, c
     }
     for (unsigned n = 0; n < 16; ++n) {
         const uint64_t address = n < 8 ? DATA_PA + n * 8 : STACK_PA - 64 + (n - 8) * 8;
-        const Masked word = expected_word(e, address, 0);
+        const Masked word = expected_word(e, address, memory.quadword(address).value_or(0));
         if (auto d = compare(fmt::format("memory {}", n < 8 ? "data" : "stack"), word, r.data[n],
                              where)) {
+            return d;
+        }
+    }
+    return std::nullopt;
+}
+
+std::optional<Divergence> compare_ve(const Test& test, const GuestExit& e, const Result& r,
+                                     const std::string& where) {
+    if ((test.state[Field::PROC_CONTROLS_2] & horos::vmx::proc2::EPT_VIOLATION_VE) == 0) {
+        return std::nullopt;
+    }
+    const TestMemory memory(test);
+    for (unsigned n = 0; n < VE_WORDS; ++n) {
+        const uint64_t address = VE_PA + n * 8;
+        const Masked word = expected_word(e, address, memory.quadword(address).value_or(0));
+        if (auto d = compare(fmt::format("#VE information {}", n * 8), word, r.ve[n], where)) {
             return d;
         }
     }
@@ -135,6 +152,9 @@ std::optional<Divergence> compare_exit(const Test& test, const GuestExit& e, con
         return d;
     }
     if (auto d = compare_vapic(test, e, r, where)) {
+        return d;
+    }
+    if (auto d = compare_ve(test, e, r, where)) {
         return d;
     }
     if (test.kind == Kind::ENTRY) { // the registers are whatever the last case left

@@ -60,6 +60,15 @@ template <class Put>
 constexpr void put_descriptors(Put put) {
     put(DESCRIPTORS_PA + 0x08, 0x00af9b000000ffffull);
     put(DESCRIPTORS_PA + 0x10, 0x00cf93000000ffffull);
+    put(DESCRIPTORS_PA + 0x18, 0x00cf9b000000ffffull);
+    // Handlers of 32-bit mode, and of real-address mode: there FFFF:F810, which a case maps here.
+    for (uint64_t n = 0; n < 32; ++n) {
+        const uint64_t target = HANDLER_PA + n * 16;
+        put(GATES32_PA + n * 8,
+            (target & 0xffff) | 0x18ull << 16 | 0x8e00ull << 32 | (target >> 16 & 0xffff) << 48);
+        put(VECTORS_PA + n * 8, 0xfffff810fffff810);
+        put(DESCRIPTORS_PA + 0x800 + n * 8, FILLER);
+    }
     for (uint64_t n = 0; n < 256; ++n) {
         const uint64_t target = HANDLER_PA + n * 16;
         const uint64_t gate =

@@ -34,13 +34,16 @@ inline constexpr uint64_t EPT_PD_PA = 0x50b000;
 inline constexpr uint64_t EPT_PT_PA = 0x50c000;
 inline constexpr uint64_t GUEST_PD_PA = 0x50d000;
 inline constexpr uint64_t GUEST_PT_PA = 0x50e000;
-inline constexpr uint64_t DESCRIPTORS_PA = 0x50f000; // a GDT, and an IDT 400h above
+inline constexpr uint64_t DESCRIPTORS_PA = 0x50f000;           // a GDT, and an IDT 400h above
+inline constexpr uint64_t VECTORS_PA = DESCRIPTORS_PA + 0x900; // real-address mode
+inline constexpr uint64_t GATES32_PA = DESCRIPTORS_PA + 0xd00;
 inline constexpr uint64_t CODE_PA = 0x510000;
 inline constexpr uint64_t HANDLER_PA = 0x511000;
 inline constexpr uint64_t MSR_LIST_PA = 0x512000;  // 512 entries that may be loaded
 inline constexpr uint64_t MSR_STORE_PA = 0x514000; // 512 entries that are stored over
 inline constexpr uint64_t ZERO_PA = 0x516000;      // bitmaps, two pages
-inline constexpr uint64_t LOG_PA = 0x518000;       // PML, #VE, EPTP list
+inline constexpr uint64_t LOG_PA = 0x518000;       // PML, EPTP list
+inline constexpr uint64_t VE_PA = 0x519000;        // the virtualization-exception information
 inline constexpr uint64_t DATA_PA = 0x51a000;      // what the guest may write
 inline constexpr uint64_t STACK_PA = DATA_PA + 0x800;
 inline constexpr uint64_t OTHER_EPT_PA = 0x51c000; // a second EPT root, for EPTP switching
@@ -79,6 +82,7 @@ struct Poke {
     uint64_t value;
 };
 inline constexpr unsigned VAPIC_REGISTERS = 64;
+inline constexpr unsigned VE_WORDS = 5;
 inline constexpr unsigned POKES = 10, CODE_BYTES = 40, OPERATIONS = 14;
 struct GuestPart {
     uint64_t gpr[16]; // RSP is in the VMCS
@@ -111,8 +115,9 @@ struct Result {
     uint32_t bad_encoding;
     uint32_t host_changed; // of the host's state, bit by bit; 0: as it was
     uint64_t gpr[16];
-    uint64_t after[POKES];           // the changed words of the arena, after the run
-    uint64_t data[16];               // DATA_PA, and the 64 bytes below STACK_PA
+    uint64_t after[POKES]; // the changed words of the arena, after the run
+    uint64_t data[16];     // DATA_PA, and the 64 bytes below STACK_PA
+    uint64_t ve[VE_WORDS];
     uint32_t vapic[VAPIC_REGISTERS]; // the virtual-APIC page, one word of every sixteen bytes
     uint64_t value[FIELDS];          // a sequence: outcome | error << 32, and the value, by turns
 };

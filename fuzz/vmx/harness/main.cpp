@@ -346,9 +346,13 @@ void enter_case(const Case& test, Result& result, uint64_t pa, const HostValues&
             result.vapic[n] = dwords(VAPIC_PA)[n * 4];
         }
     }
+    for (unsigned n = 0; n < VE_WORDS; ++n) {
+        result.ve[n] = qwords(VE_PA)[n];
+    }
     if (guest) {
         finish_guest(test.guest, result);
     }
+    memset(reinterpret_cast<void*>(VE_PA), 0, VE_WORDS * 8);
     if ((test.flags & FLAG_VAPIC) != 0) {
         memset(reinterpret_cast<void*>(VAPIC_PA), 0, VAPIC_REGISTERS * 16);
         memset(reinterpret_cast<void*>(APIC_PA), 0, VAPIC_REGISTERS * 16 + 64);

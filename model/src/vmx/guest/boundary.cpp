@@ -119,10 +119,12 @@ void Guest::after_entry() {
                           !proc2(proc2::VIRTUAL_INTERRUPT_DELIVERY) &&
                           (s[F::TPR_THRESHOLD] & 0xf) > (s[Extra::VTPR] >> 4 & 0xf);
     const bool timer = pin(pin::PREEMPTION_TIMER) && s[F::PREEMPTION_TIMER] == 0;
+    const bool overlooked =
+        tpr_exit && faulted_delivery_ && deviates(Deviation::ENTRY_PPR_AFTER_EVENT);
     if (tpr_exit && (debug || timer)) {
         throw Open{"a TPR below the threshold with other pending events"};
     }
-    if (tpr_exit) {
+    if (tpr_exit && !overlooked) {
         path.push_back("TPR below threshold");
         throw Exit(ExitReason::TPR_BELOW_THRESHOLD);
     }

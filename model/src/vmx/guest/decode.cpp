@@ -196,6 +196,15 @@ uint64_t Guest::operand_value(const ZydisDecodedOperand& operand, unsigned bytes
     return read(operand_linear(operand, bytes, Kind::READ), bytes);
 }
 
+void Guest::put_operand(const ZydisDecodedOperand& operand, uint64_t value, unsigned bytes,
+                        uint64_t known) {
+    if (operand.type == ZYDIS_OPERAND_TYPE_REGISTER) {
+        set_reg(operand.reg.value, value, known);
+    } else {
+        write(operand_linear(operand, bytes, Kind::WRITE), value, bytes, known);
+    }
+}
+
 // §27.2.1: the displacement; with RIP-relative addressing the whole address.
 uint64_t Guest::displacement(const Insn& insn, const ZydisDecodedOperand& memory) const {
     const uint64_t value = memory.mem.disp.has_displacement ? uint64_t(memory.mem.disp.value) : 0;

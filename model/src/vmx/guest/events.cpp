@@ -147,7 +147,8 @@ void Guest::deliver(const Event& event) {
         if (event.vector * 4u + 3u > limit) {
             throw Exception{13, idt_error};
         }
-        throw Open{"delivery in real-address mode"};
+        deliver_real(event);
+        return;
     }
     if (v86()) {
         throw Open{"delivery from virtual-8086 mode"};
@@ -159,6 +160,10 @@ void Guest::deliver(const Event& event) {
     const uint64_t at = s[F::GUEST_IDTR_BASE] + event.vector * size;
     const uint64_t linear = ia32e() ? at : at & 0xffffffff;
     const uint64_t low = read_descriptor(linear);
+    const uint64_t high = ia32e() ? read_descriptor(linear + 8) : 0;
+    if (high >> 32 != 0) {
+        throw Open{"reserved bits of a gate"};
+    }
     const unsigned type = low >> 40 & 0x1f;
     const bool gate = type == 0xe || type == 0xf || (!ia32e() && (type >= 5 && type <= 7));
     if (!gate) {
@@ -171,9 +176,130 @@ void Guest::deliver(const Event& event) {
         throw Exception{11, idt_error};
     }
     if (!ia32e()) {
-        throw Open{type == 5 ? "a task gate" : "delivery in 32-bit protected mode"};
+        if (type == 5) {
+            throw Open{"a task gate"};
+        }
+        deliver_32(event, low);
+        return;
     }
-    deliver_long(event, low, read_descriptor(linear + 8));
+    deliver_long(event, low, high);
+}
+
+// One item onto the stack of the running privilege level, by the size that SS.B says.
+void Guest::push_old_stack(uint64_t value, unsigned bytes, uint64_t known, uint32_t ext) {
+    const uint64_t mask = (rights(Seg::SS) & rights::DB) != 0 ? 0xffffffff : 0xffff;
+    const uint64_t at = (gpr[4] - bytes) & mask;
+    uint64_t linear = 0;
+    try {
+        linear = linear_of(Seg::SS, at, bytes, Kind::WRITE);
+    } catch (const Exception&) {
+        throw Exception{12, ext};
+    }
+    write(linear, value, bytes, known, true);
+    gpr[4] = (gpr[4] & ~mask) | at;
+}
+
+// Vol. 3A §20.1.4; in the order of vol. 2A, INT n: the stack, then the vector.
+void Guest::deliver_real(const Event& event) {
+    uint32_t vector = 0;
+    const uint64_t back = has_length(event.type) ? rip + event.length : rip;
+    const uint64_t stack = gpr[4];
+    try {
+        push_old_stack(rflags, 2, ~0ull, 0);
+        push_old_stack(s[F::GUEST_CS_SELECTOR], 2, ~0ull, 0);
+        push_old_stack(back, 2, ~0ull, 0);
+        vector = uint32_t(read((s[F::GUEST_IDTR_BASE] + event.vector * 4u) & 0xffffffff, 4, true));
+    } catch (...) {
+        gpr[4] = stack;
+        throw;
+    }
+    if ((vector & 0xffff) > limit(Seg::CS)) {
+        gpr[4] = stack;
+        throw Exception{13, 0u};
+    }
+    path.push_back("real-mode vector");
+    rip = vector & 0xffff;
+    s[F::GUEST_CS_SELECTOR] = vector >> 16;
+    s[F::GUEST_CS_BASE] = uint64_t{vector >> 16} << 4;
+    rflags &= ~(x86::rflags::IF | x86::rflags::TF | x86::rflags::AC | x86::rflags::RF);
+}
+
+// Through a 32-bit or 16-bit interrupt or trap gate, to a handler of the same privilege level
+// (vol. 3A §6.12.1).
+void Guest::deliver_32(const Event& event, uint64_t low) {
+    const uint32_t ext = external(event) ? 1 : 0;
+    const auto selector = uint16_t(low >> 16);
+    const unsigned bytes = (low >> 40 & 8) != 0 ? 4 : 2;
+    const uint64_t target = (low & 0xffff) | (bytes == 4 ? low >> 32 & 0xffff0000 : 0);
+    const uint64_t d = handler_descriptor(selector, ext);
+    const auto ar = uint32_t(d >> 40 & 0xff) | uint32_t(d >> 52 & 0xf) << 12;
+    const unsigned dpl = ar >> rights::DPL_SHIFT & 3;
+    if (dpl < cpl() && (ar & rights::CONFORMING) == 0) {
+        throw Open{"a stack switch"};
+    }
+    const auto raw = uint32_t((d & 0xffff) | (d >> 32 & 0xf0000));
+    const uint32_t new_limit = (ar & rights::G) != 0 ? raw << 12 | 0xfff : raw;
+    const uint64_t back = has_length(event.type) ? rip + event.length : rip;
+    const uint64_t stack = gpr[4];
+    try {
+        push_old_stack(rflags, bytes, ~x86::rflags::RF, ext);
+        push_old_stack(s[F::GUEST_CS_SELECTOR], bytes, bytes == 4 ? 0xffff : ~0ull, ext);
+        push_old_stack(back, bytes, ~0ull, ext);
+        if (event.error) {
+            push_old_stack(*event.error, bytes, ~0ull, ext);
+        }
+        if (target > new_limit) {
+            throw Exception{13, ext};
+        }
+    } catch (...) {
+        gpr[4] = stack;
+        throw;
+    }
+    path.push_back("32-bit gate");
+    rip = target;
+    enter_handler(selector, d, (low >> 40 & 1) == 0);
+}
+
+// The code segment that a gate names, as far as it may be entered.
+uint64_t Guest::handler_descriptor(uint16_t selector, uint32_t ext) {
+    if ((selector & 0xfffc) == 0) {
+        throw Exception{13, ext};
+    }
+    const uint32_t code_error = (selector & 0xfffcu) | ext;
+    if ((selector & 4) != 0) {
+        throw Open{"a handler in the LDT"};
+    }
+    if ((selector | 7u) > s[F::GUEST_GDTR_LIMIT]) {
+        throw Exception{13, code_error};
+    }
+    const uint64_t at = s[F::GUEST_GDTR_BASE] + (selector & 0xfff8u);
+    const uint64_t d = read_descriptor(ia32e() ? at : at & 0xffffffff);
+    const auto ar = uint32_t(d >> 40 & 0xff) | uint32_t(d >> 52 & 0xf) << 12;
+    const bool code = (ar & (rights::S | rights::CODE)) == (rights::S | rights::CODE);
+    if (!code || (ar >> rights::DPL_SHIFT & 3) > cpl()) {
+        throw Exception{13, code_error};
+    }
+    if ((ar & rights::P) == 0) {
+        throw Exception{11, code_error};
+    }
+    if (ia32e() && ((ar & rights::L) == 0 || (ar & rights::DB) != 0)) {
+        throw Exception{13, code_error};
+    }
+    if ((ar & rights::ACCESSED) == 0) {
+        throw Open{"the accessed bit of a descriptor"};
+    }
+    return d;
+}
+
+void Guest::enter_handler(uint16_t selector, uint64_t d, bool interrupt_gate) {
+    const auto ar = uint32_t(d >> 40 & 0xff) | uint32_t(d >> 52 & 0xf) << 12;
+    const auto raw = uint32_t((d & 0xffff) | (d >> 32 & 0xf0000));
+    s[F::GUEST_CS_SELECTOR] = (selector & 0xfffcu) | cpl();
+    s[F::GUEST_CS_RIGHTS] = ar;
+    s[F::GUEST_CS_BASE] = (d >> 16 & 0xffffff) | (d >> 32 & 0xff000000);
+    s[F::GUEST_CS_LIMIT] = (ar & rights::G) != 0 ? raw << 12 | 0xfff : raw;
+    rflags &= ~(x86::rflags::TF | x86::rflags::NT | x86::rflags::RF | x86::rflags::VM |
+                (interrupt_gate ? x86::rflags::IF : 0));
 }
 
 void Guest::deliver_long(const Event& event, uint64_t low, uint64_t high) {
@@ -182,34 +308,11 @@ void Guest::deliver_long(const Event& event, uint64_t low, uint64_t high) {
         throw Open{"an interrupt-stack-table entry"};
     }
     const auto selector = uint16_t(low >> 16);
-    if ((selector & 0xfffc) == 0) {
-        throw Exception{13, ext};
-    }
-    const uint32_t code_error = (selector & 0xfffcu) | ext;
-    if ((selector & 4) != 0 || (selector | 7u) > s[F::GUEST_GDTR_LIMIT]) {
-        if ((selector & 4) != 0) {
-            throw Open{"a handler in the LDT"};
-        }
-        throw Exception{13, code_error};
-    }
-    const uint64_t d = read_descriptor(s[F::GUEST_GDTR_BASE] + (selector & 0xfff8u));
+    const uint64_t d = handler_descriptor(selector, ext);
     const auto ar = uint32_t(d >> 40 & 0xff) | uint32_t(d >> 52 & 0xf) << 12;
     const unsigned dpl = ar >> rights::DPL_SHIFT & 3;
-    const bool code = (ar & (rights::S | rights::CODE)) == (rights::S | rights::CODE);
-    if (!code || dpl > cpl()) {
-        throw Exception{13, code_error};
-    }
-    if ((ar & rights::P) == 0) {
-        throw Exception{11, code_error};
-    }
-    if ((ar & rights::L) == 0 || (ar & rights::DB) != 0) {
-        throw Exception{13, code_error};
-    }
     if ((dpl < cpl() && (ar & rights::CONFORMING) == 0) || !code64()) {
         throw Open{"a stack switch"};
-    }
-    if ((ar & rights::ACCESSED) == 0) {
-        throw Open{"the accessed bit of a descriptor"};
     }
     uint64_t rsp = gpr[4] & ~0xfull;
     const uint64_t target = (low & 0xffff) | (low >> 32 & 0xffff0000) | high << 32;
@@ -230,14 +333,7 @@ void Guest::deliver_long(const Event& event, uint64_t low, uint64_t high) {
     }
     gpr[4] = rsp;
     rip = target;
-    s[F::GUEST_CS_SELECTOR] = (selector & 0xfffcu) | cpl();
-    s[F::GUEST_CS_RIGHTS] = ar;
-    s[F::GUEST_CS_BASE] = (d >> 16 & 0xffffff) | (d >> 32 & 0xff000000);
-    const auto raw = uint32_t((d & 0xffff) | (d >> 32 & 0xf0000));
-    s[F::GUEST_CS_LIMIT] = (ar & rights::G) != 0 ? raw << 12 | 0xfff : raw;
-    const bool interrupt_gate = (low >> 40 & 0xf) == 0xe;
-    rflags &= ~(x86::rflags::TF | x86::rflags::NT | x86::rflags::RF | x86::rflags::VM |
-                (interrupt_gate ? x86::rflags::IF : 0));
+    enter_handler(selector, d, (low >> 40 & 0xf) == 0xe);
 }
 
 } // namespace horos::model::vmx::guest

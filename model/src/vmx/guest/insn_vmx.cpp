@@ -1,6 +1,8 @@
 // The VMX instructions in a guest (§25.1.2, §25.5.5, §30.3).
 #include "guest/machine.hpp"
 
+#include "horos/model/vmx/operation.hpp"
+
 namespace horos::model::vmx::guest {
 
 namespace {
@@ -59,6 +61,71 @@ void with_type(Guest& g, const Insn& insn, ExitReason reason, uint64_t capabilit
     exit_memory(g, insn, reason, insn.operands[1], number << 28, 0xfu << 28);
 }
 
+// The flags tell how it ended (§30.2).
+enum class Ended : uint8_t { SUCCEED, FAIL_INVALID, FAIL_VALID };
+void put_flags(Guest& g, Ended ended) {
+    namespace f = x86::rflags;
+    g.rflags &= ~(f::CF | f::PF | f::AF | f::ZF | f::SF | f::OF);
+    g.rflags |= ended == Ended::FAIL_INVALID ? f::CF : ended == Ended::FAIL_VALID ? f::ZF : 0;
+    g.path.push_back(ended == Ended::SUCCEED ? "shadow VMCS: done" : "shadow VMCS: VMfail");
+}
+
+// VMREAD and VMWRITE of the VMCS that the link pointer names (§30.3). What its fields hold is not
+// known before the guest has written them: the format of the region is the processor's.
+void shadow_access(Guest& g, const Insn& insn, bool write) {
+    const ZydisDecodedOperand& field_operand = insn.operands[write ? 0 : 1];
+    const ZydisDecodedOperand& other = insn.operands[write ? 1 : 0];
+    const unsigned bytes = g.code64() ? 8 : 4;
+    if (g.s[F::VMCS_LINK_POINTER] == NO_LINK_POINTER) {
+        put_flags(g, Ended::FAIL_INVALID);
+        return;
+    }
+    const auto number = uint16_t(g.reg(field_operand.reg.value)); // larger ones have exited
+    const bool high = (number & ACCESS_HIGH) != 0;
+    const FieldInfo* field = accessible_field(number, g.profile);
+    const uint64_t value = write ? g.operand_value(other, bytes) : 0;
+    if (field == nullptr) {
+        put_flags(g, Ended::FAIL_VALID);
+        return;
+    }
+    const unsigned bits = high ? 32 : std::min(field->bits, bytes * 8);
+    const uint64_t mask = bits >= 64 ? ~0ull : (1ull << bits) - 1;
+    if (!write) {
+        const auto found = g.shadow_vmcs.find(number);
+        const bool known = found != g.shadow_vmcs.end();
+        g.put_operand(other, known ? found->second & mask : 0, bytes, known ? ~0ull : ~mask);
+        put_flags(g, Ended::SUCCEED);
+        return;
+    }
+    if (type(field->field) == FieldType::READ_ONLY && (g.profile.misc & misc::VMWRITE_ANY) == 0) {
+        put_flags(g, Ended::FAIL_VALID);
+        return;
+    }
+    if (width(field->field) ==
+        FieldWidth::BITS_64) { // one half changes what the other access reads
+        g.shadow_vmcs.erase(number ^ ACCESS_HIGH);
+    }
+    const uint64_t rights = uint64_t(encoding(F::GUEST_ES_RIGHTS));
+    if (number >= rights && number < rights + 2 * SEGMENTS) { // a processor may keep fewer bits
+        g.shadow_vmcs.erase(number);
+    } else {
+        g.shadow_vmcs[number] = value & mask;
+    }
+    put_flags(g, Ended::SUCCEED);
+}
+
+// Vol. 2A INVPCID. The translations that go are none that the model keeps.
+void invpcid(Guest& g, const Insn& insn) {
+    const uint64_t type = g.reg(insn.operands[0].reg.value);
+    const uint64_t at = g.operand_linear(insn.operands[1], 16, Kind::READ);
+    const uint64_t low = g.read(at, 8), linear = g.read(at + 8, 8);
+    const bool pcide = (g.cr4 & x86::cr4::PCIDE) != 0;
+    if (type > 3 || low >> 12 != 0 || (!pcide && type < 2 && low != 0) ||
+        (type == 0 && !g.canonical(linear))) {
+        gp0();
+    }
+}
+
 // VMREAD and VMWRITE exit unless VMCS shadowing says otherwise (§25.1.3).
 void access(Guest& g, const Insn& insn, bool write) {
     check_mode(g);
@@ -74,7 +141,8 @@ void access(Guest& g, const Insn& insn, bool write) {
             if (g.cpl() != 0) {
                 gp0();
             }
-            throw Open{"an access to the shadow VMCS"};
+            shadow_access(g, insn, write);
+            return;
         }
     }
     const auto reg2 = uint32_t(gpr_number(field.reg.value)) << 28;
@@ -117,6 +185,9 @@ void vmfunc(Guest& g, const Insn& insn) {
         g.exit_instruction(ExitReason::VMFUNC, insn);
     }
     g.eptp = next;
+    if (g.proc2(proc2::EPT_VIOLATION_VE)) { // §25.5.6.3
+        g.s[F::EPTP_INDEX] = index;
+    }
 }
 
 } // namespace
@@ -174,7 +245,8 @@ bool Guest::execute_vmx(const Insn& insn) {
             gp0();
         }
         if (!proc(proc::INVLPG_EXITING)) {
-            throw Open{"INVPCID"};
+            invpcid(*this, insn);
+            return true;
         }
         const auto number = uint32_t(gpr_number(insn.operands[0].reg.value));
         exit_memory(*this, insn, ExitReason::INVPCID, insn.operands[1], number << 28, 0xfu << 28);

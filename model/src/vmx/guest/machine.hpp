@@ -216,6 +216,9 @@ public:
     uint32_t memory_information(const Insn& insn, const ZydisDecodedOperand& memory) const;
     uint64_t exit_linear(const ZydisDecodedOperand& operand); // without checks
     uint64_t operand_value(const ZydisDecodedOperand& operand, unsigned bytes);
+    void put_operand(const ZydisDecodedOperand& operand, uint64_t value, unsigned bytes,
+                     uint64_t known = ~0ull);
+    std::map<uint16_t, uint64_t> shadow_vmcs; // what the guest wrote to its fields
     uint64_t visible_cr0() const;
     uint64_t visible_cr4() const;
 
@@ -242,9 +245,16 @@ private:
     uint64_t walk_tables(uint64_t linear, Access access);
     void check_rights(uint64_t linear, Access access, bool writable, bool user, bool nx);
     [[noreturn]] void ept_violation(uint64_t gpa, Access access, const Linear& linear,
-                                    uint64_t combined);
+                                    uint64_t combined, uint64_t entry);
+    void virtualization_exception(uint64_t gpa, const Linear& linear, const Masked& qualification,
+                                  uint64_t entry);
     void log_dirty(uint64_t gpa);
     void deliver_long(const Event& event, uint64_t gate_low, uint64_t gate_high);
+    void deliver_real(const Event& event);
+    void deliver_32(const Event& event, uint64_t low);
+    void push_old_stack(uint64_t value, unsigned bytes, uint64_t known, uint32_t ext);
+    uint64_t handler_descriptor(uint16_t selector, uint32_t ext);
+    void enter_handler(uint16_t selector, uint64_t descriptor, bool interrupt_gate);
     uint64_t read_descriptor(uint64_t linear);
     void begin_delivery();
 

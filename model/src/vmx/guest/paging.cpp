@@ -52,12 +52,18 @@ void Guest::set_flags(uint64_t linear) {
         if ((entry.value & entry.flags) == entry.flags) {
             continue;
         }
+        const auto before = writes; // a virtualization exception writes its information first
         try {
             (void)ept_translate(entry.gpa, {Kind::WRITE, false, true}, from);
         } catch (const Exit&) {
             if (!deviates(Deviation::EPT_TABLE_UPDATE_UNCHECKED)) {
                 throw;
             }
+        } catch (const Exception&) {
+            if (!deviates(Deviation::EPT_TABLE_UPDATE_UNCHECKED)) {
+                throw;
+            }
+            writes = before;
         }
         const unsigned shift = entry.bytes == 4 ? unsigned(entry.host & 4) * 8 : 0;
         const uint64_t bits = entry.flags << shift;

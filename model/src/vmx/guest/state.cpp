@@ -72,7 +72,8 @@ void Guest::put_vectoring(GuestExit& out) {
     uint32_t info = make_interruption(delivering->type, delivering->vector);
     if (delivering->error && (protected_mode() || deviates(Deviation::REAL_MODE_ERROR_CODE))) {
         info |= interruption::ERROR_CODE_VALID;
-        out[F::IDT_VECTORING_ERROR_CODE] = {*delivering->error, 0xffffffff};
+        out[F::IDT_VECTORING_ERROR_CODE] = {*delivering->error,
+                                            protected_mode() ? 0xffffffffull : 0};
     }
     out[F::IDT_VECTORING_INFO] = {info, ~uint64_t{interruption::NMI_UNBLOCKING} & 0xffffffff};
     if (delivering->virtual_interrupt && deviates(Deviation::VIRTUAL_INTERRUPT_UNRECORDED)) {
@@ -257,6 +258,7 @@ constexpr std::string_view DEVIATIONS[] = {"virtual-nmi-sticks",
                                            "self-ipi-not-stored",
                                            "apic-write-within",
                                            "virtual-interrupt-unrecorded",
+                                           "eptp-index-not-loaded",
                                            "hlt-misses-virtual-interrupt"};
 static_assert(std::size(DEVIATIONS) == static_cast<size_t>(Deviation::COUNT));
 } // namespace

@@ -53,10 +53,11 @@ enum class Deviation : uint8_t {
     DR7_BIT_12_KEPT,            // an entry loads bit 12 of DR7
     EXIT_WAKES,                 // NMI-window and monitor-trap exits from HLT save the active state
     REGISTER_DISPLACEMENT,      // a displacement is reported of instructions that have none
-    ENTRY_PPR_AFTER_EVENT,      // an entry's PPR virtualisation comes after the injected event
-    SELF_IPI_NOT_STORED,        // WRMSR of the self-IPI register does not store to the page
-    APIC_WRITE_WITHIN,          // offsets within EOI and ICR_LO count as those registers
+    ENTRY_PPR_AFTER_EVENT, // an entry's TPR or PPR virtualisation comes after the injected event
+    SELF_IPI_NOT_STORED,   // WRMSR of the self-IPI register does not store to the page
+    APIC_WRITE_WITHIN,     // offsets within EOI and ICR_LO count as those registers
     VIRTUAL_INTERRUPT_UNRECORDED, // exits from its delivery name an earlier event
+    EPTP_INDEX_NOT_LOADED,        // #VE stores the EPTP index of the last VMFUNC
     HLT_MISSES_VIRTUAL_INTERRUPT, // a virtual interrupt does not end HLT
     COUNT,
 };
