@@ -283,60 +283,6 @@ void Campaign::try_faults(const Test& test, const Result& result) {
     }
 }
 
-std::optional<Divergence> Campaign::replay(const Test& test) {
-    try {
-        return judge(test, profile_, bochs_.host(), run_alone(test).at(0), triage_.deviations)
-            .divergence;
-    } catch (const TargetLost& lost) {
-        start();
-        ++report_.restarts;
-        return Divergence{std::string("lost: ") + lost.what(), "an outcome", lost.what(), {}, {}};
-    }
-}
-
-bool Campaign::same(const Test& test, const Divergence& divergence) {
-    const auto still = replay(test);
-    return still && still->what == divergence.what && still->where == divergence.where &&
-           still->overlooked == divergence.overlooked;
-}
-
-// Takes back what does not matter, piece by piece, as long as the same divergence stays.
-Test Campaign::minimise(const Test& test, const Divergence& divergence) {
-    const RuleState base = canonical(base_, profile_, bochs_.host());
-    Test best = test;
-    const auto attempt = [&](Test candidate) {
-        candidate.state = test.kind == Kind::ENTRY
-                              ? canonical(candidate.state, profile_, bochs_.host())
-                              : canonical_guest(candidate.state, profile_, bochs_.host());
-        if (Clock::now() < end_ && same(candidate, divergence)) {
-            best = candidate;
-        }
-    };
-    for (size_t i = 0; i < INPUTS && test.kind != Kind::SEQUENCE; ++i) {
-        if (best.state.value[i] != base.value[i]) {
-            Test candidate = best;
-            candidate.state.value[i] = base.value[i];
-            attempt(candidate);
-        }
-    }
-    for (unsigned n = best.guest.pokes; n-- > 0;) {
-        Test candidate = best;
-        candidate.guest.poke[n] = candidate.guest.poke[--candidate.guest.pokes];
-        attempt(candidate);
-    }
-    for (unsigned n = 0; n < 16 && test.kind == Kind::GUEST; ++n) {
-        Test candidate = best;
-        candidate.guest.gpr[n] = 0;
-        attempt(candidate);
-    }
-    for (size_t n = best.steps.size(); n-- > 0;) {
-        Test candidate = best;
-        candidate.steps.erase(candidate.steps.begin() + std::ptrdiff_t(n));
-        attempt(candidate);
-    }
-    return best;
-}
-
 void Campaign::record(const Test& test, const Divergence& divergence) {
     const std::string raw = raw_key(test, divergence, profile_);
     if (const auto seen = by_raw_.find(raw); seen != by_raw_.end()) {
@@ -410,39 +356,6 @@ Report Campaign::run() {
     coverage();
     progress();
     return report_;
-}
-
-Rates measure(const Options& options, double seconds) {
-    const Profile& profile = builtin_profile(options.profile);
-    Bochs bochs(options.cpu);
-    const FieldLists lists = field_lists(profile);
-    bochs.set_fields(lists.write, lists.write_slots, lists.read, lists.read_slots);
-    bochs.start();
-    Test test;
-    test.state = canonical(default_state(profile), profile, bochs.host());
-    Case full = make_case(test);
-    full.flags = FLAG_LAUNCHED;
-    (void)bochs.run({full});
-    full.flags = FLAG_LAUNCHED | FLAG_RESUME;
-    const auto rate = [&](const Case& c) {
-        const std::vector<Case> cases(LANE_SLOTS, c);
-        const auto begin = std::chrono::steady_clock::now();
-        const auto elapsed = [&] {
-            return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
-        };
-        uint64_t done = 0;
-        bochs.post(0, cases);
-        unsigned lane = 1;
-        for (; elapsed() < seconds; lane ^= 1) {
-            bochs.post(lane, cases);
-            done += bochs.take(lane ^ 1).size();
-        }
-        (void)bochs.take(lane ^ 1);
-        return double(done) / elapsed();
-    };
-    Case bare = full;
-    bare.flags = FLAG_BARE;
-    return {rate(full), rate(bare)};
 }
 
 } // namespace horos::fuzz::vmx
