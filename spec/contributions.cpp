@@ -17,7 +17,13 @@ static Frame thread_reference(const Thread& t, u32 i) {
 }
 
 static Frame vcpu_reference(const Vcpu& v, u32 i) {
-    const Frame references[object_references] = {v.space, v.control, v.fpu, v.state, 0, 0};
+    const Frame references[object_references] = {
+        v.space,
+        v.control,
+        v.fpu,
+        v.state,
+        machine.vendor == core::Vendor::vmx ? v.vmx.apic_page : 0,
+        0};
     return references[i];
 }
 

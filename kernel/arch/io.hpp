@@ -4,6 +4,11 @@
 
 namespace horos::arch {
 
+struct [[gnu::packed]] TableRegister { // GDTR, IDTR
+    u16 limit;
+    u64 base;
+};
+
 inline void out8(u16 port, u8 value) { asm volatile("outb %0, %1" ::"a"(value), "Nd"(port)); }
 inline void out16(u16 port, u16 value) { asm volatile("outw %0, %1" ::"a"(value), "Nd"(port)); }
 inline void out32(u16 port, u32 value) { asm volatile("outl %0, %1" ::"a"(value), "Nd"(port)); }

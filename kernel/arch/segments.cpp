@@ -29,11 +29,6 @@ constexpr u8 ist_nmi = 1, ist_double_fault = 2, ist_machine_check = 3, ist_debug
 
 Gate idt[256];
 
-struct [[gnu::packed]] TableRegister {
-    u16 limit;
-    u64 base;
-};
-
 u64 address_of(const void* object) { return reinterpret_cast<u64>(object); }
 
 Gate gate(u64 offset, u8 type, u8 ist) {

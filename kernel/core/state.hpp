@@ -181,11 +181,10 @@ struct MsrEntry { // SDM vol. 3C §24.7.2
     u64 value;
 };
 
-// What VMX has no place for in its control block, or only a slow one. The page of the virtual CPU
-// is its virtual-APIC page too, of which only the task priority is in use (SDM vol. 3C §29.1.1).
+// What VMX has no place for in its control block, or only a slow one.
 struct VmxState {
-    u32 vtpr;    // task priority, class in 7:4
-    u32 pending; // external interrupt to deliver: pending::valid | vector
+    u32 virtual_apic; // abi::virtual_apic::
+    u32 pending;      // external interrupt to deliver: pending::valid | vector
     u64 event;   // to inject at the next entry, as in VcpuState::inject
     u64 cr2;
     u64 dr6;
@@ -193,7 +192,7 @@ struct VmxState {
     u32 host_core;     // whose host state the control block has, plus one
     u32 proc_controls; // wanted, windows apart
     u32 requests;      // request:: bits
-    u32 pad;
+    u32 apic_page;     // frame whose address is the APIC-access address, 0 = none
 };
 static_assert(sizeof(VmxState) == 128);
 
@@ -219,7 +218,7 @@ struct Vcpu {
     VmxState vmx;
     u8 pad2[4096 - 256];
 };
-static_assert(sizeof(Vcpu) == frame_size && offsetof(Vcpu, vmx) == 0x80); // VTPR's place
+static_assert(sizeof(Vcpu) == frame_size);
 
 struct Window {
     u64 length; // TSC ticks

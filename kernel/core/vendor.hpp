@@ -7,8 +7,9 @@
 namespace horos::core {
 
 struct StatePage {
+    u32 apic[abi::vcpu_state_offset / 4];
     VcpuState state;
-    u8 pad[frame_size - sizeof(VcpuState)];
+    u8 pad[frame_size - abi::vcpu_state_offset - sizeof(VcpuState)];
 };
 static_assert(sizeof(StatePage) == frame_size);
 

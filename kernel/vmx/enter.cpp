@@ -14,15 +14,10 @@ namespace {
 using F = VmcsField;
 using Reason = vmx::ExitReason;
 
-struct [[gnu::packed]] TableRegister {
-    u16 limit;
-    u64 base;
-};
-
 // The host's state on this core. It stays as it is for as long as the machine is up.
 void write_host(u32 core) {
     const arch::PerCpu& cpu = arch::this_cpu();
-    TableRegister idt;
+    arch::TableRegister idt;
     asm volatile("sidt %0" : "=m"(idt));
     const HostState h = host_state();
     write_field(F::HOST_CR0, h.cr0);
@@ -54,12 +49,14 @@ void renew_host(u32 core, Vcpu& vcpu, const HostState& h) {
 void renew_space(Core& core, Vcpu& vcpu) {
     const Space& space = spaces[vcpu.space];
     const Frame io = space.io_map != 0 ? space.io_map : machine.io_map;
-    const Frame msr = space.msr_map != 0 ? space.msr_map : machine.msr_map;
+    const Frame maps = space.msr_map != 0 ? space.msr_map : machine.msr_map;
+    const Frame msr = vcpu.vmx.virtual_apic == virtual_apic::x2apic ? maps + 1 : maps;
     const u64 eptp = u64{space.root} << frame_bits | vmx::eptp::TYPE_WB | vmx::eptp::WALK_4;
     const bool all_void = next_tag(core, vcpu);
-    if ((all_void && vmx_invvpid(static_cast<u64>(vmx::InvvpidType::ALL), 0) != 0) ||
-        vmx_invept(static_cast<u64>(vmx::InveptType::SINGLE_CONTEXT), eptp) != 0)
-        shell_stop("INVEPT or INVVPID failed");
+    if (all_void)
+        must_succeed(vmx_invvpid(static_cast<u64>(vmx::InvvpidType::ALL), 0), "INVVPID failed");
+    must_succeed(vmx_invept(static_cast<u64>(vmx::InveptType::SINGLE_CONTEXT), eptp),
+                 "INVEPT failed");
     write_field(F::VPID, vcpu.tlb_tag);
     write_field(F::EPTP, eptp);
     write_field(F::IO_BITMAP_A, u64{io} << frame_bits);
@@ -77,7 +74,7 @@ bool is_open() {
 void offer_interrupt(Vcpu& vcpu, u32& proc, u32& threshold) {
     VmxState& v = vcpu.vmx;
     const u32 priority = (v.pending & 0xff) >> 4;
-    if (priority <= v.vtpr >> 4) {
+    if (priority <= (read_once(task_priority(vcpu)) >> 4 & 15)) {
         threshold = priority;
     } else if (v.event != 0 || !is_open()) {
         proc |= vmx::proc::INTERRUPT_WINDOW_EXITING;
@@ -160,7 +157,8 @@ u32 run(u32 number, Vcpu& vcpu) {
     Core& core = cores[number];
     const HostState before = host_state();
     renew_host(number, vcpu, before);
-    TableRegister gdt; // an exit sets its limit to 64 KiB, over what ring 3 must not see (§27.5.2)
+    arch::TableRegister
+        gdt; // an exit sets its limit to 64 KiB, over what ring 3 must not see (§27.5.2)
     asm volatile("sgdt %0" : "=m"(gdt));
     load_rest(vcpu);
     arch::kernel_unlock();

@@ -8,72 +8,43 @@ namespace horos::core {
 namespace {
 
 using F = VmcsField;
-using Reason = vmx::ExitReason;
 
-// What each exit is to the VMM. `between`: it comes in the middle of an instruction or between two,
-// and has no instruction length (§27.2.5).
-struct Meaning {
-    Reason from;
-    ExitReason to;
-    bool between = false;
-};
-constexpr Meaning meanings[] = {
-    {Reason::ENTRY_GUEST_STATE, ExitReason::entry_refused, true},
-    {Reason::EXCEPTION_OR_NMI, ExitReason::exception, true},
-    {Reason::TRIPLE_FAULT, ExitReason::shutdown, true},
-    {Reason::INTERRUPT_WINDOW, ExitReason::window, true},
-    {Reason::NMI_WINDOW, ExitReason::nmi_window, true},
-    {Reason::ENTRY_MSR_LOAD, ExitReason::entry_refused, true},
-    {Reason::EPT_VIOLATION, ExitReason::memory, true},
-    {Reason::TASK_SWITCH, ExitReason::task_switch},
-    {Reason::CPUID, ExitReason::cpuid},
-    {Reason::GETSEC, ExitReason::svm_vmx_instruction},
-    {Reason::HLT, ExitReason::hlt},
-    {Reason::INVD, ExitReason::invd},
-    {Reason::INVLPG, ExitReason::invlpg},
-    {Reason::RDPMC, ExitReason::rdpmc},
-    {Reason::RDTSC, ExitReason::rdtsc},
-    {Reason::RSM, ExitReason::rsm},
-    {Reason::VMCALL, ExitReason::vmcall},
-    {Reason::CR_ACCESS, ExitReason::cr_access},
-    {Reason::MOV_DR, ExitReason::dr_access},
-    {Reason::IO, ExitReason::io},
-    {Reason::RDMSR, ExitReason::rdmsr},
-    {Reason::WRMSR, ExitReason::wrmsr},
-    {Reason::MWAIT, ExitReason::mwait},
-    {Reason::MONITOR, ExitReason::monitor},
-    {Reason::PAUSE, ExitReason::pause},
-    {Reason::GDTR_IDTR_ACCESS, ExitReason::descriptor_access},
-    {Reason::LDTR_TR_ACCESS, ExitReason::descriptor_access},
-    {Reason::INVEPT, ExitReason::svm_vmx_instruction},
-    {Reason::RDTSCP, ExitReason::rdtscp},
-    {Reason::INVVPID, ExitReason::svm_vmx_instruction},
-    {Reason::WBINVD, ExitReason::wbinvd},
-    {Reason::XSETBV, ExitReason::xsetbv},
-    {Reason::VMFUNC, ExitReason::svm_vmx_instruction},
-};
-
-Meaning meaning_of(u32 reason) {
-    for (const Meaning& m : meanings)
-        if (static_cast<u32>(m.from) == reason)
-            return m;
-    if (reason >= static_cast<u32>(Reason::VMCLEAR) && reason <= static_cast<u32>(Reason::VMXON))
-        return {Reason::VMXON, ExitReason::svm_vmx_instruction}; // the instructions of VMX
-    return {Reason{}, ExitReason::unknown, true};
-}
+// What each exit is to the VMM, by its basic reason (appendix C): V, an instruction of VMX; U, none
+// that it knows.
+using E = ExitReason;
+constexpr E U = E::unknown, V = E::svm_vmx_instruction;
+constexpr E meanings[] = {
+    // 0
+    E::exception, U, E::shutdown, U, U, U, U, E::window, E::nmi_window, E::task_switch, E::cpuid, V,
+    // HLT
+    E::hlt, E::invd, E::invlpg, E::rdpmc, E::rdtsc, E::rsm, E::vmcall, V, V, V, V, V, V, V, V, V,
+    // CR_ACCESS
+    E::cr_access, E::dr_access, E::io, E::rdmsr, E::wrmsr, E::entry_refused, E::entry_refused, U,
+    // MWAIT
+    E::mwait, U, U, E::monitor, E::pause, U, U, U, E::apic_access, E::eoi, E::descriptor_access,
+    // LDTR_TR_ACCESS
+    E::descriptor_access, E::memory, U, V, E::rdtscp, U, V, E::wbinvd, E::xsetbv, E::apic_write,
+    // RDRAND
+    U, U, V};
+static_assert(sizeof meanings / sizeof *meanings == static_cast<u32>(vmx::ExitReason::VMFUNC) + 1);
+// They come in the middle of an instruction or between two, and have no length (§27.2.5).
+constexpr u64 bits(auto... reasons) { return ((u64{1} << static_cast<u32>(reasons)) | ...); }
+constexpr u64 between = bits(E::unknown, E::exception, E::shutdown, E::window, E::nmi_window,
+                             E::entry_refused, E::memory, E::eoi, E::apic_write, E::apic_access);
+constexpr u64 plain = bits(E::eoi, E::apic_write, E::apic_access); // their qualification says all
 
 // The qualification of I/O (table 27-5) in the state page's form. The address size of a string
 // instruction and its segment are in the instruction information (§27.2.5, table 27-8).
 void store_io(VcpuState& s, u64 q) {
-    const u64 bytes = (q & vmx::io_access::SIZE) + 1;
     const bool string = (q & vmx::io_access::STRING) != 0;
     const u64 info = string ? read_field(F::EXIT_INSTRUCTION_INFO) : 0;
-    s.info[0] =
-        ((q & vmx::io_access::IN) != 0 ? io_access::in : 0) | (string ? io_access::string : 0) |
-        ((q & vmx::io_access::REP) != 0 ? io_access::rep : 0) | bytes << io_access::bytes_shift |
-        (string ? u64{1} << (info >> 7 & 3) : 4) << io_access::address_shift |
-        (info >> 15 & 7) << io_access::segment_shift |
-        (q >> vmx::io_access::PORT_SHIFT & 0xffff) << io_access::port_shift;
+    s.info[0] = ((q & vmx::io_access::IN) != 0 ? io_access::in : 0) |
+                (string ? io_access::string : 0) |
+                ((q & vmx::io_access::REP) != 0 ? io_access::rep : 0) |
+                ((q & vmx::io_access::SIZE) + 1) << io_access::bytes_shift |
+                (string ? u64{1} << (info >> 7 & 3) : 4) << io_access::address_shift |
+                (info >> 15 & 7) << io_access::segment_shift |
+                (q >> vmx::io_access::PORT_SHIFT & 0xffff) << io_access::port_shift;
 }
 
 // The qualification of an EPT violation (table 27-7).
@@ -102,9 +73,8 @@ void store_exception(VcpuState& s, Vcpu& vcpu, u64 q) {
 }
 
 // Only exits clear the event (§24.8.3): after a refusal it would go in with the next entry.
-void store_refusal(VcpuState& s, const Vcpu& vcpu, u32 reason, u64 q) {
+void store_refusal(VcpuState& s, const Vcpu& vcpu, u64 q) {
     write_field(F::ENTRY_INTERRUPTION_INFO, 0);
-    s.info[0] = reason;
     s.info[1] = q;
     s.info[2] = static_cast<u64>(diagnose_entry(vcpu));
 }
@@ -112,7 +82,7 @@ void store_refusal(VcpuState& s, const Vcpu& vcpu, u32 reason, u64 q) {
 // info[] by reason.
 void store_info(VcpuState& s, Vcpu& vcpu, ExitReason to, u32 reason, u64 q) {
     constexpr u64 write = 16;
-    s.info[0] = reason;
+    s.info[0] = (plain & bits(to)) != 0 ? q : reason;
     if (to == ExitReason::io)
         store_io(s, q);
     else if (to == ExitReason::memory)
@@ -120,7 +90,7 @@ void store_info(VcpuState& s, Vcpu& vcpu, ExitReason to, u32 reason, u64 q) {
     else if (to == ExitReason::exception)
         store_exception(s, vcpu, q);
     else if (to == ExitReason::entry_refused)
-        store_refusal(s, vcpu, reason, q);
+        store_refusal(s, vcpu, q);
     else if (to == ExitReason::cr_access)
         s.info[0] = (q & vmx::cr_access::NUMBER) |
                     ((q & vmx::cr_access::TYPE) == vmx::cr_access::MOV_FROM ? 0 : write);
@@ -133,7 +103,8 @@ void store_common(VcpuState& s, Vcpu& vcpu) {
     s.rip = read_field(F::GUEST_RIP);
     s.rflags = read_field(F::GUEST_RFLAGS);
     s.interrupt_shadow = (read_field(F::GUEST_INTERRUPTIBILITY) & shadows) != 0;
-    s.tpr = vcpu.vmx.vtpr >> 4 & 15;
+    s.tpr = read_once(task_priority(vcpu)) >> 4 & 15;
+    s.virtual_apics = vmx_limits.virtual_apics;
     if (vcpu.delivering != 0)
         s.pending_interrupt = 0;
     vcpu.delivering = 0;
@@ -161,13 +132,15 @@ ExitReason tell(VcpuState& s, Vcpu& vcpu, ExitReason reason, u64 next_rip = 0) {
 
 ExitReason store_vmx_exit(Vcpu& vcpu, u32 reason, VmcsField detail) {
     VcpuState& s = state_pages[vcpu.state].state;
-    const bool failed = detail == F::INSTRUCTION_ERROR; // the processor did not even try
-    const Meaning m = failed ? meanings[0] : meaning_of(reason);
+    E to = reason < sizeof meanings / sizeof *meanings ? meanings[reason] : U;
+    if (detail == F::INSTRUCTION_ERROR) // the processor did not even try
+        to = E::entry_refused;
     store_common(s, vcpu);
-    store_info(s, vcpu, m.to, reason, read_field(detail));
-    if (m.to != ExitReason::io || (s.info[0] & io_access::string) != 0)
+    store_info(s, vcpu, to, reason, read_field(detail));
+    if (to != ExitReason::io || (s.info[0] & io_access::string) != 0)
         store_mode(s);
-    return tell(s, vcpu, m.to, m.between ? 0 : s.rip + read_field32(F::EXIT_INSTRUCTION_LENGTH));
+    const u64 length = (between & bits(to)) != 0 ? 0 : read_field32(F::EXIT_INSTRUCTION_LENGTH);
+    return tell(s, vcpu, to, length != 0 ? s.rip + length : 0);
 }
 
 // The kernel stops the guest between two entries.

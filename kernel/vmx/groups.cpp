@@ -9,16 +9,10 @@ namespace {
 
 using F = VmcsField;
 
-struct Place {
-    F field;
-    u64 VcpuState::* place;
-};
-constexpr Place system_fields[] = {
-    {F::GUEST_SYSENTER_CS, &VcpuState::sysenter_cs},
-    {F::GUEST_SYSENTER_ESP, &VcpuState::sysenter_esp},
-    {F::GUEST_SYSENTER_EIP, &VcpuState::sysenter_eip},
-    {F::GUEST_PAT, &VcpuState::pat},
-};
+constexpr F system_fields[] = {F::GUEST_SYSENTER_CS, F::GUEST_SYSENTER_ESP, F::GUEST_SYSENTER_EIP,
+                               F::GUEST_PAT};
+constexpr u64 VcpuState::* system_places[] = {&VcpuState::sysenter_cs, &VcpuState::sysenter_esp,
+                                              &VcpuState::sysenter_eip, &VcpuState::pat};
 
 // A control register as the guest sees it.
 u64 seen(F reg, F shadow, F mask) {
@@ -87,15 +81,15 @@ void put_debug(Vcpu& vcpu, const VcpuState& s) {
 void read_system(VcpuState& s, const Vcpu& vcpu) {
     for (u32 i = 0; i < switched_count; ++i)
         s.*switched_msrs[i].place = vcpu.vmx.msrs[i].value;
-    for (const Place& p : system_fields)
-        s.*p.place = read_field(p.field);
+    for (u32 i = 0; i < 4; ++i)
+        s.*system_places[i] = read_field(system_fields[i]);
 }
 
 void put_system(Vcpu& vcpu, const VcpuState& s) {
     for (u32 i = 0; i < switched_count; ++i)
         vcpu.vmx.msrs[i].value = s.*switched_msrs[i].place;
-    for (const Place& p : system_fields)
-        write_field(p.field, s.*p.place);
+    for (u32 i = 0; i < 4; ++i)
+        write_field(system_fields[i], s.*system_places[i]);
 }
 
 struct OptionalExit {
@@ -119,6 +113,21 @@ void put_masks(u32 extra) {
     write_field(F::CR4_SHADOW, cr4);
 }
 
+// Fields of controls that are off need not be there. A virtual x2APIC has an MSR bitmap of its own:
+// renew_space() finds it.
+void put_apic(Vcpu& vcpu, const VcpuState& s) {
+    vcpu.vmx.virtual_apic = s.virtual_apic;
+    vcpu.tlb_era = 0;
+    drop_apic_page(vcpu);
+    if (s.virtual_apic == virtual_apic::memory) {
+        reference(s.apic_page); // ordinary memory for as long as the processor knows its address
+        vcpu.vmx.apic_page = s.apic_page;
+        write_field(F::APIC_ACCESS_ADDRESS, u64{s.apic_page} << frame_bits);
+    }
+    for (u32 n = 0; n < 4 && s.virtual_apic != virtual_apic::none; ++n)
+        write_field(vmx::plus(F::EOI_EXIT_BITMAP_0, n), s.eoi_exits[n]);
+}
+
 void put_policy(Vcpu& vcpu, const VcpuState& s) {
     const bool tables = (s.extra_exits & extra_exit::descriptor_access) != 0;
     vcpu.xcr0 = s.xcr0;
@@ -131,9 +140,11 @@ void put_policy(Vcpu& vcpu, const VcpuState& s) {
         vcpu.vmx.proc_controls |= (s.extra_exits & e.asked) != 0 ? e.controls : 0;
     write_field(F::TSC_OFFSET, s.tsc_offset);
     write_field(F::EXCEPTION_BITMAP, s.exception_exits | mandatory_vmx::exceptions);
-    write_field(F::PROC_CONTROLS_2,
-                vmx_limits.controls.proc2 | (tables ? vmx::proc2::DESCRIPTOR_TABLE_EXITING : 0));
+    write_field(F::PROC_CONTROLS_2, vmx_limits.controls.proc2 |
+                                        mandatory_vmx::apic_controls[s.virtual_apic] |
+                                        (tables ? vmx::proc2::DESCRIPTOR_TABLE_EXITING : 0));
     put_masks(s.extra_exits);
+    put_apic(vcpu, s);
 }
 
 } // namespace

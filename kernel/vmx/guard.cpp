@@ -33,6 +33,23 @@ bool wrong_msrs(const VcpuState& s) {
            s.sfmask >> 32 != 0;
 }
 
+// group::policy. What the rules of §26.2.1.1 leave to a VMM of the APIC: a way that the processor
+// offers (x2APIC mode and APIC accesses exclude each other), and an APIC-access page of its own.
+// The kernel's tables cannot come to lie there, where the processor might take its own accesses for
+// the guest's (§29.4.6).
+u32 check_asked(const VcpuState& s, const Vcpu& vcpu) {
+    if (const u32 rule = check_policy(s.xcr0, s.extra_exits); rule != 0)
+        return rule;
+    if (s.virtual_apic > 2 || (s.virtual_apic & ~u32{vmx_limits.virtual_apics}) != 0)
+        return guard_rule::virtual_apic;
+    if (s.virtual_apic != virtual_apic::memory || s.apic_page == vcpu.vmx.apic_page)
+        return 0;
+    const Frame domain = threads[cores[shell_core()].thread].domain;
+    const bool own = s.apic_page != vcpu.state && check_ram(domain, s.apic_page) == Error::ok &&
+                     can_reference(s.apic_page);
+    return own ? 0 : static_cast<u32>(RuleId::APIC_ACCESS_ADDRESS);
+}
+
 // Groups that are not dirty: as they are.
 u32 check_groups(VcpuState& s, const Vcpu& vcpu, u32 dirty) {
     read_groups(s, vcpu, ~dirty & state_groups);
@@ -44,7 +61,7 @@ u32 check_groups(VcpuState& s, const Vcpu& vcpu, u32 dirty) {
         return static_cast<u32>(RuleId::PDPTE_FIELDS);
     if ((dirty & group::system) != 0 && wrong_msrs(s))
         return guard_rule::msrs;
-    return (dirty & group::policy) != 0 ? check_policy(s.xcr0, s.extra_exits) : 0;
+    return (dirty & group::policy) != 0 ? check_asked(s, vcpu) : 0;
 }
 
 // Where the guest's code cannot be: all of the guard's rules are asked then.
@@ -70,8 +87,11 @@ void put_events(Vcpu& vcpu, const VcpuState& s) {
     vcpu.vmx.event = (s.inject & event::valid) != 0 ? s.inject : 0;
     vcpu.vmx.pending = static_cast<u32>(s.pending_interrupt & (pending::valid | 0xff));
     vcpu.vmx.requests = s.requests & (request::window | request::nmi_window);
-    vcpu.vmx.vtpr = (s.tpr & 15) << 4;
     vcpu.deadline = s.deadline;
+    if (vcpu.vmx.virtual_apic == virtual_apic::none)
+        task_priority(vcpu) = (s.tpr & 15) << 4;
+    else
+        write_field(F::GUEST_INTERRUPT_STATUS, s.interrupt_status & 0xffff);
     // An NMI ends a shadow of STI's; some processors insist (§26.3.1.5).
     put_shadow((s.interrupt_shadow & 1) != 0 && !is_nmi(s.inject), s.rflags);
 }

@@ -36,17 +36,13 @@ constexpr u64 ept_flushes = ept_cap::INVEPT | ept_cap::INVEPT_SINGLE | ept_cap::
                             ept_cap::INVVPID | ept_cap::INVVPID_ALL;
 
 constexpr Requirement requirements[] = {
-    {msr::VMX_PINBASED_CTLS, allowed(pin::VIRTUAL_NMIS), "VMX without virtual NMIs"},
-    {msr::VMX_PINBASED_CTLS, allowed(pin_controls), "VMX lacks a pin-based control"},
-    {msr::VMX_PROCBASED_CTLS, allowed(proc::USE_TPR_SHADOW), "VMX without TPR shadow"},
-    {msr::VMX_PROCBASED_CTLS, allowed(proc::USE_IO_BITMAPS), "VMX without I/O bitmaps"},
-    {msr::VMX_PROCBASED_CTLS, allowed(proc::USE_MSR_BITMAPS), "VMX without MSR bitmaps"},
+    {msr::VMX_PINBASED_CTLS, allowed(pin_controls), "VMX without virtual NMIs"},
     {msr::VMX_PROCBASED_CTLS, allowed(proc::ACTIVATE_SECONDARY), "VMX without nested paging"},
-    {msr::VMX_PROCBASED_CTLS, allowed(proc_controls), "VMX lacks a primary control"},
+    {msr::VMX_PROCBASED_CTLS, allowed(proc_controls),
+     "VMX lacks a primary control (bitmaps, TPR shadow)"},
     {msr::VMX_PROCBASED_CTLS2, allowed(proc2::ENABLE_EPT), "VMX without nested paging (EPT)"},
-    {msr::VMX_PROCBASED_CTLS2, allowed(proc2::ENABLE_VPID), "VMX without VPIDs"},
     {msr::VMX_PROCBASED_CTLS2, allowed(proc2::UNRESTRICTED_GUEST), "VMX without real-mode guests"},
-    {msr::VMX_PROCBASED_CTLS2, allowed(proc_controls_2), "VMX lacks a secondary control"},
+    {msr::VMX_PROCBASED_CTLS2, allowed(proc_controls_2), "VMX lacks a secondary control (VPIDs)"},
     {msr::VMX_EXIT_CTLS, allowed(exit_controls), "VMX lacks an exit control (PAT, EFER)"},
     {msr::VMX_ENTRY_CTLS, allowed(entry_controls), "VMX lacks an entry control (PAT, EFER)"},
     {msr::VMX_EPT_VPID_CAP, ept_tables, "EPT lacks four levels, write-back or 2 MiB pages"},
@@ -66,6 +62,11 @@ u64 guest_cr4_bits() {
     return known & read_msr(msr::VMX_CR4_FIXED1);
 }
 
+void pass(Frame map, u32 bit, u32 access) { // a set bit exits
+    set_permission(map, bit, (access & 1) == 0);
+    set_permission(map, bit + MSR_BITMAP_WRITE, (access & 2) == 0);
+}
+
 } // namespace
 
 const char* vmx_missing() {
@@ -78,16 +79,25 @@ const char* vmx_missing() {
     return nullptr;
 }
 
+// A map has two bitmaps: the second is that of virtual CPUs with a virtual x2APIC.
 bool vmx_set_msr(Frame map, u32 number, u8 access) {
     if (!is_own_msr(number))
         return false;
-    const u32 bit = msr_bitmap_bit(number); // a set bit exits
-    set_permission(map, bit, (access & 1) == 0);
-    set_permission(map, bit + MSR_BITMAP_WRITE, (access & 2) == 0);
+    pass(map, msr_bitmap_bit(number), access);
+    pass(map + 1, msr_bitmap_bit(number), access);
     return true;
 }
 
-void vmx_init_msr_map(Frame map) { init_msr_map<vmx_set_msr>(map); }
+// The processor serves reads of a virtual x2APIC, and writes of TPR, EOI and SELF IPI (§29.5).
+// Other writes would reach the host's; the current count is not in the page, and not all can be
+// read.
+void vmx_init_msr_map(Frame map) {
+    init_msr_map<vmx_set_msr>(map);
+    constexpr u64 read = 0x41fd'01ff'ffff'a50c, written = u64{1} << 8 | u64{1} << 11 | u64{1} << 63;
+    for (u32 n = 0; n < 64; ++n)
+        pass(map + 1, x86::msr::X2APIC_BASE + n,
+             static_cast<u32>((read >> n & 1) | (written >> n & 1) << 1));
+}
 
 void vmx_init() {
     const u64 pin_based = capability(msr::VMX_PINBASED_CTLS);
@@ -98,11 +108,14 @@ void vmx_init() {
     vmx_limits.controls = {
         controls(pin_based, pin_controls | (allowed1(pin_based) & pin::PREEMPTION_TIMER)),
         controls(capability(msr::VMX_PROCBASED_CTLS), proc_controls | proc::MOV_DR_EXITING),
-        proc_controls_2 | (allowed_2 & optional_proc_2),
+        proc_controls_2 | (allowed_2 & proc2::ENABLE_INVPCID),
         controls(capability(msr::VMX_EXIT_CTLS), exit_controls),
         controls(capability(msr::VMX_ENTRY_CTLS), entry_controls)};
     vmx_limits.revision = static_cast<u32>(read_msr(msr::VMX_BASIC) & basic::REVISION);
     vmx_limits.timer_shift = static_cast<u8>(misc_value & misc::TIMER_RATE);
+    for (u32 way = virtual_apic::x2apic; way <= virtual_apic::memory; ++way)
+        if ((apic_controls[way] & ~allowed_2) == 0)
+            vmx_limits.virtual_apics |= static_cast<u16>(way);
     vmx_limits.any_length = (misc_value & misc::INJECT_LENGTH_0) != 0;
     machine.guest_format = TableFormat::ept;
     machine.tlb_tags = 0x1'0000; // VPIDs have 16 bits
@@ -117,12 +130,10 @@ void vmx_enable_cpu(u32 core) {
                   feature | feature_control::LOCK | feature_control::VMXON_OUTSIDE_SMX);
     write_cr4(read_cr4() | read_msr(msr::VMX_CR4_FIXED0));
     vmcss[vmxon_frame(core)].revision = vmx_limits.revision;
-    if (vmx_on(u64{vmxon_frame(core)} << frame_bits) != 0)
-        shell_stop("VMXON failed");
+    must_succeed(vmx_on(u64{vmxon_frame(core)} << frame_bits), "VMXON failed");
     // Whoever used VMX before us may have left translations.
-    if (vmx_invept(static_cast<u64>(InveptType::ALL), 0) != 0 ||
-        vmx_invvpid(static_cast<u64>(InvvpidType::ALL), 0) != 0)
-        shell_stop("INVEPT or INVVPID failed");
+    must_succeed(vmx_invept(static_cast<u64>(InveptType::ALL), 0), "INVEPT failed");
+    must_succeed(vmx_invvpid(static_cast<u64>(InvvpidType::ALL), 0), "INVVPID failed");
     for (u32 i = 0; i < switched_count; ++i)
         msr_lists[host_msrs_frame(core)].entries[i] = {switched_msrs[i].number, 0,
                                                        read_msr(switched_msrs[i].number)};

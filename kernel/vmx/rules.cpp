@@ -172,11 +172,10 @@ RuleId check_event(const VcpuState& s, u64 cr0) {
 }
 
 RuleId check_entry(const VcpuState& s) {
-    if (const RuleId rule = check_registers(s); rule != RuleId::NONE)
-        return rule;
-    if (const RuleId rule = check_segments(s); rule != RuleId::NONE)
-        return rule;
-    return check_rest(s);
+    RuleId rule = check_registers(s);
+    if (rule == RuleId::NONE)
+        rule = check_segments(s);
+    return rule != RuleId::NONE ? rule : check_rest(s);
 }
 
 } // namespace horos::core

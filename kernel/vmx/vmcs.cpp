@@ -9,11 +9,6 @@ namespace {
 
 using F = VmcsField;
 
-void clear_vmcs(Frame control) {
-    if (vmx_clear(u64{control} << frame_bits) != 0)
-        shell_stop("VMCLEAR failed");
-}
-
 // Fields that are zero in a fresh VMCS, by runs of neighbouring encodings. A field that is not
 // written has no value that one could rely on (§24.11.3).
 struct Run {
@@ -32,16 +27,15 @@ constexpr Run zero_fields[] = {
 };
 
 void init_controls(Frame f) {
-    const VmxControls& c = vmx_limits.controls;
     const u64 page = u64{f} << frame_bits;
     const u64 list = page + offsetof(Vcpu, vmx) + offsetof(VmxState, msrs);
     for (const Run& run : zero_fields)
         for (u32 n = 0; n < run.count; ++n)
             write_field(vmx::plus(run.first, n), 0);
     write_field(F::VMCS_LINK_POINTER, vmx::NO_LINK_POINTER);
-    write_field(F::PIN_CONTROLS, c.pin);
-    write_field(F::EXIT_CONTROLS, c.exit);
-    write_field(F::VIRTUAL_APIC_ADDRESS, page); // only VTPR of it is used: no APIC virtualisation
+    write_field(F::PIN_CONTROLS, vmx_limits.controls.pin);
+    write_field(F::EXIT_CONTROLS, vmx_limits.controls.exit);
+    write_field(F::VIRTUAL_APIC_ADDRESS, u64{vcpus[f].state} << frame_bits);
     write_field(F::EXIT_MSR_STORE_ADDRESS, list);
     write_field(F::ENTRY_MSR_LOAD_ADDRESS, list);
     write_field(F::EXIT_MSR_STORE_COUNT, switched_count);
@@ -73,7 +67,7 @@ void init_guest(Vcpu& vcpu) {
 void release_vmcs(u32 number) {
     Core& core = cores[number];
     if (core.control != 0)
-        clear_vmcs(core.control);
+        must_succeed(vmx_clear(u64{core.control} << frame_bits), "VMCLEAR failed");
     core.control = 0;
     core.launched = 0;
     core.release = 0;
@@ -84,15 +78,14 @@ void select_vmcs(u32 number, Frame control) {
     if (core.control == control)
         return;
     release_vmcs(number);
-    if (vmx_load(u64{control} << frame_bits) != 0)
-        shell_stop("VMPTRLD failed");
+    must_succeed(vmx_load(u64{control} << frame_bits), "VMPTRLD failed");
     core.control = control;
 }
 
 void vmx_init_vcpu(Frame f) {
     Vcpu& vcpu = vcpus[f];
     vmcss[vcpu.control].revision = vmx_limits.revision;
-    clear_vmcs(vcpu.control);
+    must_succeed(vmx_clear(u64{vcpu.control} << frame_bits), "VMCLEAR failed");
     select_vmcs(shell_core(), vcpu.control);
     init_controls(f);
     init_guest(vcpu);
@@ -106,15 +99,16 @@ void vmx_init_vcpu(Frame f) {
 bool vmx_end_vcpu(Frame f) {
     const u32 number = vcpus[f].core;
     Core& core = cores[number & (max_cores - 1)];
-    if (number == no_core || core.control != vcpus[f].control)
-        return true;
-    if (number == shell_core()) {
-        release_vmcs(number);
-        return true;
+    const bool held = number != no_core && core.control == vcpus[f].control;
+    if (held && number != shell_core()) {
+        core.release = 1;
+        shell_send_reschedule(number);
+        return false;
     }
-    core.release = 1;
-    shell_send_reschedule(number);
-    return false;
+    if (held)
+        release_vmcs(number);
+    drop_apic_page(vcpus[f]);
+    return true;
 }
 
 void vmx_rescheduled(u32 number) {

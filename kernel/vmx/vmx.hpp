@@ -1,6 +1,7 @@
 // The VMX backend: everything that knows the VMCS. Sections are of the Intel SDM vol. 3C, order
 // number 325384-077US (April 2022).
 #pragma once
+#include "kernel/core/frames.hpp"
 #include "kernel/core/guest_state.hpp"
 #include <horos/defs/vmx.hpp>
 #include <horos/defs/vmx_rules.hpp>
@@ -32,9 +33,9 @@ struct VmxLimits {
                    // choose
     VmxControls controls;
     u32 revision;
-    u8 timer_shift; // the preemption timer counts in units of this power of two of the TSC
-    u8 any_length;  // events of software may be injected with an instruction length of 0
-    u8 pad[2];
+    u8 timer_shift;    // the preemption timer counts in units of this power of two of the TSC
+    u8 any_length;     // events of software may be injected with an instruction length of 0
+    u16 virtual_apics; // ways of abi::virtual_apic that it offers
 };
 extern VmxLimits vmx_limits;
 
@@ -59,6 +60,10 @@ void vmx_write(u32 field, u64 value);
 u32 vmx_run(u64* registers, u32 launched);
 [[noreturn]] void vmx_access_failed();
 extern const u8 vmx_exit_point[];
+}
+inline void must_succeed(u32 failed, const char* what) {
+    if (failed != 0)
+        shell_stop(what);
 }
 using VmcsField = vmx::Field;
 [[gnu::always_inline]] inline u64 read_field(VmcsField f) { return vmx_read(vmx::encoding(f)); }
@@ -112,8 +117,10 @@ inline constexpr u32 exit_controls = exit_ctl::SAVE_DEBUG_CONTROLS | exit_ctl::H
                                      exit_ctl::LOAD_EFER;
 inline constexpr u32 entry_controls =
     entry_ctl::LOAD_DEBUG_CONTROLS | entry_ctl::LOAD_PAT | entry_ctl::LOAD_EFER;
-// Instructions that a guest may use where the processor has them; nothing of the host's is in them.
-inline constexpr u32 optional_proc_2 = proc2::ENABLE_INVPCID;
+// What serves a guest's APIC in one of the ways of abi::virtual_apic.
+constexpr u32 apic_shared = proc2::APIC_REGISTER_VIRTUALIZATION | proc2::VIRTUAL_INTERRUPT_DELIVERY;
+inline constexpr u32 apic_controls[] = {0, apic_shared | proc2::VIRTUALIZE_X2APIC,
+                                        apic_shared | proc2::VIRTUALIZE_APIC_ACCESSES};
 } // namespace mandatory_vmx
 
 // CR0 bits that the guest reads from the shadow and that exit when it changes them: an entry does
@@ -133,10 +140,18 @@ inline bool is_nmi(u64 e) {
     return (e & event::valid) != 0 && (e >> event::type_shift & 7) == event::nmi;
 }
 
+// The guest's task priority, 0..15. It is in memory of its VMM.
+inline u32& task_priority(const Vcpu& vcpu) { return state_pages[vcpu.state].apic[0x80 / 4]; }
+
 // Makes a virtual CPU's VMCS the current one of this core. The one before it is cleared, so that a
 // core holds at most one.
 void select_vmcs(u32 core, Frame control);
 void release_vmcs(u32 core); // the core holds none afterwards
+inline void drop_apic_page(Vcpu& vcpu) {
+    if (vcpu.vmx.apic_page != 0)
+        dereference(vcpu.vmx.apic_page);
+    vcpu.vmx.apic_page = 0;
+}
 
 // Groups of the state page, from and to the current VMCS.
 void read_control(VcpuState& s);

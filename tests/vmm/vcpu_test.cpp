@@ -16,7 +16,8 @@ constexpr u64 code_at = 0x1000;
 
 struct VcpuTest : testing::Test {
     std::vector<u8> ram = std::vector<u8>(1 << 20);
-    abi::VcpuState page{}, page1{};
+    abi::VcpuPage whole{}, whole1{};
+    abi::VcpuState& page = whole.state;
     std::unique_ptr<Machine> machine;
     std::unique_ptr<Vcpu> vcpu, second;
 
@@ -33,8 +34,8 @@ struct VcpuTest : testing::Test {
                                                     .boot = 0});
         machine->cpuid().build(
             {.host = [](u32 leaf, u32) { return CpuidValue{leaf, ~0u, ~0u, ~0u}; }});
-        vcpu = std::make_unique<Vcpu>(0, page, *machine);
-        second = std::make_unique<Vcpu>(1, page1, *machine);
+        vcpu = std::make_unique<Vcpu>(0, whole, *machine);
+        second = std::make_unique<Vcpu>(1, whole1, *machine);
     }
     u64& r(Gpr gpr) { return reg(page, gpr); }
     void code(std::initializer_list<u8> bytes) {
@@ -307,8 +308,8 @@ TEST_F(VcpuTest, StartUpOfAnotherProcessor) {
     wrmsr(0x830, u64{1} << 32 | 0x4609); // start-up at 9000h
     EXPECT_EQ(host().woken, (std::vector<u32>{1})) << "told once";
     host().script.push_back([this] {
-        EXPECT_EQ(page1.cs.base, 0x9000u);
-        EXPECT_EQ(page1.rip, 0u);
+        EXPECT_EQ(whole1.state.cs.base, 0x9000u);
+        EXPECT_EQ(whole1.state.rip, 0u);
         return ExitReason::none;
     });
     second->step();

@@ -19,8 +19,8 @@ alignas(Vcpu) unsigned char vcpu_storage[max_vcpus][sizeof(Vcpu)];
 
 Vcpu* vcpu(u32 index) { return std::launder(reinterpret_cast<Vcpu*>(vcpu_storage[index])); }
 
-abi::VcpuState& state_page(u32 index) {
-    return *reinterpret_cast<abi::VcpuState*>(abi::vcpu_state_address + index * abi::frame_size);
+abi::VcpuPage& state_page(u32 index) {
+    return *reinterpret_cast<abi::VcpuPage*>(abi::vcpu_state_address + index * abi::frame_size);
 }
 
 CpuidValue host_cpuid(u32 leaf, u32 subleaf) {
@@ -84,7 +84,7 @@ void run(const abi::StartPage& start) {
         host::stop({.text = loaded.error});
     for (u32 i = 0; i < start.vcpu_count; ++i)
         new (vcpu_storage[i]) Vcpu(i, state_page(i), machine);
-    set_linux_entry(state_page(0), machine.memory(), loaded.entry, loaded.boot_params,
+    set_linux_entry(state_page(0).state, machine.memory(), loaded.entry, loaded.boot_params,
                     machine.cpuid().guest_xcr0());
     for (u32 i = 1; i < start.vcpu_count; ++i)
         if (rt::start_thread(abi::main_thread(i), vcpu_thread, i) != abi::Error::ok)

@@ -58,6 +58,57 @@ guest_begin:
     out %al, $0x72
     hlt
 
+    part x2apic                 // ID and TPR read, TPR written, an interrupt to itself
+    mov $0x802, %ecx
+    rdmsr
+    mov %eax, %ebx
+    mov $0x808, %ecx
+    mov $0x20, %eax
+    xor %edx, %edx
+    wrmsr
+    rdmsr
+    mov %eax, %esi
+    xor %edi, %edi
+    sti
+    nop
+    mov $0x83f, %ecx
+    mov $82, %eax
+    wrmsr
+    nop
+    out %al, $0x73
+    mov $0x830, %ecx            // ICR: for the monitor
+    wrmsr
+    hlt
+
+    part apic                   // the same in memory, and a register that has an effect
+    mov 0x7020, %ebx
+    movl $0x30, 0x7080
+    mov 0x7080, %esi
+    xor %edi, %edi
+    sti
+    nop
+    out %al, $0x74
+    movl $0x1ff, 0x70f0
+    mov 0x7390, %eax            // current count
+    hlt
+
+    .balign 16
+    .globl guest_handler_82, guest_handler_83
+guest_handler_82:               // EOI in x2APIC mode
+    inc %edi
+    push %ecx
+    mov $0x80b, %ecx
+    xor %eax, %eax
+    xor %edx, %edx
+    wrmsr
+    pop %ecx
+    iret
+    .balign 16
+guest_handler_83:               // EOI in memory
+    inc %edi
+    movl $0, 0x70b0
+    iret
+
     .macro handler vector, bytes=0
     .balign 16
     .globl guest_handler_\vector

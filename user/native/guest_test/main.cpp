@@ -10,7 +10,7 @@
 extern "C" {
 extern const unsigned char guest_begin[], guest_end[], guest_idle[], guest_sti[], guest_control[],
     guest_msrs[], guest_debug[], guest_handler_2[], guest_handler_6[], guest_handler_13[],
-    guest_handler_81[];
+    guest_handler_81[], guest_handler_82[], guest_handler_83[], guest_x2apic[], guest_apic[];
 }
 
 namespace horos::guest_test {
@@ -28,6 +28,7 @@ namespace event = abi::event;
 constexpr u64 patience_ms = 20'000; // a busy host takes processors away for seconds
 constexpr u64 interrupts_on = 0x202, interrupts_off = 2;
 constexpr u32 descriptors = 0x2800, gates = 0x3000, nowhere = 0x6000; // guest-physical
+constexpr u32 apic_address = 0x7000;
 constexpr u32 vector = 81; // an external interrupt of priority 5
 constexpr u64 external = event::valid | vector;
 
@@ -77,6 +78,8 @@ void make_tables() {
     set_gate(6, guest_handler_6);
     set_gate(13, guest_handler_13);
     set_gate(vector, guest_handler_81);
+    set_gate(82, guest_handler_82);
+    set_gate(83, guest_handler_83);
 }
 
 // A fresh start at `part`.
@@ -217,6 +220,86 @@ void test_msrs() {
     expect("DR0 stored", state().dr[0], 0x1234);
 }
 
+namespace apic {
+constexpr u32 id = 0x20, task_priority = 0x80, spurious = 0xf0, current_count = 0x390;
+constexpr u32 in_service = 0x100, requested = 0x200; // 32 vectors every 16 bytes
+constexpr u32 word_of(u32 number) { return number / 32 * 16; }
+} // namespace apic
+
+// A start with the interrupt `number` requested in the virtual APIC.
+void start_with_apic(const u8* part, u32 way, u32 number) {
+    start(part, interrupts_off);
+    state().virtual_apic = way;
+    guest.apic(apic::id) = 0x1234'5678;
+    guest.apic(apic::requested + apic::word_of(number)) = 1u << number % 32;
+    state().interrupt_status = number;
+}
+
+// No instruction of all this exits before the guest says so by its port.
+void expect_served(std::string_view what, u32 port, u32 number, u32 interrupts) {
+    run_to_handler(what, port);
+    expect(what, gpr(abi::Gpr::rbx), 0x1234'5678);
+    expect(what, gpr(abi::Gpr::rsi), guest.apic(apic::task_priority));
+    expect(what, gpr(abi::Gpr::rdi), interrupts);
+    expect(what, state().tpr, guest.apic(apic::task_priority) >> 4);
+    expect(what, guest.apic(apic::requested + apic::word_of(number)), 0);
+    expect(what, guest.apic(apic::in_service + apic::word_of(number)), 0);
+}
+
+void test_virtual_x2apic() {
+    start(guest_x2apic, interrupts_off);
+    run("x2APIC without a virtual one", ExitReason::rdmsr);
+    start_with_apic(guest_x2apic, abi::virtual_apic::x2apic, 82);
+    expect_served("virtual x2APIC", 0x73, 82, 2);
+    state().rip = state().next_rip;
+    run("ICR written", ExitReason::wrmsr);
+
+    start_with_apic(guest_x2apic, abi::virtual_apic::x2apic, 82);
+    state().eoi_exits[82 / 64] = u64{1} << 82 % 64;
+    run("EOI that was asked for", ExitReason::eoi);
+    expect("its vector", state().info[0], 82);
+    expect("it has ended", guest.apic(apic::in_service + apic::word_of(82)), 0);
+
+    // Below the task priority that the guest sets, the interrupt waits.
+    start_with_apic(guest_x2apic, abi::virtual_apic::x2apic, 0x1f);
+    run_to_handler("virtual interrupt below TPR", 0x73);
+    expect("virtual interrupt below TPR", gpr(abi::Gpr::rdi), 1); // SELF IPI's
+    expect("it waits", guest.apic(apic::requested), 1u << 0x1f);
+
+    start(guest_x2apic, interrupts_off);
+    run("x2APIC without a virtual one again", ExitReason::rdmsr);
+}
+
+void test_virtual_apic_in_memory(u32 page) {
+    start_with_apic(guest_apic, abi::virtual_apic::memory, 83);
+    state().apic_page = page;
+    expect_served("virtual APIC", 0x74, 83, 1);
+    state().rip = state().next_rip;
+    run("register with an effect", ExitReason::apic_write);
+    expect("its offset", state().info[0], apic::spurious);
+    expect("its value", guest.apic(apic::spurious), 0x1ff);
+    run("register that is not kept", ExitReason::apic_access);
+    expect("its offset and the access", state().info[0], apic::current_count);
+
+    state().virtual_apic = abi::virtual_apic::none; // an ordinary page
+    state().dirty = abi::group::policy;
+    run("no APIC in memory", ExitReason::hlt);
+}
+
+void test_virtual_apic() {
+    if (state().virtual_apics != abi::virtual_apic::known) {
+        rt::print("virtual APIC left out: this processor offers {:x}\n", state().virtual_apics);
+        return;
+    }
+    const u32 page = native::own_memory().take();
+    expect("APIC page mapped",
+           static_cast<u64>(native::own_memory().map(
+               apic_address, page, abi::right::read | abi::right::write, guest.space())),
+           static_cast<u64>(Error::ok));
+    test_virtual_x2apic();
+    test_virtual_apic_in_memory(page);
+}
+
 // Refused, and nothing of it is taken: the guest runs on as it was.
 void test_refusals() {
     inject("before the refusal", external, vector, interrupts_on);
@@ -252,6 +335,7 @@ void horos::rt::program_main(const abi::StartPage& start) {
     test_replay();
     test_control_registers();
     test_msrs();
+    test_virtual_apic();
     test_refusals();
     print("guests: {} passed, {} failed\n", passed, failed);
 }

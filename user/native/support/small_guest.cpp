@@ -28,7 +28,7 @@ void SmallGuest::create(OwnMemory& memory, u32 slot, u64 window) {
     }
     const u64 state_address = window + 0x10'0000;
     const u32 state = memory.page(state_address);
-    state_ = reinterpret_cast<abi::VcpuState*>(state_address);
+    page_ = reinterpret_cast<abi::VcpuPage*>(state_address);
     const u32 frames = memory.take(3);
     rt::require(user::vcpu_create(frames, slot + 1, slot, frames + 1, frames + 2, state).ok(),
                 "cannot create a virtual CPU");
@@ -42,8 +42,8 @@ void SmallGuest::load(const u8* begin, const u8* end) {
 }
 
 void SmallGuest::reset() {
-    abi::VcpuState& s = *state_;
-    __builtin_memset(&s, 0, sizeof s);
+    abi::VcpuState& s = state();
+    __builtin_memset(page_, 0, sizeof *page_);
     s.rip = code_address;
     s.rflags = 2;
     s.gpr[static_cast<u32>(abi::Gpr::rsp)] = data_address + 0x1000;
@@ -60,8 +60,8 @@ void SmallGuest::reset() {
 }
 
 SmallGuest::Exit SmallGuest::run(u64 ms) {
-    state_->deadline = rt::now() + rt::ticks_of_ms(ms, rt::start_page().tsc_khz);
-    state_->dirty |= abi::group::events;
+    state().deadline = rt::now() + rt::ticks_of_ms(ms, rt::start_page().tsc_khz);
+    state().dirty |= abi::group::events;
     const auto result = user::vcpu_run(vcpu());
     return {result.error, static_cast<abi::ExitReason>(result.exit_reason)};
 }

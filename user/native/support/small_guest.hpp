@@ -26,13 +26,14 @@ public:
     // Runs until an exit or for `ms`, whichever is first.
     Exit run(u64 ms);
 
-    abi::VcpuState& state() { return *state_; }
+    abi::VcpuState& state() { return page_->state; }
+    u32& apic(u32 offset) { return page_->apic[offset / 4]; } // a register of its virtual APIC
     u32 space() const { return slot_; }
     u32 vcpu() const { return slot_ + 1; }
     u8* memory() { return memory_; }
 
 private:
-    abi::VcpuState* state_ = nullptr;
+    abi::VcpuPage* page_ = nullptr;
     u8* memory_ = nullptr;
     u32 slot_ = 0;
 };

@@ -6,6 +6,7 @@
 
 #include <array>
 #include <optional>
+#include <span>
 
 #include "devices/apic_address.hpp"
 #include "devices/interrupt_message.hpp"
@@ -109,6 +110,14 @@ public:
     // If this vector is delivered next, will nothing wait for its end? Then its EOI may be silent.
     bool eoi_could_be_silent(u8 vector) const;
     bool has_request() const { return !request_.empty(); }
+
+    // lapic_page.cpp: the registers in a page, the one at offset n in word n / 4. Of x2APIC mode.
+    void write_registers(std::span<u32> page, Ticks now);
+    // IRR, ISR and TPR, which change without an exit where the processor serves them.
+    void write_vectors(std::span<u32> page) const;
+    void take_vectors(std::span<const u32> page);
+    u32 interrupt_status() const; // highest vector of the IRR, of the ISR in 15:8
+    u64 level_triggered(u32 index) const { return trigger_.word64(index); }
 
     // What a sender needs to know to find this APIC.
     ApicAddress address() const {

@@ -40,6 +40,11 @@ public:
     constexpr u32 word32(u32 index) const {
         return static_cast<u32>(words_[index >> 1] >> ((index & 1) * 32));
     }
+    constexpr void set_word32(u32 index, u32 bits) {
+        const unsigned shift = (index & 1) * 32;
+        words_[index >> 1] = (words_[index >> 1] & ~(u64{~u32{0}} << shift)) | u64{bits} << shift;
+    }
+    constexpr u64 word64(u32 index) const { return words_[index]; }
 
 private:
     std::array<u64, 4> words_{};

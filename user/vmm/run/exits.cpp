@@ -59,6 +59,9 @@ void Vcpu::dispatch_others(ExitReason reason) {
             cpu_.inject = abi::event::valid | abi::event::nmi << abi::event::type_shift | 2;
         }
         break;
+    case ExitReason::eoi:
+        exit_eoi();
+        break;
     case ExitReason::vmcall:
         exit_hypercall();
         break;

@@ -51,7 +51,7 @@ void Vcpu::exit_wrmsr() {
 }
 
 void Vcpu::apply(const ApicEffect& effect) {
-    attention_ = true;
+    attention_ = apic_stale_ = true;
     cpu_.tpr = u32{apic_.task_priority()} >> 4;
     if (effect.message)
         machine_.send(*effect.message, index_);

@@ -5,9 +5,9 @@
 
 namespace horos::vmm {
 
-Vcpu::Vcpu(u32 index, abi::VcpuState& state, Machine& machine)
-    : index_(index), cpu_(state), machine_(machine), apic_(index, index == 0),
-      power_(index == 0 ? Power::running : Power::waiting_for_startup) {
+Vcpu::Vcpu(u32 index, abi::VcpuPage& page, Machine& machine)
+    : index_(index), cpu_(page.state), registers_(page.apic), machine_(machine),
+      apic_(index, index == 0), power_(index == 0 ? Power::running : Power::waiting_for_startup) {
     if (index == 0)
         apic_.firmware_setup();
     machine.mailbox(index).publish(apic_.address());
@@ -34,6 +34,8 @@ void Vcpu::step() { round(); }
         return;
     }
     const host::RunResult result = host::run(index_);
+    if (has_virtual_apic()) [[unlikely]]
+        apic_.take_vectors(registers_);
     if (offered_ != Offer::none && cpu_.pending_interrupt == 0)
         interrupt_taken();
     if (!result.ok)
@@ -51,7 +53,11 @@ void Vcpu::prepare() {
     settle_silent_eoi();
     // The kernel keeps CR8 in the page; the APIC's task priority follows it.
     apic_.set_task_priority_class(static_cast<u8>(cpu_.tpr));
-    offer_interrupt();
+    choose_virtual_apic();
+    if (has_virtual_apic())
+        give_apic();
+    else
+        offer_interrupt();
     if (nmi_pending_ && cpu_.inject == 0) {
         cpu_.requests |= abi::request::nmi_window;
         if (power_ == Power::halted)
@@ -100,18 +106,26 @@ void Vcpu::offer_interrupt() {
         offered_vector_ = number;
         cpu_.pending_interrupt = abi::pending::valid | number;
         arm_silent_eoi(number);
-    } else if (index_ == 0 && machine_.external_pending() && apic_.accepts_external()) {
-        const Machine::External external = machine_.external_request();
-        offered_ = external.valid ? Offer::external : Offer::none;
-        offered_irq_ = external.irq;
-        cpu_.pending_interrupt = external.valid ? abi::pending::valid | external.vector : 0;
     } else {
-        offered_ = Offer::none;
-        cpu_.pending_interrupt = 0;
+        offer_external();
     }
     const bool enabled = (cpu_.rflags & x86::rflags::IF) != 0;
     if (offered_ != Offer::none && enabled && power_ == Power::halted)
         power_ = Power::running;
+}
+
+// The PIC's.
+void Vcpu::offer_external() {
+    offered_ = Offer::none;
+    cpu_.pending_interrupt = 0;
+    if (index_ != 0 || !machine_.external_pending() || !apic_.accepts_external())
+        return;
+    const Machine::External external = machine_.external_request();
+    if (!external.valid)
+        return;
+    offered_ = Offer::external;
+    offered_irq_ = external.irq;
+    cpu_.pending_interrupt = abi::pending::valid | external.vector;
 }
 
 void Vcpu::interrupt_taken() {

@@ -24,7 +24,7 @@ inline constexpr Opcode cpuid{0xa20f, 0xffff, 2}, rdmsr{0x320f, 0xffff, 2},
 
 class Vcpu final : private MmioBus, private PortBus {
 public:
-    Vcpu(u32 index, abi::VcpuState& state, Machine& machine);
+    Vcpu(u32 index, abi::VcpuPage& page, Machine& machine);
 
     // Runs for ever; the boot processor from the state its page holds, the others after start-up.
     [[noreturn]] void loop();
@@ -43,6 +43,7 @@ private:
     [[gnu::noinline]] void prepare();
     void collect_mail();
     void offer_interrupt();
+    void offer_external();
     [[gnu::noinline]] void interrupt_taken();
     [[gnu::noinline]] void replay_event();
     [[gnu::noinline]] void sleep();
@@ -106,6 +107,12 @@ private:
     void settle_silent_eoi();
     void disarm_silent_eoi();
 
+    // virtual_apic.cpp
+    void choose_virtual_apic();
+    [[gnu::noinline]] void give_apic();
+    void exit_eoi();
+    bool has_virtual_apic() const { return cpu_.virtual_apic != abi::virtual_apic::none; }
+
     u64 mmio_read(u64 address, unsigned bytes) override;
     void mmio_write(u64 address, unsigned bytes, u64 value) override;
     u32 port_read(u16 port, unsigned bytes) override {
@@ -127,6 +134,7 @@ private:
 
     u32 index_;
     abi::VcpuState& cpu_;
+    std::span<u32> registers_; // of the APIC, as the processor serves them
     Machine& machine_;
     Lapic apic_;
     DecodeCache decoder_;
@@ -136,6 +144,7 @@ private:
     u32 offered_irq_ = 0;
     bool attention_ = true; // something changed that may concern interrupts or deadlines
     bool nmi_pending_ = false;
+    bool apic_stale_ = true; // not all of the APIC is in registers_
     // Paravirtual EOI.
     u8* eoi_flag_ = nullptr; // in guest memory
     u64 eoi_msr_ = 0;

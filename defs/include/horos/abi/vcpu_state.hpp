@@ -1,6 +1,7 @@
 // The page that a virtual CPU shares with its virtual machine monitor (VMM). The same for SVM and
 // VMX. At an exit the kernel writes it; at vcpu_run the kernel reads what the VMM asks for, each
-// field once, and the guard checks it before anything reaches the processor.
+// field once, and the guard checks it before anything reaches the processor. VcpuPage is the whole
+// of it.
 #pragma once
 #include <horos/abi/types.hpp>
 
@@ -15,9 +16,10 @@ inline constexpr u32 control = 1u << 0;  // cr0 cr3 cr4 efer
 inline constexpr u32 segments = 1u << 1; // es cs ss ds fs gs ldtr tr gdtr idtr
 inline constexpr u32 debug = 1u << 2;    // dr0..dr3 dr6 dr7
 inline constexpr u32 system = 1u << 3;   // star lstar cstar sfmask kernel_gs_base sysenter_* pat
-inline constexpr u32 policy = 1u << 4;   // tsc_offset xcr0 exception_exits extra_exits
+inline constexpr u32 policy = 1u << 4;   // tsc_offset xcr0 exception_exits extra_exits eoi_exits
+                                         // virtual_apic apic_page
 inline constexpr u32 events = 1u << 5;   // inject deadline pending_interrupt requests tpr
-                                         // interrupt_shadow
+                                         // interrupt_shadow interrupt_status
 inline constexpr u32 fault_address = 1u << 6; // cr2
 inline constexpr u32 all = 127;
 } // namespace group
@@ -59,7 +61,11 @@ enum class ExitReason : u32 {
     pushf_popf = 33,
     smi = 34,
     nmi_window = 35,
-    unknown = 63 // info[0] = vendor's exit code
+    // With a virtual APIC. The first two come after the instruction.
+    eoi = 36,         // of the vector info[0], which is in eoi_exits
+    apic_write = 37,  // to the register at info[0], which has the value in VcpuPage::apic
+    apic_access = 38, // not served by the processor: offset info[0] 11:0, apic_access_type 15:12
+    unknown = 63      // info[0] = vendor's exit code
 };
 
 // info[0] of ExitReason::io. Bit layout of APM vol. 2 §15.10.2 (EXITINFO1 of IOIO); VMX's
@@ -88,6 +94,24 @@ inline constexpr u32 window = 1;     // exit as soon as the guest can take an ex
 inline constexpr u32 nmi_window = 2; // exit as soon as the guest can take an NMI (after IRET)
 } // namespace request
 
+// How the processor serves the guest's accesses to its local APIC: VcpuState::virtual_apic, and
+// bits of virtual_apics. In both ways it answers reads from VcpuPage::apic, writes of most
+// registers to it, recognises and delivers the interrupts whose bits are set in the IRR there, and
+// ends them at the guest's EOI (SDM vol. 3C chapter 29). `pending_interrupt` and `tpr` are not for
+// it.
+namespace virtual_apic {
+inline constexpr u32 none = 0;
+inline constexpr u32 x2apic = 1; // MSRs 800h-8FFh: all registers read, TPR, EOI, SELF IPI written
+inline constexpr u32 memory = 2; // the page where the guest has mapped the frame apic_page
+inline constexpr u32 known = 3;
+} // namespace virtual_apic
+
+// info[0] of ExitReason::apic_access (SDM vol. 3C table 27-6).
+namespace apic_access_type {
+inline constexpr u64 shift = 12;
+inline constexpr u64 read = 0, write = 1, fetch = 2, event = 3;
+} // namespace apic_access_type
+
 namespace pending { // VcpuState::pending_interrupt
 inline constexpr u64 valid = u64{1} << 8;
 } // namespace pending
@@ -101,6 +125,7 @@ inline constexpr u32 extra_exits = 0x8002; // an unknown bit in extra_exits
 // (kernel/svm/quirks.hpp)
 inline constexpr u32 long_mode_without_pae = 0x8003;
 inline constexpr u32 msrs = 0x8004; // lstar, cstar, sfmask or kernel_gs_base: WRMSR would fault
+inline constexpr u32 virtual_apic = 0x8005; // a way that is not in virtual_apics
 } // namespace guard_rule
 
 // Optional exits that a VMM may ask for in `extra_exits`. What is mandatory is not listed.
@@ -197,9 +222,24 @@ struct VcpuState {
     u64 xcr0;            // guest XCR0: 1, or bits the host's XCR0 has too
     u32 exception_exits; // exceptions that exit, a bit per vector, besides the mandatory ones
     u32 extra_exits;     // extra_exit:: bits
-    u64 reserved[8];
+    // Of a processor that offers a virtual APIC. Without one, nobody looks at these.
+    u64 eoi_exits[4]; // group::policy: vectors whose EOI exits, a bit for each
+    u32 virtual_apic; // group::policy: virtual_apic::
+    u32 apic_page;    // group::policy: with virtual_apic::memory, a frame of the VMM's own, which
+                      // cannot become an object meanwhile. Nothing is read or written there.
+    u32 interrupt_status; // group::events, with a virtual APIC: highest vector of the IRR in 7:0,
+                          // of the ISR in 15:8; 0 = none
+    u32 virtual_apics; // written at each exit: the ways that the processor offers, a bit for each
+    u64 reserved[2];
 };
-static_assert(sizeof(VcpuState) <= 4096);
+inline constexpr u64 vcpu_state_offset = 0x400; // in the page
+
+struct VcpuPage {
+    u32 apic[vcpu_state_offset /
+             4]; // the guest's local APIC: the register at offset n is apic[n / 4]
+    VcpuState state;
+};
+static_assert(offsetof(VcpuPage, state) == vcpu_state_offset && sizeof(VcpuPage) <= 4096);
 static_assert(offsetof(VcpuState, rip) == 128 && offsetof(VcpuState, info) == 208);
 
 } // namespace horos::abi
