@@ -185,7 +185,7 @@ struct MsrEntry { // SDM vol. 3C §24.7.2
 struct VmxState {
     u32 virtual_apic; // abi::virtual_apic::
     u32 pending;      // external interrupt to deliver: pending::valid | vector
-    u64 event;   // to inject at the next entry, as in VcpuState::inject
+    u64 event;        // to inject at the next entry, as in VcpuState::inject
     u64 cr2;
     u64 dr6;
     MsrEntry msrs[5];  // guest's, loaded at entry and stored at exit

@@ -42,7 +42,7 @@ u32 check_asked(const VcpuState& s, const Vcpu& vcpu) {
         return rule;
     if (s.virtual_apic > 2 || (s.virtual_apic & ~u32{vmx_limits.virtual_apics}) != 0)
         return guard_rule::virtual_apic;
-    if (s.virtual_apic != virtual_apic::memory || s.apic_page == vcpu.vmx.apic_page)
+    if (s.virtual_apic != virtual_apic::memory)
         return 0;
     const Frame domain = threads[cores[shell_core()].thread].domain;
     const bool own = s.apic_page != vcpu.state && check_ram(domain, s.apic_page) == Error::ok &&

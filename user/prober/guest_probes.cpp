@@ -191,6 +191,41 @@ void msrs_for_guest() {
     }
     stopped("all refused");
 }
+// The processor would take the guest's accesses to such a frame for those to its APIC, and perhaps
+// its own accesses to the kernel's tables.
+void apic_page_of_foreign_frames() {
+    State& s = guest().state();
+    guest().reset();
+    (void)guest().run(patience_ms);
+    if ((s.virtual_apics & abi::virtual_apic::memory) == 0) {
+        return stopped("not offered");
+    }
+    for (u32 frame = 0; frame < 1u << 18; frame += 7) {
+        guest().reset();
+        s.virtual_apic = abi::virtual_apic::memory;
+        s.apic_page = frame;
+        if (!native::own_memory().owns(frame) && guest().run(endless_ms).error != Error::guard) {
+            return not_stopped("a foreign frame is the APIC-access page");
+        }
+    }
+    stopped("every frame refused");
+}
+// A page of one's own that becomes a page table while the processor takes it for the APIC.
+void apic_page_becomes_a_table() {
+    State& s = guest().state();
+    const u32 frame = native::own_memory().take();
+    guest().reset();
+    s.virtual_apic = abi::virtual_apic::memory;
+    s.apic_page = frame;
+    (void)guest().run(patience_ms);
+    if ((s.virtual_apics & abi::virtual_apic::memory) == 0) {
+        return stopped("not offered");
+    }
+    const Error error = user::table_map(guest().space(), 0x20'0000, 1, frame).error;
+    guest().reset();
+    (void)guest().run(patience_ms); // gives it up
+    error == Error::frame_in_use ? stopped("frame_in_use") : not_stopped("it became a table");
+}
 void vcpu_of_foreign_frames() {
     const u32 slot = abi::start_selector::first_free + 40;
     for (u32 frame = 256; frame < 1u << 17; frame += 37) {
@@ -261,6 +296,16 @@ constexpr Probe probes[] = {
     {"ports-for-guest", ports_for_guest},
     {"msrs-for-guest", msrs_for_guest},
     {"vcpu-of-foreign-frames", vcpu_of_foreign_frames},
+    {"apic-page-of-foreign-frames", apic_page_of_foreign_frames},
+    {"apic-page-becomes-a-table", apic_page_becomes_a_table},
+    {"request-virtual-apic", with_request<[](State& s) {
+         s.virtual_apic = abi::virtual_apic::x2apic;
+         s.interrupt_status = 0xffff'ffff;
+         for (u64& bits : s.eoi_exits) {
+             bits = ones;
+         }
+     }>},
+    {"request-virtual-apic-unknown", with_request<[](State& s) { s.virtual_apic = 0xffff'ffff; }>},
     // QEMU 7.2 does not restore the host's CR0 at an exit from such a guest (LME without PAE and
     // paging): a kernel that entered it would be lost.
     {"request-lme-without-pae", with_request<[](State& s) { s.efer = 0x100; }>},
