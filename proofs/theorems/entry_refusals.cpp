@@ -13,7 +13,8 @@ struct Asked {
     const Step& step;
     const View& view; // of the state before
 
-    Term read(size_t offset) const {
+    Term read(size_t field) const {
+        const size_t offset = abi::vcpu_state_offset + field;
         Term found = nullptr;
         for (const VolatileRead& r : step.engine.volatile_reads) {
             if (r.object->name != "state_pages" || r.offset != static_cast<int64_t>(offset))

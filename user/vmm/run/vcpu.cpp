@@ -34,8 +34,6 @@ void Vcpu::step() { round(); }
         return;
     }
     const host::RunResult result = host::run(index_);
-    if (has_virtual_apic()) [[unlikely]]
-        apic_.take_vectors(registers_);
     if (offered_ != Offer::none && cpu_.pending_interrupt == 0)
         interrupt_taken();
     if (!result.ok)
@@ -106,29 +104,25 @@ void Vcpu::offer_interrupt() {
         offered_vector_ = number;
         cpu_.pending_interrupt = abi::pending::valid | number;
         arm_silent_eoi(number);
+    } else if (index_ == 0 && machine_.external_pending() && apic_.accepts_external()) {
+        const Machine::External external = machine_.external_request();
+        offered_ = external.valid ? Offer::external : Offer::none;
+        offered_irq_ = external.irq;
+        cpu_.pending_interrupt = external.valid ? abi::pending::valid | external.vector : 0;
     } else {
-        offer_external();
+        offered_ = Offer::none;
+        cpu_.pending_interrupt = 0;
     }
     const bool enabled = (cpu_.rflags & x86::rflags::IF) != 0;
     if (offered_ != Offer::none && enabled && power_ == Power::halted)
         power_ = Power::running;
 }
 
-// The PIC's.
-void Vcpu::offer_external() {
-    offered_ = Offer::none;
-    cpu_.pending_interrupt = 0;
-    if (index_ != 0 || !machine_.external_pending() || !apic_.accepts_external())
-        return;
-    const Machine::External external = machine_.external_request();
-    if (!external.valid)
-        return;
-    offered_ = Offer::external;
-    offered_irq_ = external.irq;
-    cpu_.pending_interrupt = abi::pending::valid | external.vector;
-}
-
 void Vcpu::interrupt_taken() {
+    if (offered_ == Offer::processor) {
+        apic_.take_vectors(registers_);
+        return;
+    }
     if (offered_ == Offer::apic) {
         apic_.deliver(offered_vector_);
         eoi_in_service_ = eoi_armed_;

@@ -36,14 +36,13 @@ public:
 private:
     using Gpr = abi::Gpr;
     enum class Power : u8 { running, halted, waiting_for_startup };
-    enum class Offer : u8 { none, apic, external };
+    enum class Offer : u8 { none, apic, external, processor }; // the last: it takes them by itself
 
     // vcpu.cpp: the way into the guest
     void round();
     [[gnu::noinline]] void prepare();
     void collect_mail();
     void offer_interrupt();
-    void offer_external();
     [[gnu::noinline]] void interrupt_taken();
     [[gnu::noinline]] void replay_event();
     [[gnu::noinline]] void sleep();
@@ -110,6 +109,7 @@ private:
     // virtual_apic.cpp
     void choose_virtual_apic();
     [[gnu::noinline]] void give_apic();
+    void inject_external();
     void exit_eoi();
     bool has_virtual_apic() const { return cpu_.virtual_apic != abi::virtual_apic::none; }
 

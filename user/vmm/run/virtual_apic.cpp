@@ -30,10 +30,29 @@ void Vcpu::give_apic() {
     apic_stale_ = false;
     apic_.write_vectors(registers_);
     cpu_.interrupt_status = apic_.interrupt_status();
-    offer_external();
-    const bool waiting = offered_ != Offer::none || apic_.pending() >= 0;
+    cpu_.pending_interrupt = 0;
+    offered_ = Offer::processor;
+    inject_external();
+    const bool waiting = cpu_.inject != 0 || apic_.pending() >= 0;
     if (power_ == Power::halted && waiting && (cpu_.rflags & x86::rflags::IF))
         power_ = Power::running;
+}
+
+// The PIC's interrupts do not come through the APIC's registers.
+void Vcpu::inject_external() {
+    if (index_ != 0 || cpu_.inject != 0 || !machine_.external_pending() ||
+        !apic_.accepts_external())
+        return;
+    if (!(cpu_.rflags & x86::rflags::IF) || cpu_.interrupt_shadow != 0) {
+        cpu_.requests |= abi::request::window;
+        return;
+    }
+    const Machine::External external = machine_.external_request();
+    if (!external.valid)
+        return;
+    machine_.acknowledge_external(external.irq);
+    cpu_.inject =
+        abi::event::valid | abi::event::external << abi::event::type_shift | external.vector;
 }
 
 void Vcpu::exit_eoi() {
