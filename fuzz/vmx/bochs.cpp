@@ -1,4 +1,5 @@
 #include "bochs.hpp"
+#include "cases.hpp"
 
 #include <algorithm>
 #include <cinttypes>
@@ -18,7 +19,10 @@ constexpr auto START_LIMIT = std::chrono::seconds(60);
 constexpr auto PROCESSOR_LIMIT = std::chrono::seconds(2);
 constexpr auto WALL_LIMIT = std::chrono::seconds(60);
 
-std::string configuration(const std::string& cpu, const std::string& log) {
+} // namespace
+
+std::string bochs_configuration(const std::string& rom, const std::string& cpu,
+                                const std::string& log) {
     return fmt::format("romimage: file={}\n"
                        "vgaromimage: file=/usr/share/vgabios/vgabios.bin\n"
                        "cpu: model={}, count=1, ips=100000000, reset_on_triple_fault=0, "
@@ -30,10 +34,19 @@ std::string configuration(const std::string& cpu, const std::string& log) {
                        "log: {}\n"
                        "panic: action=fatal\nerror: action=ignore\ninfo: action=ignore\n"
                        "debug: action=ignore\n",
-                       HOROS_VMX_ROM, cpu, log);
+                       rom, cpu, log);
 }
 
-} // namespace
+Mailbox mailbox_of(const FieldLists& lists) {
+    Mailbox box{};
+    box.write_count = uint32_t(lists.write.size());
+    box.read_count = uint32_t(lists.read.size());
+    std::copy(lists.write.begin(), lists.write.end(), box.write_list);
+    std::copy(lists.read.begin(), lists.read.end(), box.read_list);
+    std::copy(lists.write_slots.begin(), lists.write_slots.end(), box.write_slot);
+    std::copy(lists.read_slots.begin(), lists.read_slots.end(), box.read_slot);
+    return box;
+}
 
 std::string Bochs::log() const {
     std::string text;
@@ -94,7 +107,7 @@ void Bochs::start() {
     stop();
     instance_ = std::make_unique<Instance>();
     const std::string& folder = instance_->scratch.path();
-    writeFile(folder + "/rc", configuration(cpu_, folder + "/bochs.log"));
+    writeFile(folder + "/rc", bochs_configuration(HOROS_VMX_ROM, cpu_, folder + "/bochs.log"));
     writeFile(folder + "/debugger", "c\n");
     instance_->process.spawn({"bochs", "-q", "-f", folder + "/rc", "-rc", folder + "/debugger"},
                              folder + "/log");
@@ -130,12 +143,7 @@ void Bochs::set_fields(const std::vector<uint16_t>& write_list,
                        const std::vector<uint8_t>& write_slots,
                        const std::vector<uint16_t>& read_list,
                        const std::vector<uint8_t>& read_slots) {
-    fields_.write_count = uint32_t(write_list.size());
-    fields_.read_count = uint32_t(read_list.size());
-    std::copy(write_list.begin(), write_list.end(), fields_.write_list);
-    std::copy(read_list.begin(), read_list.end(), fields_.read_list);
-    std::copy(write_slots.begin(), write_slots.end(), fields_.write_slot);
-    std::copy(read_slots.begin(), read_slots.end(), fields_.read_slot);
+    fields_ = mailbox_of({write_list, read_list, write_slots, read_slots});
     if (instance_) {
         send_fields();
     }

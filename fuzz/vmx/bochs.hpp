@@ -16,6 +16,12 @@ public:
     using std::runtime_error::runtime_error;
 };
 
+std::string bochs_configuration(const std::string& rom, const std::string& cpu,
+                                const std::string& log);
+// The lists of fields where the harness wants them.
+struct FieldLists;
+Mailbox mailbox_of(const FieldLists& lists);
+
 class Bochs {
 public:
     explicit Bochs(std::string cpu_model) : cpu_(std::move(cpu_model)) {}

@@ -50,11 +50,15 @@ void Campaign::start() {
     }
 }
 
-void Campaign::launch() {
-    bochs_.start();
+Test Campaign::launching() {
     Test first;
     first.state = canonical(base_, profile_, bochs_.host());
-    Case launch = make_case(first);
+    return first;
+}
+
+void Campaign::launch() {
+    bochs_.start();
+    Case launch = make_case(launching());
     launch.flags = FLAG_LAUNCHED;
     (void)bochs_.run({launch}, free_lane_);
     for (unsigned lane = 0; lane < LANES; ++lane) { // what was in flight goes out again

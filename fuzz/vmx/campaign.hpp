@@ -49,6 +49,7 @@ public:
     Campaign(const Options& options, Triage triage);
     Report run();
     std::optional<Divergence> replay(const Test& test); // one case by itself
+    Test launching();                                   // the entry that every run begins with
     const RuleState& base() const { return base_; }
 
 private:

@@ -48,5 +48,7 @@ Verdict judge_guest(const Test& test, const Profile& profile, const Result& resu
 Verdict judge_sequence(const Test& test, const Profile& profile, const HostValues& host,
                        const Result& result, const Fault* fault);
 uint64_t at(const Result& result, Field field);
+// How a guest that enters may end.
+std::vector<model::vmx::GuestExit> predicted_exits(const Test& test, const Profile& profile);
 
 } // namespace horos::fuzz::vmx

@@ -173,6 +173,16 @@ std::optional<Divergence> compare_exit(const Test& test, const GuestExit& e, con
 
 } // namespace
 
+std::vector<GuestExit> predicted_exits(const Test& test, const Profile& profile) {
+    const TestMemory memory(test);
+    GuestInput input;
+    input.profile = &profile;
+    input.state = &test.state;
+    input.memory = &memory;
+    std::copy_n(test.guest.gpr, 16, input.gpr.begin());
+    return run_guest(input);
+}
+
 Verdict judge_guest(const Test& test, const Profile& profile, const Result& result,
                     const Deviations& known, const Fault* fault) {
     const TestMemory memory(test);

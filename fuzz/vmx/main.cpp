@@ -27,6 +27,7 @@ constexpr Model MODELS[] = {{"corei7_skylake_x", "bochs-2.7-skylake-x"},
 struct Files {
     std::string triage = HOROS_VMX_TRIAGE "/bochs-vmx-bochs-2.7.json";
     std::string json, html, markdown, reproducers, replay;
+    bool falsify = false;
     std::vector<std::string> may_miss; // faults that a short kill table need not find
 };
 
@@ -47,8 +48,15 @@ int bench(const Options& options, bool as_json) {
     return 0;
 }
 
-int replay(Campaign& campaign, const std::string& file) {
-    const Test test = test_from_json(nlohmann::json::parse(readFile(file)));
+int replay(Campaign& campaign, const Files& files, const Options& options) {
+    const Test test = files.replay == "base"
+                          ? campaign.launching()
+                          : test_from_json(nlohmann::json::parse(readFile(files.replay)));
+    if (!files.reproducers.empty()) {
+        write_reproducer(files.reproducers, files.replay, test, campaign.launching(), options,
+                         files.falsify);
+        return 0;
+    }
     const auto divergence = campaign.replay(test);
     for (const std::string& line : changed_inputs(test, campaign.base())) {
         fmt::print("{}\n", line);
@@ -65,9 +73,30 @@ int replay(Campaign& campaign, const std::string& file) {
     return 1;
 }
 
+// One folder for each new cluster.
+void reproduce(const Report& report, Campaign& campaign, const Files& files) {
+    size_t number = 0;
+    for (const auto& [key, cluster] : report.clusters) {
+        if (cluster.known != nullptr) {
+            continue;
+        }
+        const std::string folder = fmt::format("{}/{}", files.reproducers, ++number);
+        try {
+            write_reproducer(folder, key, cluster.test, campaign.launching(), report.options,
+                             files.falsify);
+            fmt::print("reproducer {}: {}\n", folder, key);
+        } catch (const std::runtime_error& error) {
+            fmt::print("{}: {}\n", key, error.what());
+        }
+    }
+}
+
 int run(Campaign& campaign, const Files& files) {
     const Report report = campaign.run();
     print(report);
+    if (!files.reproducers.empty()) {
+        reproduce(report, campaign, files);
+    }
     if (!files.json.empty()) {
         writeFile(files.json, to_json(report).dump(1) + "\n");
     }
@@ -110,7 +139,13 @@ int main(int argc, char** argv) {
     app.add_option("--html", files.html, "write the report as one HTML page");
     app.add_option("--markdown", files.markdown, "write the report as Markdown");
     app.add_option("--triage", files.triage, "known divergences");
-    app.add_option("--replay", files.replay, "run one case (JSON) and compare");
+    app.add_option("--replay", files.replay,
+                   "run one case (JSON, or `base`: the entry that others are made from)");
+    app.add_option("--reproducers", files.reproducers,
+                   "write an image that boots by itself for each new cluster; with --replay: for "
+                   "that case");
+    app.add_flag("--falsify", files.falsify,
+                 "with --reproducers: one expectation is wrong, so that the image reports it");
     app.add_flag("--kill-table", options.kill_table, "hold each case against seeded faults too");
     app.add_option("--may-miss", files.may_miss,
                    "with --kill-table: a seeded fault that the run need not find (repeatable)");
@@ -135,7 +170,7 @@ int main(int argc, char** argv) {
             return bench(options, as_json);
         }
         Campaign campaign(options, load_triage(files.triage));
-        return files.replay.empty() ? run(campaign, files) : replay(campaign, files.replay);
+        return files.replay.empty() ? run(campaign, files) : replay(campaign, files, options);
     } catch (const CLI::ParseError& error) {
         return app.exit(error) == 0 ? 0 : 2;
     } catch (const std::exception& error) {
