@@ -4,6 +4,7 @@
 #include "support/violation.hpp"
 #include "support/vmx_guest.hpp"
 #include <gtest/gtest.h>
+#include <set>
 
 namespace horos::test {
 namespace {
@@ -271,6 +272,61 @@ TEST(VmxEntry, AChangedSpaceGetsANewVpidAndInvept) {
     ASSERT_EQ(fake_vmx.flushed.size(), 1u);
     EXPECT_EQ(fake_vmx.flushed[0].first, static_cast<u64>(vmx::InveptType::SINGLE_CONTEXT));
     EXPECT_EQ(fake_vmx.flushed[0].second, get(Field::EPTP));
+}
+
+// A VPID names one guest's translations: other page tables get another, and once all have been
+// handed out none of what they named is left before the first is used again (§28.4.3).
+TEST(VmxEntry, AUsedVpidComesAgainOnlyAfterInvvpid) {
+    VmxGuest g;
+    Core& core = cores[shell.core];
+    const u32 tags = machine.tlb_tags;
+    machine.tlb_tags = 0x1'0000; // VPIDs have 16 bits
+    core.tlb_era = 5;            // of a core that is up it is never 0
+    core.tlb_next = 1;
+    ASSERT_EQ(g.take(), 0u);
+    exit_with(Reason::CPUID);
+    ASSERT_EQ(g.enter(), ExitReason::cpuid);
+    std::set<u64> used{get(Field::VPID)};
+    for (int round = 0; round < 3; ++round) {
+        g.page().dirty = group::control; // another CR3, as far as the kernel knows
+        ASSERT_EQ(g.take(), 0u);
+        ASSERT_EQ(g.enter(), ExitReason::cpuid);
+        EXPECT_TRUE(used.insert(get(Field::VPID)).second) << "two spaces under one VPID";
+    }
+    const u64 era = core.tlb_era;
+    core.tlb_next = machine.tlb_tags;
+    fake_vmx.flushed.clear();
+    spaces[g.vcpu().space].flushes++;
+    ASSERT_EQ(g.enter(), ExitReason::cpuid);
+    EXPECT_EQ(get(Field::VPID), 1u);
+    EXPECT_EQ(core.tlb_era, era + 1) << "virtual CPUs with tags of the old era get new ones";
+    ASSERT_EQ(fake_vmx.flushed.size(), 2u);
+    EXPECT_EQ(fake_vmx.flushed[0].first, 0x100 | static_cast<u64>(vmx::InvvpidType::ALL));
+    core.tlb_era++; // another virtual CPU used up the tags
+    fake_vmx.flushed.clear();
+    ASSERT_EQ(g.enter(), ExitReason::cpuid);
+    EXPECT_EQ(get(Field::VPID), 2u) << "a tag of an old era is nobody's";
+    machine.tlb_tags = tags;
+}
+
+// The end of the machine, and of a core: VMXOFF once, and only then may CR4.VMXE go (§23.7). A core
+// that is not in VMX operation must not try (#UD).
+TEST(VmxMachine, VmxoffComesBeforeCr4) {
+    VmxGuest g;
+    u64& cr4 = privileged().cr[4];
+    const u64 before = cr4;
+    cr4 = x86::cr4::PAE | x86::cr4::VMXE;
+    fake_vmx.off_fails = 1;
+    vmx_disable_cpu();
+    EXPECT_EQ(fake_vmx.offs, 1u);
+    EXPECT_EQ(cr4, x86::cr4::PAE | x86::cr4::VMXE) << "still in VMX operation";
+    fake_vmx.off_fails = 0;
+    vmx_disable_cpu();
+    EXPECT_EQ(fake_vmx.offs, 2u);
+    EXPECT_EQ(cr4, x86::cr4::PAE);
+    vmx_disable_cpu();
+    EXPECT_EQ(fake_vmx.offs, 2u) << "VMXOFF outside VMX operation";
+    cr4 = before;
 }
 
 } // namespace

@@ -23,7 +23,10 @@ extern "C" {
 const u8 vmx_exit_point[1] = {};
 
 u32 vmx_on(u64) { return 0; }
-u32 vmx_off() { return 0; }
+u32 vmx_off() {
+    ++fake_vmx.offs;
+    return fake_vmx.off_fails;
+}
 u32 vmx_clear(u64 vmcs) {
     fake_vmx.vmcss[vmcs].launched = false;
     if (fake_vmx.loaded == vmcs)

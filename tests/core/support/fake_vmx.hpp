@@ -21,6 +21,8 @@ struct FakeVmx {
     std::map<u64, FakeVmcs> vmcss; // by physical address
     u64 loaded = 0;
     unsigned writes = 0;
+    unsigned offs = 0; // VMXOFF was executed
+    u32 off_fails = 0;
     std::vector<std::pair<u64, u64>> flushed;
     std::function<u32(u64* registers)> guest; // one entry: 0, or how it failed
     FakeVmcs& current();

@@ -80,6 +80,13 @@ guest_begin:
     wrmsr
     hlt
 
+    part block                  // both ends of the first 2 MiB from 2 MiB on
+    movl $0x600df00d, 0x200000
+    mov 0x3ffffc, %ebx
+    out %al, $0x75
+    mov 0x200000, %esi
+    hlt
+
     part apic                   // the same in memory, and a register that has an effect
     mov 0x7020, %ebx
     movl $0x30, 0x7080

@@ -10,7 +10,8 @@
 extern "C" {
 extern const unsigned char guest_begin[], guest_end[], guest_idle[], guest_sti[], guest_control[],
     guest_msrs[], guest_debug[], guest_handler_2[], guest_handler_6[], guest_handler_13[],
-    guest_handler_81[], guest_handler_82[], guest_handler_83[], guest_x2apic[], guest_apic[];
+    guest_handler_81[], guest_handler_82[], guest_handler_83[], guest_x2apic[], guest_apic[],
+    guest_block[];
 }
 
 namespace horos::guest_test {
@@ -300,6 +301,34 @@ void test_virtual_apic() {
     test_virtual_apic_in_memory(page);
 }
 
+// A block of 2 MiB in one entry of the guest's tables, and without it again.
+void test_block() {
+    constexpr u64 here = abi::free_address + 0x2000'0000, there = 0x20'0000;
+    constexpr u8 rights = abi::right::read | abi::right::write;
+    const u32 block = native::own_memory().whole_block(0);
+    const u32 self = abi::start_selector::space;
+    (void)user::table_map(self, here, 2, native::own_memory().take());
+    const auto mapped = user::map_block(self, here, block, rights).error;
+    expect("block mapped here", static_cast<u64>(mapped), static_cast<u64>(Error::ok));
+    const auto given = user::map_block(guest.space(), there, block, rights).error;
+    expect("block mapped in the guest", static_cast<u64>(given), static_cast<u64>(Error::ok));
+    if (mapped != Error::ok || given != Error::ok) {
+        return;
+    }
+    auto* const words = reinterpret_cast<volatile u32*>(here);
+    words[0x7'ffff] = 0x1eaf'1eaf;
+    start(guest_block, interrupts_off);
+    run_to_handler("block", 0x75);
+    expect("read at the end of the block", gpr(abi::Gpr::rbx), 0x1eaf'1eaf);
+    expect("written at its begin", words[0], 0x600d'f00d);
+    state().rip = state().next_rip;
+    expect("block taken from the guest",
+           static_cast<u64>(user::unmap(guest.space(), there, 2).error),
+           static_cast<u64>(Error::ok));
+    run("no translation of it is left", ExitReason::memory);
+    expect("the address without the block", state().info[0], there);
+}
+
 // Refused, and nothing of it is taken: the guest runs on as it was.
 void test_refusals() {
     inject("before the refusal", external, vector, interrupts_on);
@@ -322,7 +351,7 @@ void test_refusals() {
 
 void horos::rt::program_main(const abi::StartPage& start) {
     using namespace horos::guest_test;
-    native::own_memory().open(start);
+    native::own_memory().open(start, 1);
     guest.create(native::own_memory(), abi::start_selector::first_free,
                  abi::free_address + 0x1000'0000);
     guest.load(guest_begin, guest_end);
@@ -336,6 +365,7 @@ void horos::rt::program_main(const abi::StartPage& start) {
     test_control_registers();
     test_msrs();
     test_virtual_apic();
+    test_block();
     test_refusals();
     print("guests: {} passed, {} failed\n", passed, failed);
 }
