@@ -1,6 +1,7 @@
 // What the processor may have kept from before: VMCB fields behind clean bits (§15.15),
 // translations in the TLB (§15.16). The prediction is the set of all that it may use.
 #include "guest_builder.hpp"
+#include "horos/model/svm/fields.hpp"
 
 #include <algorithm>
 #include <gtest/gtest.h>
@@ -92,6 +93,91 @@ TEST(CleanBits, ControlsStayInMemoryAsTheyWereWritten) {
     EXPECT_EQ(exits(p), (std::set<ExitCode>{ExitCode::CPUID, ExitCode::VMMCALL}));
     for (const Outcome& outcome : p.allowed) {
         EXPECT_EQ(saved(outcome, HOROS_CONTROL(intercept_misc1), 4), now);
+    }
+}
+
+// What the manual's table of the VMCB clean field says (APM vol. 2 rev. 3.42 §15.15.3, "VMCB Clean
+// Bits"), by offset in the VMCB (appendix B): bit, first byte, how many bytes.
+struct Covered {
+    unsigned bit, offset, bytes;
+};
+constexpr Covered MANUAL[] = {
+    {0, 0x000, 4},  {0, 0x004, 4},  {0, 0x008, 4},  {0, 0x00c, 4},  // CR, DR, exceptions, misc 1
+    {0, 0x010, 4},  {0, 0x014, 4},  {0, 0x03c, 2},  {0, 0x03e, 2},  // misc 2 and 3, PAUSE filter
+    {0, 0x050, 8},                                                  // TSC offset
+    {1, 0x040, 8},  {1, 0x048, 8},                                  // IOPM, MSRPM
+    {2, 0x058, 4},                                                  // ASID
+    {3, 0x060, 4},  {3, 0x064, 1},                                  // V_TPR and so on, its vector
+    {4, 0x0b0, 8},  {4, 0x668, 8},                                  // nested CR3, G_PAT
+    {5, 0x558, 8},  {5, 0x550, 8},  {5, 0x548, 8},  {5, 0x4d0, 8},  // CR0, CR3, CR4, EFER
+    {6, 0x568, 8},  {6, 0x560, 8},                                  // DR6, DR7
+    {7, 0x464, 4},  {7, 0x468, 8},  {7, 0x484, 4},  {7, 0x488, 8},  // GDTR, IDTR
+    {8, 0x400, 2},  {8, 0x402, 2},  {8, 0x404, 4},  {8, 0x408, 8},  // ES
+    {8, 0x410, 2},  {8, 0x412, 2},  {8, 0x414, 4},  {8, 0x418, 8},  // CS
+    {8, 0x420, 2},  {8, 0x422, 2},  {8, 0x424, 4},  {8, 0x428, 8},  // SS
+    {8, 0x430, 2},  {8, 0x432, 2},  {8, 0x434, 4},  {8, 0x438, 8},  // DS
+    {8, 0x4cb, 1},                                                  // CPL
+    {9, 0x640, 8},                                                  // CR2
+    {10, 0x670, 8}, {10, 0x678, 8}, {10, 0x680, 8}, {10, 0x688, 8}, // DBGCTL, BR_*, LASTEXCP_*
+    {10, 0x690, 8},                                                 //
+    {11, 0x098, 8}, {11, 0x0e0, 8}, {11, 0x0f0, 8}, {11, 0x0f8, 8}, // AVIC's addresses
+    {12, 0x5e0, 8}, {12, 0x5e8, 8}, {12, 0x5f0, 8},                 // S_CET, SSP, ISST_ADDR
+};
+
+// Four other groups differ already, so one more is one too many: that shows whether a field counts
+// for a bit, whatever the guest makes of it.
+TEST(CleanBits, EachBitCoversTheFieldsOfTheManualsTableAndNoOther) {
+    struct Sentinel {
+        unsigned bit, offset;
+    };
+    constexpr Sentinel SENTINELS[] = {{9, 0x640}, {1, 0x048}, {6, 0x560}, {12, 0x5e8}, {2, 0x058}};
+    Cached g;
+    g.code({});
+    g.intercept(horos::svm::Misc1::HLT);
+    g.keep();
+    const auto bytes = reinterpret_cast<uint8_t*>(&g.vmcb());
+    const auto flip = [&](unsigned offset) { bytes[offset] ^= 1; };
+    const auto counts = [&] {
+        const Prediction p = predict(g.machine);
+        return std::any_of(p.allowed.begin(), p.allowed.end(), [](const Outcome& outcome) {
+            return outcome.why.starts_with("more clean groups differ");
+        });
+    };
+    for (unsigned group = 0; group < 13; ++group) {
+        uint32_t set = 1u << group;
+        std::set<unsigned> others;
+        for (const Sentinel& sentinel : SENTINELS) {
+            if (sentinel.bit != group && others.size() < 4) {
+                others.insert(sentinel.offset);
+                set |= 1u << sentinel.bit;
+            }
+        }
+        for (const FieldInfo& field : vmcb_fields()) {
+            if (field.name == "control.clean_bits") {
+                continue;
+            }
+            std::set<unsigned> found, expected;
+            for (const Covered& covered : MANUAL) {
+                if (covered.bit == group && covered.offset == field.offset) {
+                    EXPECT_EQ(covered.bytes, field.bytes) << field.name;
+                    expected.insert(field.offset);
+                }
+            }
+            g.vmcb() = *g.copy;
+            g.control().clean_bits = set;
+            std::for_each(others.begin(), others.end(), flip);
+            const unsigned last = field.offset + field.bytes - 1u; // all its bytes belong to it
+            if (!others.contains(field.offset)) {
+                flip(last);
+            }
+            if (counts()) {
+                found.insert(field.offset);
+            }
+            EXPECT_EQ(found, expected) << "bit " << group << ", " << field.name;
+        }
+    }
+    for (const Covered& covered : MANUAL) {
+        EXPECT_EQ(field_at(static_cast<uint16_t>(covered.offset)).offset, covered.offset);
     }
 }
 

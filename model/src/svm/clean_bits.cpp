@@ -1,8 +1,15 @@
 #include "clean_bits.hpp"
 
+#include "horos/model/svm/fields.hpp"
+
 #include <algorithm>
 #include <cstring>
+#include <initializer_list>
 #include <memory>
+#include <stdexcept>
+#include <string>
+#include <string_view>
+#include <vector>
 
 namespace horos::model::svm {
 
@@ -10,52 +17,73 @@ namespace {
 
 constexpr unsigned MOST_GROUPS = 4; // that differ: each doubles the number of predictions
 
-struct Span {
-    size_t offset, bytes;
+using Group = std::vector<const FieldInfo*>;
+
+// What each bit of the clean field covers (§15.15.3): fields of the table, or all parts of a
+// segment or table register that are not reserved.
+constexpr std::initializer_list<std::string_view> COVERED[] = {
+    {"control.intercept_cr", "control.intercept_dr", "control.intercept_exceptions",
+     "control.intercept_misc1", "control.intercept_misc2", "control.intercept_misc3",
+     "control.pause_filter_threshold", "control.pause_filter_count", "control.tsc_offset"}, // I
+    {"control.iopm_base_pa", "control.msrpm_base_pa"},                                      // IOPM
+    {"control.guest_asid"},                                                                 // ASID
+    {"control.int_ctl", "control.v_intr_vector"},                                           // TPR
+    {"control.nested_cr3", "save.g_pat"},                                                   // NP
+    {"save.cr0", "save.cr3", "save.cr4", "save.efer"},                                      // CRx
+    {"save.dr6", "save.dr7"},                                                               // DRx
+    {"save.gdtr", "save.idtr"},                                                             // DT
+    {"save.es", "save.cs", "save.ss", "save.ds", "save.cpl"},                               // SEG
+    {"save.cr2"},                                                                           // CR2
+    {"save.dbgctl", "save.br_from", "save.br_to", "save.last_excp_from",
+     "save.last_excp_to"}, // LBR
+    {"control.avic_apic_bar", "control.avic_backing_page", "control.avic_logical_table",
+     "control.avic_physical_table"},              // AVIC
+    {"save.s_cet", "save.ssp", "save.isst_addr"}, // CET
 };
 
-#define CONTROL(member)                                                                            \
-    Span { offsetof(horos::svm::ControlArea, member), sizeof(horos::svm::ControlArea::member) }
-#define SAVE(member)                                                                               \
-    Span {                                                                                         \
-        horos::svm::SAVE_AREA_OFFSET + offsetof(horos::svm::SaveArea, member),                     \
-            sizeof(horos::svm::SaveArea::member)                                                   \
-    }
+bool is_part(std::string_view field, std::string_view whole) {
+    return field.size() > whole.size() && field.starts_with(whole) && field[whole.size()] == '.';
+}
 
-// What each bit of the clean field covers (§15.15.3).
-const std::vector<std::vector<Span>>& groups() {
-    static const std::vector<std::vector<Span>> table = {
-        {CONTROL(intercept_cr), CONTROL(intercept_dr), CONTROL(intercept_exceptions),
-         CONTROL(intercept_misc1), CONTROL(intercept_misc2), CONTROL(intercept_misc3),
-         CONTROL(pause_filter_threshold), CONTROL(pause_filter_count), CONTROL(tsc_offset)}, // I
-        {CONTROL(iopm_base_pa), CONTROL(msrpm_base_pa)},                                     // IOPM
-        {CONTROL(guest_asid)},                                                               // ASID
-        {CONTROL(int_ctl), CONTROL(v_intr_vector)},                                          // TPR
-        {CONTROL(nested_cr3), SAVE(g_pat)},                                                  // NP
-        {SAVE(cr0), SAVE(cr3), SAVE(cr4), SAVE(efer)},                                       // CRx
-        {SAVE(dr6), SAVE(dr7)},                                                              // DRx
-        {SAVE(gdtr), SAVE(idtr)},                                                            // DT
-        {SAVE(es), SAVE(cs), SAVE(ss), SAVE(ds), SAVE(cpl)},                                 // SEG
-        {SAVE(cr2)},                                                                         // CR2
-        {SAVE(dbgctl), SAVE(br_from), SAVE(br_to), SAVE(last_excp_from), SAVE(last_excp_to)}, // LBR
-        {CONTROL(avic_apic_bar), CONTROL(avic_backing_page), CONTROL(avic_logical_table),
-         CONTROL(avic_physical_table)},            // AVIC
-        {SAVE(s_cet), SAVE(ssp), SAVE(isst_addr)}, // CET
-    };
+Group fields_of(std::initializer_list<std::string_view> names) {
+    Group fields;
+    for (std::string_view name : names) {
+        const size_t before = fields.size();
+        for (const FieldInfo& field : vmcb_fields()) {
+            const bool meant = field.name == name || is_part(field.name, name);
+            if (meant && field.use != FieldUse::RESERVED) {
+                fields.push_back(&field);
+            }
+        }
+        if (fields.size() == before) {
+            throw std::logic_error("clean bits: no field " + std::string(name));
+        }
+    }
+    return fields;
+}
+
+const std::vector<Group>& groups() {
+    static const std::vector<Group> table = [] {
+        std::vector<Group> all;
+        for (const auto& names : COVERED) {
+            all.push_back(fields_of(names));
+        }
+        return all;
+    }();
     return table;
 }
 
-bool differs(const std::vector<Span>& group, const Vmcb& a, const Vmcb& b) {
-    return std::any_of(group.begin(), group.end(), [&](const Span& span) {
-        return std::memcmp(reinterpret_cast<const uint8_t*>(&a) + span.offset,
-                           reinterpret_cast<const uint8_t*>(&b) + span.offset, span.bytes) != 0;
+bool differs(const Group& group, const Vmcb& a, const Vmcb& b) {
+    return std::any_of(group.begin(), group.end(), [&](const FieldInfo* field) {
+        return std::memcmp(reinterpret_cast<const uint8_t*>(&a) + field->offset,
+                           reinterpret_cast<const uint8_t*>(&b) + field->offset, field->bytes) != 0;
     });
 }
 
-void take(const std::vector<Span>& group, Vmcb& to, const Vmcb& from) {
-    for (const Span& span : group) {
-        std::memcpy(reinterpret_cast<uint8_t*>(&to) + span.offset,
-                    reinterpret_cast<const uint8_t*>(&from) + span.offset, span.bytes);
+void take(const Group& group, Vmcb& to, const Vmcb& from) {
+    for (const FieldInfo* field : group) {
+        std::memcpy(reinterpret_cast<uint8_t*>(&to) + field->offset,
+                    reinterpret_cast<const uint8_t*>(&from) + field->offset, field->bytes);
     }
 }
 
@@ -77,7 +105,7 @@ void join(Prediction& all, Prediction&& more) {
 Prediction predict_cached(const Machine& machine) {
     const Vmcb& memory = *machine.vmcb;
     const Vmcb& cached = *machine.vmcb_cached;
-    std::vector<const std::vector<Span>*> open;
+    std::vector<const Group*> open;
     const bool used = machine.profile->svm_feature(x86::cpuid::SVM_EDX_VMCB_CLEAN);
     for (size_t i = 0; used && i < groups().size(); ++i) {
         if ((memory.control.clean_bits >> i & 1) != 0 && differs(groups()[i], memory, cached)) {
