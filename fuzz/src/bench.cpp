@@ -133,6 +133,7 @@ BenchResult bench(const TargetOptions& options, unsigned rounds, uint64_t cases)
     r.version = versionOf(options.kind);
     const svm_model::Profile profile = svm_model::find_profile(defaultProfile(options.kind));
     Oracle oracle(profile);
+    oracle.sameTables = true;
     const Triage triage;
     Executor executor(*target, oracle, [&](Run& run) {
         if (judge(oracle, run, triage).divergence)

@@ -40,6 +40,8 @@ Words wordsOf(const wire::CaseSlot& slot) {
             std::memset(copy.window + windows()[i].place.offset, 0, 8 * windows()[i].place.qwords);
     for (uint32_t i = copy.patches; i < wire::PATCHES; ++i)
         copy.patch[i] = {};
+    for (uint64_t i = copy.edits; i < wire::EDITS; ++i)
+        copy.edit[i] = {};
     Words words;
     std::memcpy(words.word.data(), &copy, sizeof copy);
     return words;
@@ -148,6 +150,38 @@ void Case::poke(uint64_t address, uint64_t value) {
     slot.patch[slot.patches++] = {address, value, arenaTemplate()[(address - wire::ARENA_PA) / 8]};
 }
 
+bool isEditable(uint64_t place) {
+    const bool control = place < 8 * wire::CONTROL_QWORDS;
+    const bool save =
+        place >= wire::SAVE_OFFSET && place < wire::SAVE_OFFSET + 8 * wire::SAVE_QWORDS;
+    const bool memory = place >= wire::ARENA_PA && place < wire::ARENA_PA + wire::ARENA_SIZE &&
+                        windowIndex(place) >= 0;
+    return place % 8 == 0 && (control || save || memory);
+}
+
+Case Case::earlier() const {
+    using horos::svm::ControlArea;
+    Case c = *this;
+    c.slot.flags &= ~uint32_t{wire::TWICE};
+    c.slot.edits = 0;
+    for (uint64_t i = 0; i < slot.edits; ++i) {
+        const auto [place, value] = slot.edit[i];
+        if (place < 8 * wire::CONTROL_QWORDS)
+            c.slot.control[place / 8] = value;
+        else if (place < wire::SLOT_SIZE)
+            c.slot.save[(place - wire::SAVE_OFFSET) / 8] = value;
+        else
+            c.poke(place, value);
+    }
+    Vmcb v = c.vmcb();
+    v.control.clean_bits = 0;
+    v.control.tlb_control = uint8_t(horos::svm::TlbControl::FLUSH_ALL);
+    v.control.event_inj = 0;
+    c.setVmcb(v);
+    std::memset(c.slot.edit, 0, sizeof c.slot.edit);
+    return c;
+}
+
 std::vector<uint8_t> encode(const Case& c) {
     std::vector<uint8_t> out(FILE_MAGIC.begin(), FILE_MAGIC.end());
     out.push_back(FILE_VERSION);
@@ -200,6 +234,23 @@ std::string contentName(const Case& c) {
     return fmt::format("{:016x}{:016x}", a, b);
 }
 
+namespace {
+void validateEdits(const wire::CaseSlot& s) {
+    if (s.edits > wire::EDITS)
+        throw CaseError(fmt::format("{} edits: at most {}", s.edits, wire::EDITS));
+    if (s.edits != 0 && !(s.flags & wire::TWICE))
+        throw CaseError("edits without an earlier VMRUN");
+    constexpr uint32_t NOT_TOGETHER = ~uint32_t{wire::WITH_TWICE};
+    if (s.flags & wire::TWICE && s.flags & NOT_TOGETHER)
+        throw CaseError(fmt::format("flags {:#x} are not for cases with an earlier VMRUN",
+                                    s.flags & NOT_TOGETHER));
+    for (uint64_t i = 0; i < s.edits; ++i)
+        if (!isEditable(s.edit[i].place))
+            throw CaseError(fmt::format("edit {} at {:#x} is neither in the VMCB nor in a window",
+                                        i, s.edit[i].place));
+}
+} // namespace
+
 void validate(const Case& c) {
     const wire::CaseSlot& s = c.slot;
     if (s.flags & ~uint32_t{wire::FLAGS_KNOWN})
@@ -224,6 +275,7 @@ void validate(const Case& c) {
         if (s.patch[i].before != arenaTemplate()[(address - wire::ARENA_PA) / 8])
             throw CaseError(fmt::format("patch {} does not put the template back", i));
     }
+    validateEdits(s);
 }
 
 } // namespace horos::fuzz

@@ -18,7 +18,7 @@ namespace svm_model = horos::model::svm;
 
 namespace {
 
-constexpr std::array<std::pair<uint32_t, const char*>, 8> FLAG_NAMES = {{
+constexpr std::array<std::pair<uint32_t, const char*>, 9> FLAG_NAMES = {{
     {wire::VMLOAD, "vmload"},
     {wire::DEBUG_REGS, "debug-registers"},
     {wire::PEND_NMI, "pend-nmi"},
@@ -27,6 +27,7 @@ constexpr std::array<std::pair<uint32_t, const char*>, 8> FLAG_NAMES = {{
     {wire::NO_SVME, "no-svme"},
     {wire::SET_HSAVE, "set-hsave"},
     {wire::USER_MODE, "user-mode"},
+    {wire::TWICE, "twice"},
 }};
 constexpr std::array<const char*, 16> GPR_NAMES = {"rax", "rcx", "rdx", "rbx", "rsp", "rbp",
                                                    "rsi", "rdi", "r8",  "r9",  "r10", "r11",
@@ -110,6 +111,28 @@ Json memoryToJson(const Case& c) {
     return list;
 }
 
+// The first field of the quadword tells people where it is; the offset is what counts.
+Json editsToJson(const wire::CaseSlot& slot) {
+    Json list = Json::array();
+    for (uint64_t i = 0; i < slot.edits; ++i) {
+        const auto [place, value] = slot.edit[i];
+        Json entry = {{"place", hex(place)}, {"value", hex(value)}};
+        if (place < wire::SLOT_SIZE)
+            entry["field"] = svm_model::field_at(uint16_t(place)).name;
+        list.push_back(std::move(entry));
+    }
+    return list;
+}
+
+void readEdits(const Json& json, wire::CaseSlot& slot) {
+    for (const auto& entry : json) {
+        if (slot.edits == wire::EDITS)
+            throw CaseError(fmt::format("earlier: more than {} entries", wire::EDITS));
+        slot.edit[slot.edits++] = {number(entry.at("place"), "earlier.place"),
+                                   number(entry.at("value"), "earlier.value")};
+    }
+}
+
 std::vector<uint8_t> hexBytes(const std::string& text) {
     std::vector<uint8_t> bytes;
     if (text.size() % 2)
@@ -142,8 +165,8 @@ void readFlags(const Json& json, wire::CaseSlot& slot) {
 }
 
 void rejectUnknownKeys(const Json& json) {
-    constexpr std::array KNOWN = {"format", "version", "origin", "flags", "rax",   "hsave",
-                                  "gpr",    "dr",      "code",   "vmcb",  "memory"};
+    constexpr std::array KNOWN = {"format", "version", "origin", "flags", "rax",    "hsave",
+                                  "gpr",    "dr",      "code",   "vmcb",  "memory", "earlier"};
     for (const auto& [key, value] : json.items())
         if (std::find(KNOWN.begin(), KNOWN.end(), key) == KNOWN.end())
             throw CaseError(fmt::format("unknown key '{}'", key));
@@ -174,6 +197,8 @@ Json toJson(const Case& c) {
     json["code"] = code;
     json["vmcb"] = vmcbToJson(c.vmcb());
     json["memory"] = memoryToJson(c);
+    if (c.slot.flags & wire::TWICE)
+        json["earlier"] = editsToJson(c.slot);
     return json;
 }
 
@@ -211,6 +236,7 @@ Case fromJson(const Json& json) {
         for (const auto& entry : json.value("memory", Json::array()))
             c.poke(number(entry.at("address"), "memory.address"),
                    number(entry.at("value"), "memory.value"));
+        readEdits(json.value("earlier", Json::array()), c.slot);
         validate(c);
         return c;
     } catch (const Json::exception& error) {

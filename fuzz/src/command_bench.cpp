@@ -29,14 +29,15 @@ int runBench(const Common& common, unsigned rounds, uint64_t cases, const std::s
                 {"and judged, fresh code", "fresh_code_judged", r.freshJudged}};
     fmt::print("{} {} (best of {} rounds{})\n", r.target, r.version, r.rounds,
                r.oneCore ? ", target and fuzzer on one core" : "");
-    fmt::print("  {:<28}{:>10}{:>14}{:>16}\n", "", "per second", "per core-s", "of the bare loop");
+    fmt::print("  {:<26}{:>12}{:>24}{:>18}\n", "", "per second", "per processor second",
+               "of the bare loop");
     nlohmann::json out = {{"target", r.target},
                           {"version", r.version},
                           {"one_core", r.oneCore},
                           {"start_seconds", r.startSeconds},
                           {"rounds", r.rounds}};
     for (const auto& row : rows) {
-        fmt::print("  {:<28}{:>10.0f}{:>14.0f}{:>16.2f}\n", row.label, row.rate.wall, row.rate.core,
+        fmt::print("  {:<26}{:>12.0f}{:>24.0f}{:>18.2f}\n", row.label, row.rate.wall, row.rate.core,
                    row.rate.core / r.bare.core);
         out[row.key] = rateJson(row.rate, r.bare);
     }

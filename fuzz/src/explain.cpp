@@ -88,13 +88,21 @@ public:
         if (run_.state == TargetState::Hung)
             return neverReturns(p) || isOpen(p) || losesHost(p, defects);
         std::vector<MemoryWrite> elsewhere;
-        for (Outcome& outcome : p.allowed) {
-            // alternatives that were given up count for nothing
-            if (outcome.kind == OutcomeKind::UNSPECIFIED && outcome.why.starts_with("more allowed"))
-                return false;
-            for (const MemoryWrite& write : takeUnhandled(run_.input, outcome))
-                elsewhere.push_back(write);
-        }
+        // Alternatives that were given up count for nothing, unless one of the others is open.
+        const auto givenUp = std::erase_if(p.allowed, [](const Outcome& outcome) {
+            return outcome.kind == OutcomeKind::UNSPECIFIED &&
+                   outcome.why.starts_with("more allowed");
+        });
+        if (givenUp != 0 && !isNotFollowed(p))
+            return false;
+        // Each outcome answers for its own writes.
+        std::erase_if(p.allowed, [&](Outcome& outcome) {
+            const std::vector<MemoryWrite> writes = takeUnhandled(run_.input, outcome);
+            elsewhere.insert(elsewhere.end(), writes.begin(), writes.end());
+            return outcome.kind != OutcomeKind::UNSPECIFIED && !explainsStrays(writes);
+        });
+        if (p.allowed.empty())
+            return false;
         open = isNotFollowed(p);
         leaves = !elsewhere.empty() || open;
         if (open)
@@ -102,9 +110,6 @@ public:
         Divergence d;
         d.input = run_.input;
         d.findings = oracle_.compare(run_.input, p, run_.result, defects);
-        for (const StrayWord& word : run_.stray)
-            if (!explainsStray(word, elsewhere))
-                return false;
         d.expected = describe(nearest(run_, p));
         d.observed = describe(run_.result);
         fields = triage_.explain(d);
@@ -117,6 +122,11 @@ public:
     bool open = false; // what it allows is not followed to its end: anything would do
 
 private:
+    bool explainsStrays(const std::vector<MemoryWrite>& writes) const {
+        return std::all_of(run_.stray.begin(), run_.stray.end(),
+                           [&](const StrayWord& word) { return explainsStray(word, writes); });
+    }
+
     // Whether one of the ways to end that are allowed is the one that was seen.
     bool diesSo(const Prediction& p) const {
         return std::any_of(p.allowed.begin(), p.allowed.end(), [&](const Outcome& outcome) {
@@ -210,9 +220,10 @@ std::string deathMessage(const Prediction& withDefects) {
 std::string defectsSay(Oracle& oracle, const Run& run, const Triage& triage) {
     Prediction p = oracle.predict(run.input, triage.deviations());
     std::string text = "with the known defects the model allows:";
+    std::vector<std::vector<MemoryWrite>> elsewhere;
     for (Outcome& outcome : p.allowed) {
         text += fmt::format(" {} {}", describe(outcome), outcome.why);
-        takeUnhandled(run.input, outcome);
+        elsewhere.push_back(takeUnhandled(run.input, outcome));
     }
     text += "; these made a difference:";
     for (const Triaged* entry : triage.entriesOf(p.deviated))
@@ -221,6 +232,11 @@ std::string defectsSay(Oracle& oracle, const Run& run, const Triage& triage) {
         for (const Finding& f : oracle.compare(run.input, p, run.result, triage.deviations()))
             text += fmt::format("\n  {:<28} allowed {:#x} (known {:#x}) observed {:#x}", f.field,
                                 f.expected, f.known, f.observed);
+    for (const StrayWord& word : run.stray)
+        if (std::none_of(elsewhere.begin(), elsewhere.end(),
+                         [&](const auto& writes) { return explainsStray(word, writes); }))
+            text += fmt::format("\n  stray[{:x}] was {:#x}, observed {:#x}", word.address,
+                                word.expected, word.found);
     return text;
 }
 

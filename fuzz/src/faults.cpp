@@ -2,6 +2,7 @@
 
 #include "horos/model/svm/rules.hpp"
 
+#include <algorithm>
 #include <cstring>
 #include <fmt/format.h>
 
@@ -211,6 +212,36 @@ void addSavedState(std::vector<Fault>& f) {
     }));
 }
 
+// Of cases with an earlier VMRUN.
+void addKept(std::vector<Fault>& f) {
+    f.push_back({"a changed table is not seen", "stale state", [](const Machine& m, Prediction& p) {
+                     if (m.tlb == nullptr || m.tlb->empty())
+                         return;
+                     Machine other = m;
+                     other.tlb_is_fresh = true;
+                     const Prediction tables = predict(other);
+                     other.tlb_is_fresh = false;
+                     Prediction stale = predict(other);
+                     std::erase_if(stale.allowed, [&](const Outcome& o) {
+                         return std::any_of(
+                             tables.allowed.begin(), tables.allowed.end(), [&](const Outcome& t) {
+                                 return t.kind == o.kind && t.vmcb.value == o.vmcb.value;
+                             });
+                     });
+                     if (!stale.allowed.empty())
+                         p.allowed = std::move(stale.allowed);
+                 }});
+    f.push_back(edit("CR2 behind its clean bit is the old one", "stale state",
+                     [](const Machine& m, Outcome& o) {
+                         constexpr uint32_t CLEAN_CR2 = bit(horos::svm::CleanBit::CR2);
+                         const size_t cr2 = save(offsetof(SaveArea, cr2));
+                         if (m.vmcb_cached != nullptr && ran(o) &&
+                             (m.vmcb->control.clean_bits & CLEAN_CR2) != 0 &&
+                             getField(o, cr2, 8) == m.vmcb->save.cr2)
+                             setField(o, cr2, 8, m.vmcb_cached->save.cr2);
+                     }));
+}
+
 } // namespace
 
 std::vector<Fault> seededFaults(const Profile& profile) {
@@ -222,6 +253,7 @@ std::vector<Fault> seededFaults(const Profile& profile) {
     addExits(faults);
     addInformation(faults);
     addSavedState(faults);
+    addKept(faults);
     return faults;
 }
 

@@ -42,8 +42,16 @@ public:
     Divergence run() {
         wire::CaseSlot base = nearestBase(best_.input.slot);
         dropPatches();
-        for (unsigned i = 0; i < 9; ++i)
-            tryChange([&](wire::CaseSlot& s) { s.flags &= ~(1u << i); });
+        tryChange([](wire::CaseSlot& s) {
+            s.flags &= ~uint32_t{wire::TWICE};
+            s.edits = 0;
+            std::memset(s.edit, 0, sizeof s.edit);
+            uint64_t& word = s.control[offsetof(horos::svm::ControlArea, tlb_control) / 8];
+            word = (word & 0xffffffff) | 1ull << 32; // or what the TLB holds would not be known
+        });
+        dropEdits();
+        for (uint32_t flag = 1; flag < wire::TWICE; flag <<= 1)
+            tryChange([&](wire::CaseSlot& s) { s.flags &= ~flag; });
         // big strides first, then single words, then single bits of what is left
         for (size_t stride : {size_t{32}, size_t{8}, size_t{1}})
             for (size_t at = FIRST_WORD; at < LAST_WORD; at += stride)
@@ -94,6 +102,14 @@ private:
                 std::memmove(&s.patch[i], &s.patch[i + 1],
                              (s.patches - i - 1) * sizeof(wire::Patch));
                 s.patch[--s.patches] = {};
+            });
+    }
+
+    void dropEdits() {
+        for (uint64_t i = best_.input.slot.edits; i-- > 0;)
+            tryChange([&](wire::CaseSlot& s) {
+                std::memmove(&s.edit[i], &s.edit[i + 1], (s.edits - i - 1) * sizeof(wire::Edit));
+                s.edit[--s.edits] = {};
             });
     }
 

@@ -1,9 +1,13 @@
 // Mutation near the boundary: few flips of a good state, or a bad state repaired but for one rule.
+#include "horos/defs/x86.hpp"
+#include "horos/fuzz/arena.hpp"
 #include "horos/fuzz/generator.hpp"
 #include "horos/model/svm/fields.hpp"
 #include "snippets.hpp"
 
+#include <algorithm>
 #include <bit>
+#include <cstring>
 
 namespace horos::fuzz {
 
@@ -56,6 +60,10 @@ std::vector<const FieldInfo*> inputFields() {
 
 Case Generator::mutate(const Case& parent) {
     Case c = parent;
+    if (c.slot.flags & wire::TWICE && random_.oneIn(2)) { // they cost two predictions
+        c.slot.flags &= ~uint32_t{wire::TWICE};
+        c.slot.edits = 0;
+    }
     if (random_.oneIn(12))
         install(c, random_.pick(snippets()), random_);
     unsigned changes = 1 + unsigned(random_.below(3));
@@ -63,7 +71,66 @@ Case Generator::mutate(const Case& parent) {
         mutateOnce(c);
     if (random_.oneIn(3))
         repairAlmost(c);
+    if (random_.oneIn(c.slot.flags & wire::TWICE ? 4 : 24))
+        makeTwice(c);
     return c;
+}
+
+// A second VMRUN: of a VMCB with clean bits set that has changed since, or through tables that
+// have changed without a flush.
+void Generator::makeTwice(Case& c) {
+    wire::CaseSlot& slot = c.slot;
+    if (slot.flags & ~uint32_t{wire::WITH_TWICE})
+        return; // what such a case asks of the host is worth more
+    slot.flags |= wire::TWICE;
+    slot.edits = 0;
+    std::fill(std::begin(slot.edit), std::end(slot.edit), wire::Edit{});
+    Vmcb vmcb = c.vmcb();
+    vmcb.control.tlb_control = random_.oneIn(6) ? 1 : 0;
+    vmcb.control.clean_bits = random_.oneIn(3) ? 0x1fff : uint32_t(random_.below(0x2000));
+    c.setVmcb(vmcb);
+    if (random_.oneIn(2))
+        editLeaf(c);
+    else
+        for (uint64_t left = 1 + random_.below(3); left > 0; --left)
+            editVmcb(c);
+}
+
+// The page was mapped elsewhere, or permitted something else; or that is so now.
+void Generator::editLeaf(Case& c) {
+    const Vmcb vmcb = c.vmcb();
+    const bool nested = vmcb.control.nested_ctl & 1 && random_.oneIn(2);
+    const bool wide = nested || vmcb.save.cr4 & x86::cr4::PAE;
+    constexpr unsigned PAGES[] = {page::CODE, page::DATA,   page::DATA,
+                                  page::DATA, page::SYSTEM, page::SYSTEM32};
+    const unsigned number = random_.pick(PAGES);
+    const uint64_t table = pageAddress(nested ? page::NESTED
+                                       : wide ? page::TABLES
+                                              : page::TABLES32);
+    const uint64_t place = table + (wide ? 8 * number : 4 * number / 8 * 8);
+    const unsigned shift = wide || number % 2 == 0 ? 0 : 32;
+    const uint64_t now = c.peek(place);
+    constexpr unsigned FRAME = 12;
+    const uint64_t other = random_.pick({page::SPARE, page::SPARE, page::DATA, page::CODE});
+    const uint64_t changed = random_.oneIn(3) ? now ^ 1ull << (shift + random_.below(3))
+                                              : now ^ (number ^ other) << (shift + FRAME);
+    const bool swap = random_.oneIn(2);
+    c.slot.edit[c.slot.edits++] = {place, swap ? now : changed};
+    if (swap)
+        c.poke(place, changed);
+}
+
+void Generator::editVmcb(Case& c) {
+    static const std::vector<const FieldInfo*> FIELDS = inputFields();
+    const FieldInfo& field = *FIELDS[random_.below(FIELDS.size())];
+    const uint64_t place = field.offset & ~7u;
+    uint64_t value = 0;
+    const Vmcb vmcb = c.vmcb();
+    std::memcpy(&value, reinterpret_cast<const uint8_t*>(&vmcb) + place, 8);
+    const unsigned first = 8 * (field.offset % 8);
+    value ^= 1ull << (first + random_.below(8u * field.bytes));
+    if (isEditable(place) && c.slot.edits < wire::EDITS)
+        c.slot.edit[c.slot.edits++] = {place, value};
 }
 
 void Generator::mutateOnce(Case& c) {

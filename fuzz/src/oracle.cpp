@@ -100,6 +100,8 @@ bool writesDebugRegister(const Case& c) {
 void Oracle::settle(Case& c) {
     if (changesExtraState(c))
         c.slot.flags |= wire::VMLOAD;
+    if (c.slot.flags & wire::TWICE)
+        c.slot.flags &= wire::WITH_TWICE;
     if (writesDebugRegister(c))
         c.slot.flags |= wire::DEBUG_REGS;
     if (extraDiffers(c.vmcb(), baseState()))
@@ -138,6 +140,9 @@ void Oracle::unplace(const Case& c) {
 Machine Oracle::machine(const Case& c) {
     const wire::CaseSlot& s = c.slot;
     Machine m;
+    // The page of the ring was another case's VMCB, and that one's tables were others.
+    m.vmcb_cache_is_fresh = false;
+    m.tlb_is_fresh = sameTables;
     m.profile = &profile_;
     m.vmcb = &scratch().vmcb;
     m.memory = memory_.get();
@@ -185,6 +190,8 @@ Prediction Oracle::ask(Machine& m, const Deviations& deviations) {
 }
 
 Prediction Oracle::predict(const Case& c, const Deviations& deviations) {
+    if (c.slot.flags & wire::TWICE)
+        return predictSecond(c, deviations);
     place(c);
     Machine m = machine(c);
     Prediction p = ask(m, deviations);
@@ -193,6 +200,12 @@ Prediction Oracle::predict(const Case& c, const Deviations& deviations) {
 }
 
 Oracle::Both Oracle::predictBoth(const Case& c, const Deviations& defects) {
+    if (c.slot.flags & wire::TWICE) {
+        Both both{predictSecond(c, {}), nullptr};
+        if (Prediction p = predictSecond(c, defects); p.deviated.any())
+            both.withDefects = std::make_unique<Prediction>(std::move(p));
+        return both;
+    }
     place(c);
     Machine m = machine(c);
     Both both{ask(m, defects), nullptr};
@@ -205,6 +218,10 @@ Oracle::Both Oracle::predictBoth(const Case& c, const Deviations& defects) {
 }
 
 void Oracle::withMachine(const Case& c, const std::function<void(const Machine&)>& use) {
+    if (c.slot.flags & wire::TWICE) {
+        withSecond(c, {}, [&](Machine& m, const Kept&) { use(m); });
+        return;
+    }
     place(c);
     use(machine(c));
     unplace(c);
@@ -229,6 +246,8 @@ bool usesPdpes(const Case& c) {
 
 Unfit Oracle::fit(Case& c, const Prediction& prediction) const {
     c.slot.windows = changedWindows(c.slot);
+    if (c.slot.flags & wire::TWICE)
+        c.slot.windows = (1u << WINDOW_COUNT) - 1; // the earlier guest wrote there
     if (usesPdpes(c))
         c.slot.windows |= 1u << unsigned(WindowId::Tables);
     for (const Outcome& outcome : prediction.allowed) {

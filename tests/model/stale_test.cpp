@@ -204,12 +204,14 @@ TEST(CleanBits, GroupsAreTakenEachForItself) {
 }
 
 TEST(CleanBits, AnUnknownCopyLeavesItOpen) {
-    GuestBuilder g;
+    Cached g;
     g.code({});
     g.machine.vmcb_cache_is_fresh = false;
     EXPECT_FALSE(predict(g.machine).unspecified()) << "no clean bit: nothing is kept";
     g.control().clean_bits = 1;
     EXPECT_TRUE(predict(g.machine).unspecified());
+    g.part.svm_features &= ~x86::cpuid::SVM_EDX_VMCB_CLEAN;
+    EXPECT_FALSE(predict(g.machine).unspecified()) << "a part without the feature keeps nothing";
 }
 
 // ---- TLB ----
@@ -317,6 +319,27 @@ TEST(StaleTlb, CodeHasATlbOfItsOwn) {
     std::memcpy(&g.ram[g.OTHER], old, sizeof old);
     const auto found = values(predict(g.machine), HOROS_SAVE(rax));
     EXPECT_TRUE(found.contains(0x1111) && found.contains(0)) << found.size();
+}
+
+// The list of what a TLB may hold says what the tables said.
+TEST(StaleTlb, TheTranslationsOfTheTables) {
+    Translated g;
+    g.nested_paging();
+    g.put(g.NESTED + 0x3000 + 8 * (g.DATA >> 12), g.OTHER | x86::pte::P | x86::pte::US);
+    g.put(g.NESTED + 0x3000 + 8 * (g.OTHER >> 12), 0);
+    g.control().guest_asid = 7;
+    const uint64_t pages[] = {g.CODE, g.DATA, g.OTHER};
+    const auto entries = translations(g.machine, pages);
+    ASSERT_EQ(entries.size(), 2u) << "the page that is not mapped has none";
+    EXPECT_EQ(entries[0].linear, g.CODE);
+    EXPECT_EQ(entries[0].address, g.CODE);
+    EXPECT_TRUE(entries[0].writable);
+    EXPECT_FALSE(entries[0].dirty) << "the dirty bit of the nested entry would have to be set";
+    EXPECT_EQ(entries[1].linear, g.DATA);
+    EXPECT_EQ(entries[1].address, g.OTHER);
+    EXPECT_FALSE(entries[1].writable) << "as the nested tables say";
+    EXPECT_TRUE(entries[1].user && entries[1].executable);
+    EXPECT_EQ(entries[1].asid, 7u);
 }
 
 TEST(StaleTlb, AnUnknownTlbLeavesItOpenUnlessFlushed) {

@@ -119,6 +119,7 @@ constexpr std::string_view NAMES[] = {
     "ivt-after-push",
     "stack-code-expands-down",
     "alignment-unchecked",
+    "flat-wraps",
     "tss-type-abort",
     "tss-absent-abort",
     "v86-exit-panic",

@@ -33,7 +33,12 @@ struct Case {
     // Changes a quadword of the arena: in its window, or as a patch. Throws CaseError when full.
     void poke(uint64_t address, uint64_t value);
     uint64_t peek(uint64_t address) const;
+    // Of a case with TWICE: the case that ran before it.
+    Case earlier() const;
 };
+
+// Whether an earlier VMRUN can have had another value there.
+bool isEditable(uint64_t place);
 
 std::vector<uint8_t> encode(const Case& c);
 // Throws CaseError, naming what is wrong; never trusts a length or an offset.

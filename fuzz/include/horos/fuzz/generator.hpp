@@ -49,6 +49,9 @@ public:
 private:
     Case fresh();
     Case mutate(const Case& parent);
+    void makeTwice(Case& c);
+    void editLeaf(Case& c);
+    void editVmcb(Case& c);
     void mutateOnce(Case& c);
     void mutateField(Case& c);
     void mutateControl(Case& c);

@@ -50,7 +50,8 @@ public:
     // Both at the price of one for cases that meet no defect.
     Both predictBoth(const Case& c, const svm_model::Deviations& defects);
     using FaultFunction = std::function<void(const svm_model::Machine&, svm_model::Prediction&)>;
-    // The case as the model is told of it; valid during the call only.
+    // The case as the model is told of it, what an earlier VMRUN left included; valid during the
+    // call only.
     void withMachine(const Case& c, const std::function<void(const svm_model::Machine&)>& use);
     // Also decides which windows the harness has to handle.
     Unfit fit(Case& c, const svm_model::Prediction& prediction) const;
@@ -64,11 +65,19 @@ public:
     void setBaseline(const uint64_t (&host)[wire::H_COUNT]);
     // A test build replaces the prediction by one with a seeded fault in it.
     FaultFunction fault;
+    // All cases have the same tables, so that without a flush nothing is stale either.
+    bool sameTables = false;
 
 private:
     void place(const Case& c);
     void unplace(const Case& c);
     svm_model::Machine machine(const Case& c);
+    // Of a case with TWICE (oracle_twice.cpp).
+    struct Kept;
+    Kept runEarlier(const Case& c, const svm_model::Deviations& deviations);
+    void withSecond(const Case& c, const svm_model::Deviations& deviations,
+                    const std::function<void(svm_model::Machine&, const Kept&)>& use);
+    svm_model::Prediction predictSecond(const Case& c, const svm_model::Deviations& deviations);
     svm_model::Prediction ask(svm_model::Machine& m, const svm_model::Deviations& deviations);
     void compareHost(const Case& c, const wire::ResultSlot& r, bool exited,
                      const svm_model::Deviations& deviations, std::vector<Finding>& findings) const;

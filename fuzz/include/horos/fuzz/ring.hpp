@@ -34,7 +34,7 @@ struct RingSlot {
     uint32_t codeQwords; // copied when FRESH_CODE
     uint64_t codeAddress;
     uint32_t patches;
-    uint32_t reserved;
+    uint32_t edits;
     uint64_t rax;
     uint64_t hsave;
     Status status;
@@ -51,6 +51,7 @@ struct RingSlot {
     uint64_t code[CODE_QWORDS];
     uint64_t window[WINDOW_QWORDS];
     RingPatch patch[PATCHES];
+    Edit edit[EDITS];
 };
 static_assert(sizeof(RingSlot) <= SLOT_SIZE && offsetof(RingSlot, id) == VMCB_TAIL);
 
@@ -97,6 +98,9 @@ inline void pack(const CaseSlot& c, uint64_t address, const Window* windows,
     r.patches = c.patches;
     for (uint32_t i = 0; i < c.patches; ++i)
         r.patch[i] = {c.patch[i].address, c.patch[i].value};
+    r.edits = c.flags & TWICE ? uint32_t(c.edits) : 0;
+    for (uint32_t i = 0; i < r.edits; ++i)
+        r.edit[i] = c.edit[i];
     r.rax = swapPage(c.rax, ARENA_PA, address);
     r.hsave = c.hsave;
     copyWords(r.gpr, c.gpr, 16);

@@ -9,7 +9,7 @@
 namespace horos::fuzz::wire {
 
 inline constexpr uint64_t MAGIC = 0x315a4653'4f524f48ull; // "HOROSFZ1"
-inline constexpr uint32_t VERSION = 5;
+inline constexpr uint32_t VERSION = 6;
 
 // What the harness prints when its pages are marked: looking for the marks all the time would cost
 // more than the start itself.
@@ -45,8 +45,10 @@ enum Flag : uint32_t {
     NO_SVME = 1u << 6,    // clear EFER.SVME first
     SET_HSAVE = 1u << 7,  // write VM_HSAVE_PA first
     USER_MODE = 1u << 8,  // VMRUN at CPL 3
-    FLAGS_KNOWN = (1u << 9) - 1,
-    REWRITE_CODE = 1u << 9, // with FRESH_CODE: also what is in place already; never of a case
+    TWICE = 1u << 9,      // an earlier VMRUN first, see Edit
+    FLAGS_KNOWN = (1u << 10) - 1,
+    WITH_TWICE = TWICE | FRESH_CODE | VMLOAD | DEBUG_REGS, // what such cases may have
+    REWRITE_CODE = 1u << 10, // with FRESH_CODE: also what is in place already; never of a case
 };
 inline constexpr uint8_t INTR_VECTOR = 0x50;
 inline constexpr uint8_t IDLE_VECTOR = 0x40;
@@ -58,11 +60,20 @@ inline constexpr uint32_t CODE_QWORDS = 16;
 inline constexpr uint32_t WINDOW_QWORDS = 96;
 inline constexpr uint32_t WINDOWS = 12;
 inline constexpr uint32_t PATCHES = 48;
+inline constexpr uint32_t EDITS = 14;
 
 struct Patch {
     uint64_t address; // physical, inside the arena, multiple of 8
     uint64_t value;   // during the case
     uint64_t before;  // put back afterwards
+};
+
+// What differed when the same VMCB ran before, in a case with TWICE. That earlier VMRUN flushes the
+// TLB, has no clean bits and injects nothing; after its #VMEXIT the VMCB, the registers and the
+// windows are made as the case says, and the processor keeps what it keeps.
+struct Edit {
+    uint64_t place; // below SLOT_SIZE: offset in the VMCB; else an address in a window
+    uint64_t value;
 };
 
 // A case as the fuzzer keeps it; ring.hpp has the form in which it reaches the harness.
@@ -83,6 +94,8 @@ struct CaseSlot {
     uint64_t code[CODE_QWORDS];
     uint64_t window[WINDOW_QWORDS];
     Patch patch[PATCHES];
+    uint64_t edits; // how many
+    Edit edit[EDITS];
 };
 
 enum class Status : uint32_t {

@@ -240,7 +240,10 @@ uint64_t Cpu::linear(SegReg r, uint64_t offset, unsigned bytes, Access access) {
     const bool by_type = real() && r != SegReg::CS &&
                          legacy_refuses(s, r, low, bytes, access, false) != refused &&
                          deviates(Deviation::REAL_TYPES);
-    if (refused != by_type && !deviates(Deviation::NO_SEGMENT_CHECKS)) {
+    const bool wraps = low + bytes - 1 > 0xffffffffull && s.base == 0 && s.limit == 0xffffffff &&
+                       (legacy_refuses(s, r, 0, 1, access, real() || v86()) == by_type) &&
+                       deviates(Deviation::FLAT_WRAPS);
+    if (refused != by_type && !wraps && !deviates(Deviation::NO_SEGMENT_CHECKS)) {
         segment_fault(r);
     }
     return (s.base + offset) & 0xffffffffull;

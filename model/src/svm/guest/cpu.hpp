@@ -200,6 +200,8 @@ public:
     // Undoes the instruction that was executing, if any. (The catcher of a stop calls it: passing
     // stops on at every level would cost more than all the rest of a prediction.)
     void roll_back();
+    // One more step of a repeated instruction is done for good.
+    void commit_step();
     void note_debug_cause(uint64_t cause); // in DR6, for the #DB that follows
     // Breakpoints and general detect name all breakpoints that were met, and no others (§13.1.1.3).
     void note_matches(uint64_t hit);

@@ -289,7 +289,7 @@ void Cpu::assert_stack(uint64_t offset, unsigned bytes) const {
     const bool valid = present || real() || v86();
     const bool split = ((ss.base + offset) & 0xfff) + bytes > 0x1000;
     constexpr uint16_t CONFORMING_CODE = seg_bits::CODE | seg_bits::EXPAND_DOWN; // the same bit
-    if (!code64() && present && writable && !split && !real() && !v86() &&
+    if (!code64() && present && writable && !split && !v86() &&
         (ss.attributes & CONFORMING_CODE) == CONFORMING_CODE) {
         const uint64_t top = (ss.attributes & seg_bits::DB) != 0 ? 0xffffffffull : 0xffffull;
         if ((offset <= ss.limit || offset + bytes - 1 > top) &&

@@ -32,19 +32,25 @@ struct Descriptor {
     }
 };
 
-// The descriptor that `selector` names; a selector beyond the table faults with `on_error`.
-inline Descriptor read_descriptor(Cpu& cpu, uint16_t selector, x86::Vector on_error,
-                                  uint32_t error) {
+// Where the descriptor lies that `selector` names; beyond the table that faults with `on_error`.
+// System descriptors have 16 bytes in long mode.
+inline uint64_t descriptor_address(Cpu& cpu, uint16_t selector, x86::Vector on_error,
+                                   uint32_t error, unsigned bytes = 8) {
     const Segment& table = (selector & 4) != 0 ? cpu.ldtr : cpu.gdtr;
     if (cpu.long_mode() && !cpu.canonical(table.base)) {
         throw Open{"a descriptor from a table whose base is not canonical"};
     }
     const bool usable = (selector & 4) == 0 || (cpu.ldtr.attributes & x86::seg::P) != 0;
-    if (!usable || (selector | 7u) > table.limit) {
+    const uint32_t first = selector & 0xfff8u;
+    if (!usable || first + bytes - 1 > table.limit) {
         throw fault(on_error, error);
     }
-    const uint64_t at = table.base + (selector & 0xfff8u);
-    return {cpu.read_linear(cpu.table_linear(at), 8, true)};
+    return cpu.table_linear(table.base + first);
+}
+
+inline Descriptor read_descriptor(Cpu& cpu, uint16_t selector, x86::Vector on_error,
+                                  uint32_t error) {
+    return {cpu.read_linear(descriptor_address(cpu, selector, on_error, error), 8, true)};
 }
 
 } // namespace horos::model::svm::guest

@@ -8,8 +8,6 @@ namespace {
 
 namespace f = x86::rflags;
 
-uint64_t width_mask(unsigned bits) { return bits >= 64 ? ~0ull : (1ull << bits) - 1; }
-
 uint64_t result_flags(uint64_t result, unsigned bits) {
     const uint64_t r = result & width_mask(bits);
     uint64_t flags = r == 0 ? f::ZF : 0;
@@ -108,10 +106,20 @@ void increment(Cpu& cpu, const Insn& insn) {
     set_flags(cpu, ARITHMETIC & ~f::CF, r.flags);
 }
 
+std::optional<SegReg> segment_operand(const Insn& insn) {
+    const ZydisDecodedOperand& operand = insn.operands[0];
+    if (operand.type != ZYDIS_OPERAND_TYPE_REGISTER ||
+        ZydisRegisterGetClass(operand.reg.value) != ZYDIS_REGCLASS_SEGMENT) {
+        return std::nullopt;
+    }
+    return static_cast<SegReg>(ZydisRegisterGetId(operand.reg.value));
+}
+
 void move(Cpu& cpu, const Insn& insn) {
-    if (insn.operands[0].type == ZYDIS_OPERAND_TYPE_REGISTER &&
-        ZydisRegisterGetClass(insn.operands[0].reg.value) == ZYDIS_REGCLASS_SEGMENT) {
-        throw Open{"loading a segment register is not modelled"};
+    if (const auto r = segment_operand(insn)) {
+        load_segment(cpu, *r,
+                     static_cast<uint16_t>(cpu.known_value(cpu.read_operand(insn.operands[1]))));
+        return;
     }
     Masked value = cpu.read_operand(insn.operands[1]);
     if (insn.operands[1].type == ZYDIS_OPERAND_TYPE_IMMEDIATE) {
@@ -137,101 +145,6 @@ void exchange(Cpu& cpu, const Insn& insn) {
     const Masked b = read_to_modify(cpu, insn.operands[1]);
     cpu.write_operand(insn.operands[0], b);
     cpu.write_operand(insn.operands[1], a);
-}
-
-// True if the conditional jump is taken.
-bool condition(Cpu& cpu, ZydisMnemonic m) {
-    const uint64_t flags = cpu.flags_value();
-    const bool cf = (flags & f::CF) != 0, zf = (flags & f::ZF) != 0, sf = (flags & f::SF) != 0;
-    const bool of = (flags & f::OF) != 0, pf = (flags & f::PF) != 0;
-    switch (m) {
-    case ZYDIS_MNEMONIC_JB:
-        return cf;
-    case ZYDIS_MNEMONIC_JNB:
-        return !cf;
-    case ZYDIS_MNEMONIC_JZ:
-        return zf;
-    case ZYDIS_MNEMONIC_JNZ:
-        return !zf;
-    case ZYDIS_MNEMONIC_JBE:
-        return cf || zf;
-    case ZYDIS_MNEMONIC_JNBE:
-        return !cf && !zf;
-    case ZYDIS_MNEMONIC_JS:
-        return sf;
-    case ZYDIS_MNEMONIC_JNS:
-        return !sf;
-    case ZYDIS_MNEMONIC_JO:
-        return of;
-    case ZYDIS_MNEMONIC_JNO:
-        return !of;
-    case ZYDIS_MNEMONIC_JP:
-        return pf;
-    case ZYDIS_MNEMONIC_JNP:
-        return !pf;
-    case ZYDIS_MNEMONIC_JL:
-        return sf != of;
-    case ZYDIS_MNEMONIC_JNL:
-        return sf == of;
-    case ZYDIS_MNEMONIC_JLE:
-        return zf || sf != of;
-    default:
-        return !zf && sf == of; // JNLE
-    }
-}
-
-// Deviation::NEAR_BRANCH_KEEPS_HIGH: in 16-bit code, to the page that the branch itself lies in.
-bool keeps_high(const Cpu& cpu, const Insn& insn, uint64_t target) {
-    const horos::svm::Segment& cs = cpu.sreg(SegReg::CS);
-    if (cpu.code64() || insn.operand_bits() != 16 || (cs.attributes & x86::seg::DB) != 0 ||
-        (cpu.rflags & (f::TF | f::RF)) != 0 || cpu.shadow) {
-        return false;
-    }
-    constexpr uint64_t PAGE = ~0xfffull;
-    return (((cs.base + target) ^ (cs.base + cpu.rip)) & PAGE) == 0 && target >> 16 != 0 &&
-           cpu.deviates(Deviation::NEAR_BRANCH_KEEPS_HIGH);
-}
-
-uint64_t branch_target(Cpu& cpu, const Insn& insn) {
-    const ZydisDecodedOperand& operand = insn.operands[0];
-    const bool relative =
-        operand.type == ZYDIS_OPERAND_TYPE_IMMEDIATE && operand.imm.is_relative != 0;
-    uint64_t target =
-        relative ? insn.next_rip + operand.imm.value.u : cpu.known_value(cpu.read_operand(operand));
-    if (!relative || !keeps_high(cpu, insn, target)) {
-        target &= width_mask(cpu.code64() ? 64 : insn.operand_bits());
-    }
-    if (cpu.code64() ? !cpu.canonical(target) : cpu.beyond_code(target)) {
-        gp0();
-    }
-    return target;
-}
-
-unsigned stack_bytes(const Cpu& cpu, const Insn& insn) {
-    return cpu.code64() ? (insn.operand_bits() == 16 ? 2 : 8) : insn.operand_bits() / 8;
-}
-
-void branch(Cpu& cpu, const Insn& insn) {
-    if (insn.zydis.meta.branch_type == ZYDIS_BRANCH_TYPE_FAR) {
-        execute_far_transfer(cpu, insn);
-        return;
-    }
-    const uint64_t target = branch_target(cpu, insn);
-    if (insn.zydis.mnemonic == ZYDIS_MNEMONIC_CALL) {
-        cpu.push({insn.next_rip, ~0ull}, stack_bytes(cpu, insn));
-    }
-    cpu.rip = target;
-}
-
-void near_return(Cpu& cpu, const Insn& insn) {
-    if (insn.zydis.meta.branch_type == ZYDIS_BRANCH_TYPE_FAR) {
-        throw Open{"far returns are not modelled"};
-    }
-    const uint64_t target = cpu.known_value(cpu.pop(stack_bytes(cpu, insn)));
-    if (cpu.code64() ? !cpu.canonical(target) : cpu.beyond_code(target)) {
-        gp0();
-    }
-    cpu.rip = target;
 }
 
 // §8.1.4: interrupts wait one instruction after an STI that sets IF.
@@ -339,45 +252,18 @@ bool execute_stack(Cpu& cpu, const Insn& insn) {
         return true;
     }
     if (insn.zydis.mnemonic != ZYDIS_MNEMONIC_POP ||
-        insn.operands[0].type != ZYDIS_OPERAND_TYPE_REGISTER ||
-        ZydisRegisterGetClass(insn.operands[0].reg.value) == ZYDIS_REGCLASS_SEGMENT) {
+        insn.operands[0].type != ZYDIS_OPERAND_TYPE_REGISTER) {
         return false;
+    }
+    if (const auto r = segment_operand(insn)) {
+        const Masked selector = cpu.pop(stack_bytes(cpu, insn));
+        load_segment(
+            cpu, *r,
+            static_cast<uint16_t>(cpu.known_value({selector.value, selector.known | ~0xffffull})));
+        return true;
     }
     cpu.write_reg(insn.operands[0].reg.value, cpu.pop(stack_bytes(cpu, insn)));
     return true;
-}
-
-// Sets RIP itself.
-bool execute_flow(Cpu& cpu, const Insn& insn) {
-    switch (insn.zydis.mnemonic) {
-    case ZYDIS_MNEMONIC_JMP:
-    case ZYDIS_MNEMONIC_CALL:
-        branch(cpu, insn);
-        return true;
-    case ZYDIS_MNEMONIC_RET:
-        near_return(cpu, insn);
-        return true;
-    case ZYDIS_MNEMONIC_JB:
-    case ZYDIS_MNEMONIC_JNB:
-    case ZYDIS_MNEMONIC_JZ:
-    case ZYDIS_MNEMONIC_JNZ:
-    case ZYDIS_MNEMONIC_JBE:
-    case ZYDIS_MNEMONIC_JNBE:
-    case ZYDIS_MNEMONIC_JS:
-    case ZYDIS_MNEMONIC_JNS:
-    case ZYDIS_MNEMONIC_JO:
-    case ZYDIS_MNEMONIC_JNO:
-    case ZYDIS_MNEMONIC_JP:
-    case ZYDIS_MNEMONIC_JNP:
-    case ZYDIS_MNEMONIC_JL:
-    case ZYDIS_MNEMONIC_JNL:
-    case ZYDIS_MNEMONIC_JLE:
-    case ZYDIS_MNEMONIC_JNLE:
-        cpu.rip = condition(cpu, insn.zydis.mnemonic) ? branch_target(cpu, insn) : insn.next_rip;
-        return true;
-    default:
-        return false;
-    }
 }
 
 bool execute_flags(Cpu& cpu, const Insn& insn) {
@@ -420,18 +306,6 @@ bool execute_other(Cpu& cpu, const Insn& insn) {
     default:
         return false;
     }
-}
-
-// Where an instruction that is no branch goes on. Deviation::SEQUENTIAL_WRAPS: in 16-bit code with
-// 16 bits of RIP after one that ends on another page, unless what follows it is held up.
-uint64_t next_in_sequence(Cpu& cpu, const Insn& insn) {
-    constexpr uint64_t PAGE = ~0xfffull, OFFSET_16 = 0xffff;
-    const horos::svm::Segment& cs = cpu.sreg(SegReg::CS);
-    const bool wraps = !cpu.code64() && (cs.attributes & x86::seg::DB) == 0 &&
-                       (cpu.rflags & f::TF) == 0 && !cpu.shadow &&
-                       (((cs.base + insn.next_rip) ^ (cs.base + cpu.rip)) & PAGE) != 0 &&
-                       insn.next_rip > OFFSET_16 && cpu.deviates(Deviation::SEQUENTIAL_WRAPS);
-    return wraps ? insn.next_rip & OFFSET_16 : insn.next_rip;
 }
 
 } // namespace

@@ -1,5 +1,6 @@
 // SGDT, SIDT, LGDT, LIDT, SLDT, STR, LLDT, LTR (APM vol. 2 rev. 3.42 table 15-7: the intercept
 // comes after #UD and #GP, before any memory access).
+#include "guest/descriptor.hpp"
 #include "guest/sensitive.hpp"
 
 namespace horos::model::svm::guest {
@@ -91,11 +92,44 @@ void store_selector(Cpu& cpu, const Insn& insn, uint16_t selector) {
 }
 void sldt(Cpu& cpu, const Insn& insn) { store_selector(cpu, insn, cpu.ldtr.selector); }
 void str(Cpu& cpu, const Insn& insn) { store_selector(cpu, insn, cpu.tr.selector); }
+// The LDT or TSS that LLDT and LTR load: from the GDT, of a type that `fits`.
+struct SystemSegment {
+    Segment segment;
+    uint64_t at; // linear address of the descriptor
+};
+template <typename Fits>
+SystemSegment system_segment(Cpu& cpu, uint16_t selector, Fits fits) {
+    using x86::Vector;
+    const uint32_t error = selector & 0xfffcu;
+    if ((selector & 4) != 0) {
+        throw fault(Vector::GP, error);
+    }
+    const bool wide = cpu.long_mode();
+    const uint64_t at = descriptor_address(cpu, selector, Vector::GP, error, wide ? 16 : 8);
+    const Descriptor d{cpu.read_linear(at, 8, true)};
+    const uint64_t high = wide ? cpu.read_linear(at + 8, 8, true) : 0;
+    constexpr uint64_t HIGH_TYPE = 0x1full << 40; // a data segment's place is not read as one
+    if (!fits(d.attributes() & 0x1f) || (high & HIGH_TYPE) != 0) {
+        throw fault(Vector::GP, error);
+    }
+    if (!d.present()) {
+        throw fault(Vector::NP, error);
+    }
+    SystemSegment s{d.expand(selector), at};
+    s.segment.base |= high << 32;
+    if (wide && !cpu.canonical(s.segment.base)) {
+        throw fault(Vector::GP, error);
+    }
+    return s;
+}
+
 void lldt(Cpu& cpu, const Insn& insn) {
     const auto selector =
         static_cast<uint16_t>(cpu.known_value(cpu.read_operand(insn.operands[0])));
     if ((selector & 0xfffc) != 0) {
-        throw Open{"LLDT of a selector that is not null is not modelled"};
+        cpu.ldtr = system_segment(cpu, selector, [](unsigned type) { return type == 2; }).segment;
+        advance(cpu, insn);
+        return;
     }
     cpu.ldtr.selector = selector;
     cpu.ldtr.attributes &= static_cast<uint16_t>(~x86::seg::P);
@@ -114,7 +148,15 @@ void ltr(Cpu& cpu, const Insn& insn) {
         advance(cpu, insn);
         return;
     }
-    throw Open{"LTR of a selector that is not null is not modelled"};
+    constexpr unsigned BUSY = 2, TSS16 = 1, TSS = x86::seg::TYPE_TSS_AVAILABLE;
+    const bool wide = cpu.long_mode();
+    const SystemSegment tss = system_segment(
+        cpu, selector, [&](unsigned type) { return type == TSS || (type == TSS16 && !wide); });
+    const uint64_t type_at = tss.at + 5;
+    cpu.write_linear(type_at, cpu.read_linear(type_at, 1, true) | BUSY, 1, ~0ull, true);
+    cpu.tr = tss.segment;
+    cpu.tr.attributes |= BUSY;
+    advance(cpu, insn);
 }
 
 constexpr SensitiveRow ROWS[] = {

@@ -56,7 +56,8 @@ void refuse_open_states(const Cpu& cpu) {
     if (cpu.profile.sev && (m.host.syscfg >> 23 & 1) != 0 && (cpu.control.nested_ctl & 6) != 0) {
         throw Open{"SEV guests are not modelled"};
     }
-    if (!m.vmcb_cache_is_fresh && m.vmcb_cached == nullptr && cpu.control.clean_bits != 0) {
+    if (!m.vmcb_cache_is_fresh && m.vmcb_cached == nullptr && cpu.control.clean_bits != 0 &&
+        cpu.has(x86::cpuid::SVM_EDX_VMCB_CLEAN)) {
         throw Open{"clean bits with a VMCB that changed since the last VMRUN (§15.15.2)"};
     }
     const auto flush = static_cast<horos::svm::TlbControl>(cpu.control.tlb_control);
@@ -147,7 +148,8 @@ void match_disabled(Cpu& cpu) {
 // Instructions after which the single-step trap does not come.
 bool loses_trap(const Cpu& cpu, const Insn& insn) {
     const ZydisMnemonic m = insn.zydis.mnemonic;
-    return (m == ZYDIS_MNEMONIC_STI || m == ZYDIS_MNEMONIC_PAUSE || m == ZYDIS_MNEMONIC_MWAIT) &&
+    return (m == ZYDIS_MNEMONIC_STI || m == ZYDIS_MNEMONIC_PAUSE || m == ZYDIS_MNEMONIC_MWAIT ||
+            m == ZYDIS_MNEMONIC_HLT) &&
            cpu.deviates(Deviation::TRAP_LOST);
 }
 
@@ -163,6 +165,8 @@ void Cpu::roll_back() {
         }
     }
 }
+
+void Cpu::commit_step() { before_ = snapshot(*this); }
 
 bool Cpu::leaks_trap(const Exit& exit) const {
     const bool dropped = is_exception(exit.code) || exit.code == ExitCode::TASK_SWITCH;

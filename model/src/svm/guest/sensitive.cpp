@@ -16,6 +16,11 @@ void exit_instruction(Cpu&, ExitCode code, Masked info1, Masked info2) {
     throw exit;
 }
 
+uint64_t map_base(const Cpu& cpu, uint64_t base) {
+    return (base & 0xfff) != 0 && cpu.deviates(Deviation::MAP_BASE_UNMASKED) ? base
+                                                                             : base & ~0xfffull;
+}
+
 void no_checks(Cpu&, const Insn&) {}
 void need_cpl0(Cpu& cpu, const Insn&) {
     if (cpu.cpl != 0) {
@@ -40,7 +45,7 @@ struct Indexed {
 const std::unordered_map<int, Indexed>& by_mnemonic() {
     static const auto map = [] {
         std::unordered_map<int, Indexed> rows;
-        for (const auto table : {system_rows(), control_rows(), io_msr_rows(), event_rows(),
+        for (const auto table : {system_rows(), control_rows(), io_rows(), msr_rows(), event_rows(),
                                  svm_rows(), descriptor_rows()}) {
             for (const SensitiveRow& row : table) {
                 rows.emplace(row.mnemonic, Indexed{&row, static_cast<unsigned>(rows.size())});

@@ -34,10 +34,14 @@ bool is_intercepted(const Cpu& cpu, Intercept intercept);
 // Tables by concern.
 std::span<const SensitiveRow> system_rows();     // insn_system.cpp
 std::span<const SensitiveRow> control_rows();    // insn_control.cpp: CR, DR, LMSW, ...
-std::span<const SensitiveRow> io_msr_rows();     // insn_io_msr.cpp
+std::span<const SensitiveRow> io_rows();         // insn_io.cpp: IN, OUT, INS, OUTS
+std::span<const SensitiveRow> msr_rows();        // insn_msr.cpp
 std::span<const SensitiveRow> event_rows();      // insn_event.cpp: INTn, IRET, PUSHF, ...
 std::span<const SensitiveRow> svm_rows();        // insn_svm.cpp: VMRUN ... SKINIT
 std::span<const SensitiveRow> descriptor_rows(); // insn_descriptor.cpp: GDTR, IDTR, LDTR, TR
+
+// Of the I/O and MSR maps. The low 12 bits are ignored (§15.10.1, §15.11).
+uint64_t map_base(const Cpu& cpu, uint64_t base);
 
 // Shared checks.
 void no_checks(Cpu&, const Insn&);

@@ -3,6 +3,7 @@
 // permits uses it, or it was evicted meanwhile and the tables are walked; after a walk the entry is
 // gone. Code and data have TLBs of their own.
 #include "guest/cpu.hpp"
+#include "horos/model/svm/predict.hpp"
 
 #include <algorithm>
 
@@ -91,4 +92,56 @@ void Cpu::drop_translation(uint64_t linear) {
     std::erase_if(tlb, [&](const Held& h) { return h.entry.linear == (linear & ~OFFSET); });
 }
 
+namespace {
+
+struct Reached {
+    uint64_t address;
+    bool wrote; // an accessed or dirty bit
+};
+
+// What the tables alone say: without the guards that a held translation is held against each time.
+std::optional<Reached> reached(const Machine& machine, uint64_t page, Access access, bool user) {
+    Choices choices;
+    Prediction prediction;
+    Cpu cpu(machine, choices, prediction);
+    cpu.cr0 |= (cpu.cr0 & x86::cr0::PG) != 0 ? x86::cr0::WP : 0;
+    cpu.cr4 &= ~(x86::cr4::SMEP | x86::cr4::SMAP | x86::cr4::PKE);
+    try {
+        const uint64_t address = cpu.translate(page, access, user, false);
+        return Reached{address, !cpu.memory.writes().empty()};
+    } catch (const Exception&) {
+    } catch (const Exit&) {
+    } catch (const Open&) {
+    }
+    return std::nullopt;
+}
+
+} // namespace
 } // namespace horos::model::svm::guest
+
+namespace horos::model::svm {
+
+std::vector<TlbEntry> translations(const Machine& machine, std::span<const uint64_t> pages) {
+    using guest::Access, guest::reached;
+    std::vector<TlbEntry> entries;
+    for (const uint64_t page : pages) {
+        const auto read = reached(machine, page, Access::READ, false);
+        if (!read) {
+            continue;
+        }
+        const auto write = reached(machine, page, Access::WRITE, false);
+        TlbEntry entry;
+        entry.asid = machine.vmcb->control.guest_asid;
+        entry.linear = page;
+        entry.address = read->address;
+        entry.writable = write.has_value();
+        entry.user = reached(machine, page, Access::READ, true).has_value();
+        entry.executable = reached(machine, page, Access::EXECUTE, false).has_value();
+        entry.dirty = write.has_value() && !write->wrote;
+        entry.global = (machine.vmcb->save.cr4 & x86::cr4::PGE) != 0; // it may be
+        entries.push_back(entry);
+    }
+    return entries;
+}
+
+} // namespace horos::model::svm

@@ -72,7 +72,7 @@ enum class Deviation : uint8_t {
     TRAP_LOST,            // no single-step trap after STI, PAUSE and MWAIT
     IRET_KEEPS_VIF,       // IRET changes neither VIF nor VIP
     IRET_VM_UNCHECKED,  // IRETD with VM in the popped flags enters virtual-8086 mode from anywhere
-    IRET_RIP_UNCHECKED, // IRET to a 64-bit segment takes a RIP that is not canonical
+    IRET_RIP_UNCHECKED, // IRET and near branches take a RIP that is not canonical
     MAP_BASE_UNMASKED,  // the low 12 bits of the map addresses count
     SVM_IN_V86,         // SVM instructions do not look at RFLAGS.VM: #GP instead of #UD
     MSRPM_WIDE_RCX,     // the MSR map is read at an offset that bits 33:32 of RCX change
@@ -130,6 +130,7 @@ enum class Deviation : uint8_t {
     IVT_AFTER_PUSH,           // in real mode the vector is read after the frame was pushed
     STACK_CODE_EXPANDS_DOWN,  // SS that is conforming code counts as expand-down
     ALIGNMENT_UNCHECKED,      // no #AC
+    FLAT_WRAPS,               // an access that runs past 4 GiB in a segment of 4 GiB goes on at 0
     // ways to die: the outcome is UNSPECIFIED, and its `why` is "dies: " and the message
     TSS_TYPE_ABORT,     // an inner stack from a TSS that is busy or none
     TSS_ABSENT_ABORT,   // ... from a TSS that is not present

@@ -12,10 +12,18 @@
 #include "horos/model/svm/outcome.hpp"
 
 #include <functional>
+#include <span>
+#include <vector>
 
 namespace horos::model::svm {
 
 Prediction predict(const Machine& machine);
+
+// What a TLB may hold of these pages when a guest with this VMCB has run: all that the tables
+// translate, whatever the guest touched, since a processor may walk ahead of it. `pages` are linear
+// addresses; without guest paging guest-physical ones. The walks are those of the tables as they
+// are: where a change of them mixes old and new entries in one walk, ask for each mixture.
+std::vector<TlbEntry> translations(const Machine& machine, std::span<const uint64_t> pages);
 
 // What a target did, as far as the harness could see it. Leave out what it could not.
 struct Observation {
