@@ -70,8 +70,11 @@ const char* const rests_on =
 - What comes after the bitcode: kernel/one-view (the typed views of memory become one symbol), llc,
   the linker, and the assembly of kernel/arch and kernel/svm.
 - The invariants of spec/ and the sums of counts in the state before each step. That a step
-  preserves them is shown only where a line above says proved; that initialisation establishes them
-  is not shown (tests/core checks both on random runs).
+  preserves them is shown only where a line above says proved. That initialisation establishes them
+  is not proved: a test checks every invariant at every index of the state that core_init_* and
+  core_root_* leave on a small machine (tests/core/directed/boot_test.cpp), and random runs check
+  them after each step. What kernel/arch puts into `machine` at a real boot is checked by neither.
+- That the processor's table walker writes to no table (docs/decisions/0014).
 - The preconditions of spec/preconditions.cpp: what the shell promises when it calls. The fast
   entries get this core's row and its thread's.
 
