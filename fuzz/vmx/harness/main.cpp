@@ -1,5 +1,5 @@
 // The VMX harness: takes cases from the shared block, writes the whole VMCS, enters, reads it back.
-#include "../layout.hpp"
+#include "instructions.hpp"
 #include "standalone_run.hpp"
 
 #include <stddef.h>
@@ -18,51 +18,8 @@ extern "C" void* memset(void* to, int value, size_t size) {
 
 namespace {
 
-struct [[gnu::packed]] Pointer {
-    uint16_t limit;
-    uint64_t base;
-};
 alignas(16) uint64_t idt[64];
 alignas(16) uint8_t tss[104];
-
-uint64_t rdmsr(uint32_t number) {
-    uint32_t low, high;
-    asm volatile("rdmsr" : "=a"(low), "=d"(high) : "c"(number));
-    return uint64_t{high} << 32 | low;
-}
-void wrmsr(uint32_t number, uint64_t value) {
-    asm volatile("wrmsr" ::"c"(number), "a"(uint32_t(value)), "d"(uint32_t(value >> 32)));
-}
-bool vmxon(uint64_t pa) {
-    bool failed;
-    asm volatile("vmxon %1; setbe %0" : "=qm"(failed) : "m"(pa) : "cc", "memory");
-    return !failed;
-}
-bool vmclear(uint64_t pa) {
-    bool failed;
-    asm volatile("vmclear %1; setbe %0" : "=qm"(failed) : "m"(pa) : "cc", "memory");
-    return !failed;
-}
-bool vmptrld(uint64_t pa) {
-    bool failed;
-    asm volatile("vmptrld %1; setbe %0" : "=qm"(failed) : "m"(pa) : "cc", "memory");
-    return !failed;
-}
-bool vmwrite(uint64_t field, uint64_t value) {
-    bool failed;
-    asm volatile("vmwrite %2, %1; setbe %0" : "=qm"(failed) : "r"(field), "r"(value) : "cc");
-    return !failed;
-}
-bool vmread(uint64_t field, uint64_t& value) {
-    bool failed;
-    asm volatile("vmread %2, %1; setbe %0" : "=qm"(failed), "=r"(value) : "r"(field) : "cc");
-    return !failed;
-}
-
-Mailbox& mailbox() { return *reinterpret_cast<Mailbox*>(SHARED_PA); }
-Slot& slot(unsigned n) { return *reinterpret_cast<Slot*>(SHARED_PA + 4096 + n * 4096ull); }
-uint64_t* qwords(uint64_t pa) { return reinterpret_cast<uint64_t*>(pa); }
-uint32_t* dwords(uint64_t pa) { return reinterpret_cast<uint32_t*>(pa); }
 
 void set_up_descriptors() {
     const auto base = reinterpret_cast<uint64_t>(tss);

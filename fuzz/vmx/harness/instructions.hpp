@@ -1,0 +1,52 @@
+// The instructions that the harness uses, and its views of memory.
+#pragma once
+
+#include "../layout.hpp"
+
+namespace horos::fuzz::vmx {
+
+struct [[gnu::packed]] Pointer {
+    uint16_t limit;
+    uint64_t base;
+};
+
+inline uint64_t rdmsr(uint32_t number) {
+    uint32_t low, high;
+    asm volatile("rdmsr" : "=a"(low), "=d"(high) : "c"(number));
+    return uint64_t{high} << 32 | low;
+}
+inline void wrmsr(uint32_t number, uint64_t value) {
+    asm volatile("wrmsr" ::"c"(number), "a"(uint32_t(value)), "d"(uint32_t(value >> 32)));
+}
+inline bool vmxon(uint64_t pa) {
+    bool failed;
+    asm volatile("vmxon %1; setbe %0" : "=qm"(failed) : "m"(pa) : "cc", "memory");
+    return !failed;
+}
+inline bool vmclear(uint64_t pa) {
+    bool failed;
+    asm volatile("vmclear %1; setbe %0" : "=qm"(failed) : "m"(pa) : "cc", "memory");
+    return !failed;
+}
+inline bool vmptrld(uint64_t pa) {
+    bool failed;
+    asm volatile("vmptrld %1; setbe %0" : "=qm"(failed) : "m"(pa) : "cc", "memory");
+    return !failed;
+}
+inline bool vmwrite(uint64_t field, uint64_t value) {
+    bool failed;
+    asm volatile("vmwrite %2, %1; setbe %0" : "=qm"(failed) : "r"(field), "r"(value) : "cc");
+    return !failed;
+}
+inline bool vmread(uint64_t field, uint64_t& value) {
+    bool failed;
+    asm volatile("vmread %2, %1; setbe %0" : "=qm"(failed), "=r"(value) : "r"(field) : "cc");
+    return !failed;
+}
+
+inline Mailbox& mailbox() { return *reinterpret_cast<Mailbox*>(SHARED_PA); }
+inline Slot& slot(unsigned n) { return *reinterpret_cast<Slot*>(SHARED_PA + 4096 + n * 4096ull); }
+inline uint64_t* qwords(uint64_t pa) { return reinterpret_cast<uint64_t*>(pa); }
+inline uint32_t* dwords(uint64_t pa) { return reinterpret_cast<uint32_t*>(pa); }
+
+} // namespace horos::fuzz::vmx
