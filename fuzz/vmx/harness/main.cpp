@@ -151,7 +151,14 @@ void invept_all() {
 }
 uint64_t replaced[POKES], replaced_code[CODE_BYTES / 8];
 
+// An entry's guest has the registers that the last one left; where an event leads it, it may store
+// by them.
+bool data_clean = false;
+
 void prepare_guest(const GuestPart& g) {
+    if (!data_clean) {
+        memset(reinterpret_cast<void*>(DATA_PA), 0, 4096);
+    }
     for (unsigned n = 0; n < g.pokes; ++n) {
         replaced[n] = *qwords(g.poke[n].address);
         *qwords(g.poke[n].address) = g.poke[n].value;
@@ -190,6 +197,7 @@ void finish_guest(const GuestPart& g, Result& result) {
         qwords(HANDLER_PA)[n] = FILLER;
     }
     memset(reinterpret_cast<void*>(DATA_PA), 0, 4096);
+    data_clean = true;
     qwords(LOG_PA)[0] = 0;
     // An exit leaves CD and NW as the guest had them.
     asm volatile("mov %0, %%cr8; mov %1, %%cr0" ::"r"(uint64_t{0}), "r"(mailbox().host.cr0));
@@ -285,6 +293,7 @@ void enter_case(const Case& test, Result& result, uint64_t pa, const HostValues&
     if (guest) {
         prepare_guest(test.guest);
     }
+    data_clean = false;
     result.outcome = vmx_enter(test.flags, guest ? test.guest.gpr : guest_registers);
     if ((test.flags & FLAG_VMXOFF) != 0) {
         vmxon(VMXON_PA);
