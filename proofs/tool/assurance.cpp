@@ -74,7 +74,7 @@ const char* const rests_on =
   is not proved: a test checks every invariant at every index of the state that core_init_* and
   core_root_* leave on a small machine (tests/core/directed/boot_test.cpp), and random runs check
   them after each step. What kernel/arch puts into `machine` at a real boot is checked by neither.
-- That the processor's table walker writes to no table (docs/decisions/0014).
+- That the processor's table walker writes to no table (docs/decisions/0015).
 - The preconditions of spec/preconditions.cpp: what the shell promises when it calls. The fast
   entries get this core's row and its thread's.
 
