@@ -82,7 +82,11 @@ int main(int argc, char** argv) {
     unsigned survivors = 0;
     killCommand->add_option("--survivors", survivors, "how many may survive (default: none)");
     app.require_subcommand(0, 1);
-    CLI11_PARSE(app, argc, argv);
+    try {
+        app.parse(argc, argv);
+    } catch (const CLI::ParseError& error) {
+        return app.exit(error) == 0 ? GOOD : FAILED; // not 1, which means new divergences
+    }
 
     std::signal(SIGINT, [](int) { interrupted = true; });
     std::signal(SIGTERM, [](int) { interrupted = true; });

@@ -3,6 +3,8 @@
 #include "report.hpp"
 
 #include <CLI/CLI.hpp>
+#include <cstdio>
+#include <filesystem>
 #include <fmt/core.h>
 #include <fstream>
 #include <iostream>
@@ -30,6 +32,9 @@ std::string read_all(const std::string& name) {
     if (name == "-") {
         bytes << std::cin.rdbuf();
         return bytes.str();
+    }
+    if (std::filesystem::is_directory(name)) {
+        throw explain::InputError(name + ": is a folder");
     }
     std::ifstream in(name, std::ios::binary);
     if (!in) {
@@ -116,7 +121,11 @@ int main(int argc, char** argv) {
     app.footer("Exit status: 0 valid, 1 rules are broken (or left open), 2 bad input.");
     try {
         app.parse(argc, argv);
-        return run(options);
+        const int status = run(options);
+        if (std::fflush(stdout) != 0) {
+            throw std::runtime_error("the output cannot be written");
+        }
+        return status;
     } catch (const CLI::ParseError& error) {
         const int status = app.exit(error);
         return status == 0 ? 0 : 2;
