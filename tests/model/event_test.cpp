@@ -2,6 +2,7 @@
 // that predicting with a named defect changes just what it names.
 #include "guest_builder.hpp"
 
+#include <algorithm>
 #include <gtest/gtest.h>
 
 namespace horos::model::svm::test {
@@ -107,6 +108,33 @@ TEST(Iret, ToTheSameLevel) {
     EXPECT_EQ(saved(out, HOROS_SAVE(rsp)), GuestBuilder::STACK - 0x100);
     EXPECT_EQ(saved(out, HOROS_SAVE(rflags)) & 0x246, 0x246u);
     EXPECT_EQ(saved(out, HOROS_SAVE(cpl), 1), 0u);
+}
+// §3.1.6: an IRET that sets RF is the instruction after which it is not cleared; it lasts until the
+// next one is through.
+TEST(Iret, ResumeFlagLastsForTheNextInstruction) {
+    constexpr uint64_t TO = GuestBuilder::STACK - 0x100;
+    GuestBuilder g = iretq();
+    frame(g, TARGET, 0x08, 0x202 | x86::rflags::RF, TO, 0x10);
+    const uint8_t nop_vmmcall[] = {0x90, 0x0f, 0x01, 0xd9};
+    std::memcpy(&g.ram[TARGET], nop_vmmcall, 4);
+    g.control().intercept_exceptions = 1u << 1;
+    g.save().dr7 = 0x40a; // G0, G1
+    g.machine.guest.dr = {TARGET, 0, 0, 0};
+    EXPECT_EQ(exit_code_name(single(g).exit_code), "VMEXIT_VMMCALL");
+    g.machine.guest.dr[1] = TARGET + 1; // the instruction after that
+    const Outcome out = single(g);
+    EXPECT_EQ(exit_code_name(out.exit_code), "VMEXIT_EXCP1");
+    EXPECT_EQ(saved(out, HOROS_SAVE(rip)), TARGET + 1);
+
+    g.save().dr7 = 0x400;
+    g.control().int_ctl = horos::svm::int_ctl::V_IRQ | horos::svm::int_ctl::V_IGN_TPR;
+    g.control().v_intr_vector = 0x30; // taken as soon as IRET sets IF
+    const Outcome taken = single(g);
+    EXPECT_EQ(saved(taken, HOROS_SAVE(rip)), handler(0x30));
+    const bool pushed = std::any_of(taken.writes.begin(), taken.writes.end(), [](const auto& w) {
+        return w.address == TO - 24 + 2 && w.known % 2 == 1 && w.value % 2 == 1;
+    });
+    EXPECT_TRUE(pushed) << "RF in the image of the flags";
 }
 TEST(Iret, ToAnOuterLevel) {
     GuestBuilder g = iretq();
@@ -223,6 +251,35 @@ TEST(Deviations, AnUncheckedRuleLetsTheGuestIn) {
     EXPECT_TRUE(p.deviated.unchecked.test(static_cast<size_t>(RuleId::CTL_NP_GPAT)));
 }
 
+// Real mode has CPL 0 (§15.5.1). Where a part takes the CPL from SS there too, STI and CLI compare
+// it.
+TEST(QemuRegressions, StiInRealModeWithTheLevelOfSs) {
+    GuestBuilder g;
+    g.real_mode().code({0xfb});
+    g.save().ss.attributes |= 2u << x86::seg::DPL_SHIFT;
+    g.control().intercept_exceptions = 1u << 13;
+    EXPECT_EQ(exit_code_name(single(g).exit_code), "VMEXIT_VMMCALL");
+    g.machine.deviations.set(Deviation::CPL_FROM_SS);
+    EXPECT_EQ(exit_code_name(single(g).exit_code), "VMEXIT_EXCP13");
+    g.save().rflags |= 2u << 12; // IOPL
+    EXPECT_NE(exit_code_name(single(g).exit_code), "VMEXIT_EXCP13");
+}
+
+// VMRUN loads bases canonical (§15.5.1); a part that keeps them wide outside long mode keeps that.
+TEST(QemuRegressions, WideTableBasesAreSignExtended) {
+    GuestBuilder g;
+    g.protected32().code({0xcd, 0x30});
+    g.put(GuestBuilder::TABLES, 0x83, 4); // 4 MiB at 0
+    g.save().cr0 |= x86::cr0::PG;
+    g.save().cr3 = GuestBuilder::TABLES;
+    g.save().cr4 = x86::cr4::PSE;
+    g.save().idtr.base = 0x1080000000c00000;
+    g.control().intercept_exceptions = 1u << 14;
+    EXPECT_EQ(saved(single(g), HOROS_CONTROL(exit_info_2)), 0xc00180u);
+    g.machine.deviations.set(Deviation::TABLE_BASES_64);
+    EXPECT_EQ(saved(single(g), HOROS_CONTROL(exit_info_2)), 0x80000000c00180u);
+}
+
 // ---- found on Bochs ----
 
 // Bits of CR0 that are reserved are not to be changed (§3.1.1): whether the selective intercept
@@ -257,6 +314,41 @@ TEST(BochsRegressions, EitherPartOfAPseudoDescriptorMayFault) {
     ASSERT_EQ(p.allowed.size(), 2u);
     EXPECT_EQ(saved(p.allowed[0], HOROS_CONTROL(exit_info_2)), UNMAPPED);
     EXPECT_EQ(saved(p.allowed[1], HOROS_CONTROL(exit_info_2)), UNMAPPED + 2);
+}
+
+// §13.1.1.4: what an instruction breakpoint with a length does is undefined.
+TEST(BochsRegressions, InstructionBreakpointsWithALengthAreOpen) {
+    GuestBuilder g;
+    g.code({0x90});
+    g.save().dr7 = 0x408; // G1
+    EXPECT_EQ(exit_code_name(single(g).exit_code), "VMEXIT_VMMCALL");
+    g.save().dr7 |= 2u << 22; // LEN1
+    EXPECT_EQ(single(g).kind, OutcomeKind::UNSPECIFIED);
+    g.save().dr7 &= ~0x8ull; // not enabled
+    EXPECT_EQ(exit_code_name(single(g).exit_code), "VMEXIT_VMMCALL");
+}
+
+// A CS of type 0 does not become an LDT by being made data.
+TEST(BochsRegressions, RealModeCodeSegmentOfNoKind) {
+    GuestBuilder g;
+    g.real_mode().code({0x90});
+    g.save().cs.attributes = x86::seg::P;
+    EXPECT_EQ(exit_code_name(single(g).exit_code), "VMEXIT_VMMCALL");
+    g.machine.deviations.set(Deviation::REAL_CS_DATA);
+    g.machine.deviations.set(Deviation::SEGMENT_KINDS);
+    EXPECT_EQ(single(g).kind, OutcomeKind::UNSPECIFIED);
+}
+
+// §8.2.13: the error code of a stack pointer that is not canonical is 0.
+TEST(BochsRegressions, StackPointerOfTheTssThatIsNotCanonical) {
+    GuestBuilder g;
+    g.cpl3().code({0xf1});
+    g.put(GuestBuilder::TSS + 4, 1ull << 63);
+    g.control().intercept_exceptions = 1u << 12;
+    EXPECT_EQ(exit_code_name(single(g).exit_code), "VMEXIT_EXCP12");
+    EXPECT_EQ(saved(single(g), HOROS_CONTROL(exit_info_1)), 0u);
+    g.machine.deviations.set(Deviation::TSS_STACK_NAMES_SS);
+    EXPECT_EQ(saved(single(g), HOROS_CONTROL(exit_info_1)), 0x21u);
 }
 
 // What kills a part is predicted only where nothing else can happen first.

@@ -120,6 +120,8 @@ constexpr std::string_view NAMES[] = {
     "stack-code-expands-down",
     "alignment-unchecked",
     "flat-wraps",
+    "tss-stack-names-ss",
+    "iret-loses-resume",
     "tss-type-abort",
     "tss-absent-abort",
     "v86-exit-panic",

@@ -103,6 +103,7 @@ public:
     bool stack_base_high = false; // the VMCB's SS base has more than 32 bits
     bool intercept_skipped = false;
     bool entered_handler = false;  // the instruction was a software interrupt that was delivered
+    bool loaded_resume = false;    // the instruction was an IRET that set RF
     uint64_t insn_next_rip = 0;    // nRIP of the instruction that executes
     bool insn_length_known = true; // not of undefined encodings
     std::optional<uint64_t> uncommitted_rip; // Deviation::NMI_RIP_UNCOMMITTED: before the NMI
@@ -149,9 +150,14 @@ public:
     }
     // Linear addresses have 32 bits outside long mode.
     uint64_t table_linear(uint64_t address) const {
-        const bool wide =
-            long_mode() || (address >> 32 != 0 && deviates(Deviation::TABLE_BASES_64));
-        return wide ? address : address & 0xffffffffull;
+        if (long_mode()) {
+            return address;
+        }
+        const unsigned beyond = 64 - profile.linear_bits; // it loads bases canonical (§15.5.1)
+        const auto loaded =
+            static_cast<uint64_t>(static_cast<int64_t>(address << beyond) >> beyond);
+        const bool wide = loaded >> 32 != 0 && deviates(Deviation::TABLE_BASES_64);
+        return wide ? loaded : address & 0xffffffffull;
     }
     // Whether a near transfer to `offset` leaves the code segment (outside 64-bit mode).
     bool beyond_code(uint64_t offset) const {

@@ -55,7 +55,9 @@ uint64_t stack_from_tss(Cpu& cpu, const Event& event, unsigned ist, uint8_t leve
     }
     const uint64_t rsp = cpu.read_linear(cpu.canonicalize(cpu.tr.base + offset), 8, true);
     if (!cpu.canonical(rsp)) {
-        throw fault(Vector::SS, 0);
+        const uint16_t ss = cpu.sreg(SegReg::SS).selector;
+        const bool named = (ss & 0xfffc) != 0 && cpu.deviates(Deviation::TSS_STACK_NAMES_SS);
+        throw fault(Vector::SS, named ? selector_error(cpu, event, ss) : 0);
     }
     return rsp;
 }

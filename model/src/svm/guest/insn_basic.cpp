@@ -149,8 +149,8 @@ void exchange(Cpu& cpu, const Insn& insn) {
 
 // §8.1.4: interrupts wait one instruction after an STI that sets IF.
 void sti_cli(Cpu& cpu, const Insn& insn) {
-    if (cpu.protected_mode() && cpu.cpl > cpu.iopl()) {
-        if ((cpu.cr4 & (x86::cr4::PVI | x86::cr4::VME)) != 0) {
+    if (cpu.cpl > cpu.iopl()) { // in real mode only with Deviation::CPL_FROM_SS
+        if (cpu.protected_mode() && (cpu.cr4 & (x86::cr4::PVI | x86::cr4::VME)) != 0) {
             throw Open{"virtual interrupt flags (PVI, VME) are not modelled"};
         }
         gp0();

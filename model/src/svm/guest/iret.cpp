@@ -97,8 +97,11 @@ void restore_flags(Cpu& cpu, const Frame& frame, unsigned level, unsigned iopl) 
         (((frame.flags ^ cpu.rflags) & VIRTUAL) == 0 || !cpu.deviates(Deviation::IRET_KEEPS_VIF))) {
         changeable |= VIRTUAL;
     }
+    const bool resumed = (cpu.rflags & f::RF) != 0;
     cpu.rflags = (cpu.rflags & ~changeable) | (frame.flags & changeable);
     cpu.rflags_known |= changeable;
+    cpu.loaded_resume = (frame.flags & changeable & f::RF) != 0 &&
+                        !(resumed && cpu.deviates(Deviation::IRET_LOSES_RESUME));
 }
 
 Descriptor returned_code(Cpu& cpu, uint16_t selector) {

@@ -108,9 +108,11 @@ uint64_t matches(const Cpu& cpu, bool enabled) {
 void breakpoints(Cpu& cpu) {
     for (unsigned i = 0; i < 4; ++i) {
         const bool armed = (cpu.dr7 >> (2 * i) & 3) != 0;
-        const bool execution = (cpu.dr7 >> (16 + 4 * i) & 3) == 0;
-        if (armed && !execution && !cpu.deviates(Deviation::BREAKPOINTS_NOT_ARMED)) {
-            throw Open{"data and I/O breakpoints are not modelled"};
+        const uint64_t kind = cpu.dr7 >> (16 + 4 * i) & 0xf; // LEN, R/W
+        if (armed && kind != 0 && !cpu.deviates(Deviation::BREAKPOINTS_NOT_ARMED)) {
+            throw Open{(kind & 3) != 0
+                           ? "data and I/O breakpoints are not modelled"
+                           : "an instruction breakpoint with a length (§13.1.1.4: undefined)"};
         }
     }
     uint64_t hit = matches(cpu, true);
@@ -227,13 +229,16 @@ void Cpu::step() {
         insn_length_known = insn.zydis.mnemonic != ZYDIS_MNEMONIC_UD0;
         next_shadow = false;
         entered_handler = false;
+        loaded_resume = false;
         execute(insn);
         if (left) {
             return; // in the middle of the instruction, like an exit that is thrown
         }
         ++result.instructions;
         uncommitted_rip.reset();
-        rflags &= ~x86::rflags::RF;
+        if (!loaded_resume) { // else it lasts until the next instruction is through (§3.1.6)
+            rflags &= ~x86::rflags::RF;
+        }
         shadow = next_shadow;
         // INTn, INT3 and INTO clear TF on the way into their handler (vol. 3), so no trap follows.
         if (single_step && !entered_handler && !loses_trap(*this, insn)) {

@@ -102,7 +102,11 @@ void Cpu::load() {
     if (active != long_mode() && deviates(Deviation::LMA_COMPUTED)) {
         efer ^= x86::efer::LMA;
     }
-    if (real() && (save.cs.attributes & seg_bits::READABLE) == 0 &&
+    // Of a CS that is no segment nothing is loaded (load_odd_code_segment()), whatever this makes
+    // it.
+    const bool odd = (save.cs.attributes & (seg_bits::P | seg_bits::S)) == seg_bits::P &&
+                     !is_system_segment(save.cs);
+    if (real() && !odd && (save.cs.attributes & seg_bits::READABLE) == 0 &&
         deviates(Deviation::REAL_CS_DATA)) {
         sreg(SegReg::CS).attributes |= seg_bits::READABLE;
     }

@@ -131,6 +131,8 @@ enum class Deviation : uint8_t {
     STACK_CODE_EXPANDS_DOWN,  // SS that is conforming code counts as expand-down
     ALIGNMENT_UNCHECKED,      // no #AC
     FLAT_WRAPS,               // an access that runs past 4 GiB in a segment of 4 GiB goes on at 0
+    TSS_STACK_NAMES_SS,       // #SS for a stack pointer of the TSS names SS, where it should be 0
+    IRET_LOSES_RESUME,        // an IRET that began with RF set clears the RF that it loads
     // ways to die: the outcome is UNSPECIFIED, and its `why` is "dies: " and the message
     TSS_TYPE_ABORT,     // an inner stack from a TSS that is busy or none
     TSS_ABSENT_ABORT,   // ... from a TSS that is not present
