@@ -259,7 +259,7 @@ void Campaign::judge_one(const Test& test, const Result& result) {
         }
     }
     if (verdict.divergence) {
-        record(test, *verdict.divergence);
+        record(test, *verdict.divergence, &result);
     } else if (!verdict.open && options_.kill_table) {
         try_faults(test, result);
     }
@@ -287,7 +287,7 @@ void Campaign::try_faults(const Test& test, const Result& result) {
     }
 }
 
-void Campaign::record(const Test& test, const Divergence& divergence) {
+void Campaign::record(const Test& test, const Divergence& divergence, const Result* result) {
     const std::string raw = raw_key(test, divergence, profile_);
     if (const auto seen = by_raw_.find(raw); seen != by_raw_.end()) {
         Cluster& cluster = report_.clusters.at(seen->second);
@@ -302,6 +302,9 @@ void Campaign::record(const Test& test, const Divergence& divergence) {
     const Test small = shrink ? minimise(test, divergence) : test;
     const RuleState base = canonical(base_, profile_, bochs_.host());
     Cluster cluster = make_cluster(small, divergence, base, profile_);
+    if (result != nullptr) {
+        cluster.saved = saved_fields(*result, profile_);
+    }
     by_raw_[raw] = cluster.key;
     cluster.known = find_known(triage_.clusters, cluster.key);
     Cluster& kept = report_.clusters.try_emplace(cluster.key, cluster).first->second;

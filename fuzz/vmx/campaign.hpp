@@ -49,7 +49,9 @@ public:
     Campaign(const Options& options, Triage triage);
     Report run();
     std::optional<Divergence> replay(const Test& test); // one case by itself
-    Test launching();                                   // the entry that every run begins with
+    Test
+    at_home(Test test); // with the host values of this harness: those of another would crash it
+    Test launching();   // the entry that every run begins with
     const RuleState& base() const { return base_; }
 
 private:
@@ -71,7 +73,7 @@ private:
     void rerun(const std::vector<Test>& tests);
     void judge_one(const Test& test, const Result& result);
     void try_faults(const Test& test, const Result& result);
-    void record(const Test& test, const Divergence& divergence);
+    void record(const Test& test, const Divergence& divergence, const Result* result = nullptr);
     Test minimise(const Test& test, const Divergence& divergence);
     bool same(const Test& test, const Divergence& divergence);
     void note_lost(const Test& test, const std::string& how);

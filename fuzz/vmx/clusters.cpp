@@ -65,6 +65,24 @@ std::vector<std::string> changed_inputs(const Test& test, const RuleState& base)
     return changed;
 }
 
+std::vector<std::string> saved_fields(const Result& result, const Profile& profile) {
+    std::vector<std::string> saved;
+    if (result.outcome != EXITED) {
+        return saved;
+    }
+    for (const FieldInfo& field : vmcs_fields()) {
+        const std::string_view name = field.name;
+        if (field.needs.met(profile) && !name.starts_with("control.") &&
+            !name.starts_with("host.")) {
+            saved.push_back(fmt::format("{} = {:#x}", name, at(result, field.field)));
+        }
+    }
+    for (unsigned n = 0; n < 16; ++n) {
+        saved.push_back(fmt::format("gpr {} = {:#x}", n, result.gpr[n]));
+    }
+    return saved;
+}
+
 Cluster make_cluster(const Test& test, const Divergence& d, const RuleState& base,
                      const Profile& profile) {
     Cluster cluster;

@@ -13,6 +13,7 @@ struct Cluster {
     Divergence divergence;
     Test test;                        // minimised
     std::vector<std::string> changed; // inputs that differ from the base state
+    std::vector<std::string> saved;   // what the exit of the first case reported
     uint64_t count = 0;
     const Known* known = nullptr;
 };
@@ -24,6 +25,8 @@ std::string raw_key(const Test& test, const Divergence& divergence, const Profil
 Cluster make_cluster(const Test& test, const Divergence& divergence, const RuleState& base,
                      const Profile& profile);
 std::vector<std::string> changed_inputs(const Test& test, const RuleState& base);
+// The exit information fields and registers of a case that entered.
+std::vector<std::string> saved_fields(const Result& result, const Profile& profile);
 std::string code_text(const GuestPart& guest); // its bytes and what they mean
 
 } // namespace horos::fuzz::vmx

@@ -2,6 +2,7 @@
 
 #include "horos/model/vmx/names.hpp"
 
+#include <algorithm>
 #include <cstddef>
 #include <fmt/core.h>
 
@@ -35,20 +36,46 @@ bool matches(const Failure& f, const Result& r) {
            at(r, F::EXIT_QUALIFICATION) == uint64_t(f.qualification);
 }
 
+// Whether the result would be what the model allows if only these rules were broken.
+bool explains(const RuleSet& broken, const Result& r, bool entered) {
+    const auto left = model::vmx::failures_of(broken);
+    return (entered && (left.allowed.empty() || left.may_enter)) ||
+           std::ranges::any_of(left.allowed, [&](const Failure& f) { return matches(f, r); });
+}
+
+// The broken rules on an SS that a 64-bit guest has with a null selector, and that is usable
+// nevertheless (bit 16 of its access rights, §24.4.1). A target that takes the selector for it
+// checks none of them: they are one cause.
+RuleSet null_ss_rules(const RuleState& s, const RuleSet& broken) {
+    constexpr std::string_view SS = "vmx.entry.guest.ss.";
+    constexpr std::string_view OF_CONTENT[] = {"type", "s", "p", "g", "base.high"};
+    RuleSet rules;
+    const bool code64 = (s[F::ENTRY_CONTROLS] & entry_ctl::IA32E_MODE_GUEST) != 0 &&
+                        (s[F::GUEST_CS_RIGHTS] & rights::L) != 0;
+    if (!code64 || (s[F::GUEST_SS_SELECTOR] & 0xfffc) != 0) {
+        return rules;
+    }
+    for (const auto& rule : model::vmx::all_rules()) {
+        const std::string_view name = rule.name;
+        rules[size_t(rule.id)] = broken[size_t(rule.id)] && name.starts_with(SS) &&
+                                 std::ranges::count(OF_CONTENT, name.substr(SS.size())) != 0;
+    }
+    return rules;
+}
+
 // The rule that the target seems not to know: without it the result would be what the model allows.
-std::string overlooked_rule(const RuleSet& broken, const Result& r, bool entered) {
+std::string overlooked_rule(const RuleSet& broken, const RuleSet& null_ss, const Result& r,
+                            bool entered) {
+    if (null_ss.any() && explains(broken & ~null_ss, r, entered)) {
+        return "vmx.entry.guest.ss with a null selector";
+    }
     for (const auto& rule : model::vmx::all_rules()) {
         if (!broken[size_t(rule.id)] || rule.strength == model::vmx::Strength::MAY) {
             continue;
         }
         RuleSet others = broken;
         others.reset(size_t(rule.id));
-        const auto left = model::vmx::failures_of(others);
-        bool explains = entered && (left.allowed.empty() || left.may_enter);
-        for (const Failure& failure : left.allowed) {
-            explains = explains || matches(failure, r);
-        }
-        if (explains) {
+        if (explains(others, r, entered)) {
             return rule.name;
         }
     }
@@ -108,11 +135,26 @@ Verdict judge_entry(const Test& test, const Profile& profile, const Result& resu
     const bool entered = result.outcome == EXITED && !entry_failed(result);
     const bool may_enter = failures.allowed.empty() || failures.may_enter;
     if (!entered || !may_enter) {
-        return diverges({entered ? "entered" : "refused: " + observed_text(test, result),
+        const RuleSet null_ss = null_ss_rules(test.state, broken);
+        return diverges({entered ? (null_ss.any() ? "entered with a null SS" : "entered")
+                                 : "refused: " + observed_text(test, result),
                          may_enter ? "enters" : model::vmx::failure_text(failures.allowed[0]),
-                         observed_text(test, result), overlooked_rule(broken, result, entered)});
+                         observed_text(test, result),
+                         overlooked_rule(broken, null_ss, result, entered)});
     }
     return judge_guest(test, profile, result, known, fault);
+}
+
+// Entered with values in the host-state area that it should refuse: an exit loads them, and that
+// is not the divergence.
+bool overlooks_host_rule(const Test& test, const Profile& profile, const Result& result) {
+    if (test.kind == Kind::SEQUENCE || result.outcome != EXITED) {
+        return false;
+    }
+    const RuleSet broken = model::vmx::broken_rules(test.state, profile);
+    return std::ranges::any_of(model::vmx::all_rules(), [&](const auto& rule) {
+        return broken[size_t(rule.id)] && rule.phase == model::vmx::Phase::HOST;
+    });
 }
 
 } // namespace
@@ -124,7 +166,7 @@ Verdict judge(const Test& test, const Profile& profile, const HostValues& host,
     const bool loads_efer =
         (test.state[F::EXIT_CONTROLS] & exit_ctl::LOAD_EFER) != 0 || test.kind == Kind::SEQUENCE;
     const uint32_t changed = result.host_changed & ~(loads_efer ? 0 : EFER_VALUE);
-    if (changed != 0) {
+    if (changed != 0 && !overlooks_host_rule(test, profile, result)) {
         return diverges(
             {"host state changed", "nothing", fmt::format("values {:#x}", changed), {}, {}});
     }

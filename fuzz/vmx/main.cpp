@@ -49,9 +49,10 @@ int bench(const Options& options, bool as_json) {
 }
 
 int replay(Campaign& campaign, const Files& files, const Options& options) {
-    const Test test = files.replay == "base"
-                          ? campaign.launching()
-                          : test_from_json(nlohmann::json::parse(readFile(files.replay)));
+    const Test test =
+        files.replay == "base"
+            ? campaign.launching()
+            : campaign.at_home(test_from_json(nlohmann::json::parse(readFile(files.replay))));
     if (!files.reproducers.empty()) {
         write_reproducer(files.reproducers, files.replay, test, campaign.launching(), options,
                          files.falsify);

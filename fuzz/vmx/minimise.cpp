@@ -16,6 +16,15 @@ std::optional<Divergence> Campaign::replay(const Test& test) {
     }
 }
 
+Test Campaign::at_home(Test test) {
+    if (test.kind == Kind::ENTRY) {
+        test.state = canonical(test.state, profile_, bochs_.host());
+    } else if (test.kind == Kind::GUEST) {
+        test.state = canonical_guest(test.state, profile_, bochs_.host());
+    }
+    return test;
+}
+
 bool Campaign::same(const Test& test, const Divergence& divergence) {
     const auto still = replay(test);
     return still && still->what == divergence.what && still->where == divergence.where &&
@@ -27,9 +36,7 @@ Test Campaign::minimise(const Test& test, const Divergence& divergence) {
     const RuleState base = canonical(base_, profile_, bochs_.host());
     Test best = test;
     const auto attempt = [&](Test candidate) {
-        candidate.state = test.kind == Kind::ENTRY
-                              ? canonical(candidate.state, profile_, bochs_.host())
-                              : canonical_guest(candidate.state, profile_, bochs_.host());
+        candidate = at_home(std::move(candidate));
         if (Clock::now() < end_ && same(candidate, divergence)) {
             best = candidate;
         }

@@ -36,7 +36,9 @@ json clusters_json(const Report& r) {
                             {"besides", c.divergence.besides},
                             {"changed", c.changed},
                             {"case", to_json(c.test)}});
-        if (c.known != nullptr) {
+        if (c.known == nullptr) {
+            clusters.back()["saved"] = c.saved;
+        } else {
             clusters.back()["section"] = c.known->section;
             clusters.back()["why"] = c.known->why;
         }

@@ -137,6 +137,7 @@ static_assert(sizeof(Case) <= 2048 && sizeof(Result) <= 2048);
 // What the host's state must be for the harness to survive.
 struct HostValues {
     uint64_t rip, rsp, cr0, cr3, cr4, efer, gdtr, idtr, tr_base;
+    uint64_t interrupt_masks; // of the two 8259s: no device interrupts a guest
 };
 // Slots are filled and read by halves, so that the driver judges one while the other runs.
 inline constexpr unsigned LANES = 2, LANE_SLOTS = SLOTS / LANES;

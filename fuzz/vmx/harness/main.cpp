@@ -69,6 +69,7 @@ HostValues host_values() {
     asm volatile("sidt %0" : "=m"(pointer));
     h.idtr = pointer.base;
     h.tr_base = reinterpret_cast<uint64_t>(tss);
+    h.interrupt_masks = uint64_t{horos::harness::inb(0xa1)} << 8 | horos::harness::inb(0x21);
     return h;
 }
 // Which of the host's values differ from what they were.
@@ -151,8 +152,8 @@ void invept_all() {
 }
 uint64_t replaced[POKES], replaced_code[CODE_BYTES / 8];
 
-// An entry's guest has the registers that the last one left; where an event leads it, it may store
-// by them.
+// The guest of an entry or of a sequence has the registers that the last one left; where an event
+// or its RIP leads it, it may store by them.
 bool data_clean = false;
 
 void prepare_guest(const GuestPart& g) {
@@ -212,6 +213,7 @@ uint64_t enter_step(const Operand& op, Result& result, unsigned n) {
     const bool resume = op.instruction == 8;
     const uint32_t flags = (resume ? FLAG_RESUME : 0u) | (op.mov_ss != 0 ? FLAG_MOV_SS : 0u);
     const HostValues before = host_values();
+    data_clean = false;
     const uint32_t outcome = vmx_enter(flags, guest_registers);
     if (outcome == EXITED) {
         reload_tables(before);
@@ -362,7 +364,9 @@ void run(const Case& test, Result& result) {
     }
     result.host_changed = changed(before, host_values());
     if (result.host_changed != 0) {
-        wrmsr(0xc0000080, mailbox().host.efer);
+        const HostValues& own = mailbox().host;
+        asm volatile("mov %0, %%cr0; mov %1, %%cr4" ::"r"(own.cr0), "r"(own.cr4));
+        wrmsr(0xc0000080, own.efer);
     }
 }
 

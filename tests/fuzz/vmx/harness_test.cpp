@@ -1,0 +1,99 @@
+// What the VMX fuzzer makes of a result, and that its harness leaves no case's traces to the next.
+#include "bochs.hpp"
+#include "judge.hpp"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cstring>
+
+using namespace horos::fuzz::vmx;
+namespace model = horos::model::vmx;
+using F = Field;
+
+namespace {
+
+const Profile& skylake() {
+    static const Profile profile = model::builtin_profile("bochs-2.7-skylake-x");
+    return profile;
+}
+
+Result exit_of_vmcall() {
+    Result result{};
+    result.outcome = EXITED;
+    result.value[model::slot_of(F::EXIT_REASON)] = 18;
+    return result;
+}
+
+std::optional<Divergence> verdict_on(const horos::fuzz::vmx::Test& test, const Result& result) {
+    return judge(test, skylake(), HostValues{}, result, {}).divergence;
+}
+
+TEST(VmxJudge, ANullSsIsOneCauseWhateverOfItIsWrong) {
+    horos::fuzz::vmx::Test test;
+    test.state = model::default_state(skylake());
+    test.state[F::GUEST_SS_SELECTOR] = 0;
+    test.state[F::GUEST_SS_RIGHTS] = 0; // usable; type, S, P and G are wrong
+    const auto all = verdict_on(test, exit_of_vmcall());
+    ASSERT_TRUE(all);
+    EXPECT_EQ(all->overlooked, "vmx.entry.guest.ss with a null selector");
+    test.state[F::GUEST_SS_SELECTOR] = 0x10;
+    const auto other = verdict_on(test, exit_of_vmcall());
+    ASSERT_TRUE(other);
+    EXPECT_EQ(other->overlooked, "");
+    EXPECT_EQ(other->what, "entered");
+}
+
+TEST(VmxJudge, AnOverlookedHostRuleIsTheDivergenceNotWhatTheExitThenLoads) {
+    horos::fuzz::vmx::Test test;
+    test.state = model::default_state(skylake());
+    Result result = exit_of_vmcall();
+    result.host_changed = 0x14; // CR0 and CR4
+    const auto plain = verdict_on(test, result);
+    ASSERT_TRUE(plain);
+    EXPECT_EQ(plain->what, "host state changed");
+    test.state[F::HOST_CR3] = ~0ull;
+    const auto host = verdict_on(test, result);
+    ASSERT_TRUE(host);
+    EXPECT_EQ(host->overlooked, "vmx.entry.host.cr3");
+}
+
+// Zeros at 200000h are ADD [RAX], AL: a sequence that enters a guest there stores to the data page
+// by the registers that the guest before it left.
+TEST(VmxHarness, AGuestFindsItsDataPageEmptyAfterASequence) {
+    Bochs bochs("corei7_skylake_x");
+    bochs.start();
+    const FieldLists lists = field_lists(skylake());
+    bochs.set_fields(lists.write, lists.write_slots, lists.read, lists.read_slots);
+    horos::fuzz::vmx::Test guest;
+    guest.kind = Kind::GUEST;
+    guest.state = canonical(model::default_state(skylake()), skylake(), bochs.host());
+    guest.guest.gpr[0] = DATA_PA + 0x10;
+    guest.guest.code_bytes = CODE_BYTES;
+    std::fill_n(guest.guest.code, CODE_BYTES, uint8_t{0x90});
+    std::memcpy(guest.guest.code, "\x0f\x01\xc1", 3);
+    horos::fuzz::vmx::Test sequence;
+    sequence.kind = Kind::SEQUENCE;
+    sequence.state = guest.state;
+    sequence.state[F::GUEST_RIP] = 0x200000;
+    const auto step = [&](model::Instruction instruction) {
+        Operand operand{};
+        operand.instruction = uint16_t(instruction);
+        operand.operand = SEQUENCE_PA;
+        sequence.steps.push_back(operand);
+    };
+    step(model::Instruction::VMCLEAR);
+    step(model::Instruction::VMPTRLD);
+    sequence.steps.push_back({STEP_FILL, 0, 0, 0, 0, 0});
+    step(model::Instruction::VMLAUNCH);
+    const auto results =
+        bochs.run({make_case(guest), make_case(sequence), make_case(guest)});
+    ASSERT_EQ(results[0].outcome, EXITED);
+    ASSERT_EQ(results[1].value[7] & 0xffff, 52u) << "the preemption timer ends the sequence's guest";
+    ASSERT_EQ(results[2].outcome, EXITED);
+    for (unsigned n = 0; n < 8; ++n) {
+        EXPECT_EQ(results[2].data[n], 0u) << n;
+    }
+}
+
+} // namespace
