@@ -27,7 +27,11 @@ void Maker::apic(const Snippet& snippet) {
         const uint64_t offset = one_in(2) ? pick(0x80, 0xb0, 0xb0, 0x300, 0x310) : below(65) * 16;
         test.guest.gpr[3] = APIC_PA + offset + (one_in(4) ? below(16) : 0);
     }
+    const uint64_t port = test.guest.gpr[2];
     apic_state();
+    if (uses_port(snippet)) {
+        test.guest.gpr[2] = port;
+    }
     if (snippet.msr != 0) { // the reserved bits of most registers
         test.guest.gpr[2] = one_in(8) ? 1 : 0;
         test.guest.gpr[0] = one_in(4) ? 0 : test.guest.gpr[0];

@@ -158,9 +158,7 @@ void Maker::registers(const Snippet& snippet) {
             poke((g.gpr[3] & ~0xfull) + 8, random() >> below(64));
         }
     }
-    if (name.find("in ") != name.npos || name.find("out") != name.npos ||
-        name.find("ins") != name.npos) {
-        // Ports that stand for nothing: an access that does not exit shall not start a device.
+    if (uses_port(snippet)) {
         g.gpr[2] = pick(0x80, 0x84, 0x378, 0x7ffe, 0x7fff, 0x8000, 0xfffe, 0xffff);
     }
     s()[F::GUEST_RSP] = STACK_PA;

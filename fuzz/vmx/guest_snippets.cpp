@@ -124,4 +124,10 @@ const Snippet SNIPPETS[] = {
 
 std::span<const Snippet> guest_snippets() { return SNIPPETS; }
 
+bool uses_port(const Snippet& snippet) {
+    const std::string_view name = snippet.name;
+    return name.find("in ") != name.npos || name.find("out") != name.npos ||
+           name.find("ins") != name.npos;
+}
+
 } // namespace horos::fuzz::vmx

@@ -48,7 +48,8 @@ bool explains(const RuleSet& broken, const Result& r, bool entered) {
 // checks none of them: they are one cause.
 RuleSet null_ss_rules(const RuleState& s, const RuleSet& broken) {
     constexpr std::string_view SS = "vmx.entry.guest.ss.";
-    constexpr std::string_view OF_CONTENT[] = {"type", "s", "p", "g", "base.high"};
+    constexpr std::string_view OF_CONTENT[] = {
+        "type", "s", "p", "g", "reserved-low", "reserved-high", "base.high"};
     RuleSet rules;
     const bool code64 = (s[F::ENTRY_CONTROLS] & entry_ctl::IA32E_MODE_GUEST) != 0 &&
                         (s[F::GUEST_CS_RIGHTS] & rights::L) != 0;

@@ -367,6 +367,8 @@ void run(const Case& test, Result& result) {
         const HostValues& own = mailbox().host;
         asm volatile("mov %0, %%cr0; mov %1, %%cr4" ::"r"(own.cr0), "r"(own.cr4));
         wrmsr(0xc0000080, own.efer);
+        horos::harness::outb(0x21, uint8_t(own.interrupt_masks));
+        horos::harness::outb(0xa1, uint8_t(own.interrupt_masks >> 8));
     }
 }
 

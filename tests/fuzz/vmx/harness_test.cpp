@@ -58,6 +58,25 @@ TEST(VmxJudge, AnOverlookedHostRuleIsTheDivergenceNotWhatTheExitThenLoads) {
     EXPECT_EQ(host->overlooked, "vmx.entry.host.cr3");
 }
 
+// A guest that unmasks a device's interrupt leaves it to the guests after it.
+TEST(VmxGuests, AccessOnlyPortsThatStandForNothing) {
+    std::mt19937_64 random(1);
+    const RuleState base = model::default_state(skylake());
+    unsigned with_port = 0;
+    for (unsigned n = 0; n < 20000; ++n) {
+        const auto test = guest_test(base, skylake(), random);
+        const uint8_t first = test.guest.code[0];
+        if (first < 0x6c || first > 0x6f) { // INS, OUTS
+            continue;
+        }
+        ++with_port;
+        const uint64_t port = test.guest.gpr[2];
+        EXPECT_TRUE(port == 0x80 || port == 0x84 || port == 0x378 || port >= 0x7ffe) << port;
+        EXPECT_LE(port, 0xffffu);
+    }
+    EXPECT_GT(with_port, 100u);
+}
+
 // Zeros at 200000h are ADD [RAX], AL: a sequence that enters a guest there stores to the data page
 // by the registers that the guest before it left.
 TEST(VmxHarness, AGuestFindsItsDataPageEmptyAfterASequence) {
@@ -86,10 +105,10 @@ TEST(VmxHarness, AGuestFindsItsDataPageEmptyAfterASequence) {
     step(model::Instruction::VMPTRLD);
     sequence.steps.push_back({STEP_FILL, 0, 0, 0, 0, 0});
     step(model::Instruction::VMLAUNCH);
-    const auto results =
-        bochs.run({make_case(guest), make_case(sequence), make_case(guest)});
+    const auto results = bochs.run({make_case(guest), make_case(sequence), make_case(guest)});
     ASSERT_EQ(results[0].outcome, EXITED);
-    ASSERT_EQ(results[1].value[7] & 0xffff, 52u) << "the preemption timer ends the sequence's guest";
+    ASSERT_EQ(results[1].value[7] & 0xffff, 52u)
+        << "the preemption timer ends the sequence's guest";
     ASSERT_EQ(results[2].outcome, EXITED);
     for (unsigned n = 0; n < 8; ++n) {
         EXPECT_EQ(results[2].data[n], 0u) << n;
