@@ -176,15 +176,29 @@ bool runsOn(const Prediction& p) {
     return std::any_of(p.allowed.begin(), p.allowed.end(),
                        [](const Outcome& outcome) { return outcome.kind == OutcomeKind::RUNS_ON; });
 }
+
+// By the manual: a case that does not come back is not run (Oracle::fit), whatever a defect makes
+// of it.
+bool comesBack(const Prediction& plain) {
+    return std::all_of(plain.allowed.begin(), plain.allowed.end(), [](const Outcome& outcome) {
+        return outcome.kind != OutcomeKind::RUNS_ON && outcome.kind != OutcomeKind::HALTED &&
+               outcome.kind != OutcomeKind::SHUTDOWN && outcome.kind != OutcomeKind::UNSPECIFIED;
+    });
+}
 } // namespace
 
 Prediction Oracle::ask(Machine& m, const Deviations& deviations) {
     m.deviations = deviations;
     Prediction p = svm_model::predict(m);
     if (deviations.any() && runsOn(p) && p.deviated.any()) {
-        const unsigned usual = std::exchange(m.max_instructions, LONG_COURSE);
-        p = svm_model::predict(m);
-        m.max_instructions = usual;
+        m.deviations = {};
+        const bool followed = comesBack(svm_model::predict(m));
+        m.deviations = deviations;
+        if (followed) {
+            const unsigned usual = std::exchange(m.max_instructions, LONG_COURSE);
+            p = svm_model::predict(m);
+            m.max_instructions = usual;
+        }
     }
     if (fault)
         fault(m, p);
