@@ -31,7 +31,8 @@ void install(wire::RingSlot& c) {
 
 namespace {
 
-constexpr unsigned SAVE_DR7 = 0x160 / 8; // in the VMCB's save area
+constexpr unsigned SAVE_DR7 = 0x160 / 8;                // in the VMCB's save area
+constexpr unsigned EVENT_INJ = 0xa8, CLEAN_BITS = 0xc0; // bytes in its control area
 
 void self_interrupt(uint32_t low) {
     apic_write(0x310, apic_read(0x20) & 0xff000000); // to this processor
@@ -115,10 +116,10 @@ void run_earlier(wire::RingSlot& c) {
     copy_qwords(kept.gpr, c.gpr, 16);
     for (uint32_t i = 0; i < c.edits; ++i)
         apply(c, c.edit[i]);
-    constexpr unsigned TLB_CONTROL = 0x5c, EVENT_INJ = 0xa8, CLEAN = 0xc0;
+    using disarming::TLB_CONTROL;
     *(reinterpret_cast<uint8_t*>(&c) + TLB_CONTROL) = 1; // flush all
     c.control[EVENT_INJ / 8] = 0;
-    c.control[CLEAN / 8] &= ~0xffffffffull;
+    c.control[CLEAN_BITS / 8] &= ~0xffffffffull;
     if (c.flags & wire::VMLOAD)
         vmload(reinterpret_cast<uint64_t>(&c));
     run_guest(&c);
@@ -150,7 +151,7 @@ void run_case(wire::RingSlot& c) {
     wire::Mailbox& box = mailbox();
     const uint64_t vmcb = reinterpret_cast<uint64_t>(&c);
     constexpr uint64_t INJECTS_NMI = 2;
-    const bool injectsNmi = (c.control[0xa8 / 8] >> 8 & 7) == INJECTS_NMI;
+    const bool injectsNmi = (c.control[EVENT_INJ / 8] >> 8 & 7) == INJECTS_NMI;
     install(c);
     box.vector = ~0ull;
     box.nmis = 0;

@@ -87,6 +87,10 @@ Masked expected_word(const GuestExit& e, uint64_t address, uint64_t before) {
     return found == e.writes.end() ? Masked{before, ~0ull} : found->second;
 }
 
+Masked word_after(const TestMemory& memory, const GuestExit& e, uint64_t address) {
+    return expected_word(e, address, memory.quadword(address).value_or(0));
+}
+
 std::optional<Divergence> compare_memory(const Test& test, const GuestExit& e, const Result& r,
                                          const std::string& where) {
     const TestMemory memory(test);
@@ -102,9 +106,8 @@ std::optional<Divergence> compare_memory(const Test& test, const GuestExit& e, c
     }
     for (unsigned n = 0; n < 16; ++n) {
         const uint64_t address = n < 8 ? DATA_PA + n * 8 : STACK_PA - 64 + (n - 8) * 8;
-        const Masked word = expected_word(e, address, memory.quadword(address).value_or(0));
-        if (auto d = compare(fmt::format("memory {}", n < 8 ? "data" : "stack"), word, r.data[n],
-                             where)) {
+        if (auto d = compare(n < 8 ? "memory data" : "memory stack", word_after(memory, e, address),
+                             r.data[n], where)) {
             return d;
         }
     }
@@ -118,9 +121,8 @@ std::optional<Divergence> compare_ve(const Test& test, const GuestExit& e, const
     }
     const TestMemory memory(test);
     for (unsigned n = 0; n < VE_WORDS; ++n) {
-        const uint64_t address = VE_PA + n * 8;
-        const Masked word = expected_word(e, address, memory.quadword(address).value_or(0));
-        if (auto d = compare(fmt::format("#VE information {}", n * 8), word, r.ve[n], where)) {
+        if (auto d = compare(fmt::format("#VE information {}", n * 8),
+                             word_after(memory, e, VE_PA + n * 8), r.ve[n], where)) {
             return d;
         }
     }
@@ -134,8 +136,7 @@ std::optional<Divergence> compare_vapic(const Test& test, const GuestExit& e, co
     }
     const TestMemory memory(test);
     for (unsigned n = 0; n < VAPIC_REGISTERS; ++n) {
-        const uint64_t address = VAPIC_PA + n * 16;
-        Masked word = expected_word(e, address, memory.quadword(address).value_or(0));
+        Masked word = word_after(memory, e, VAPIC_PA + n * 16);
         word.value &= 0xffffffff;
         word.known &= 0xffffffff;
         if (auto d = compare(fmt::format("virtual APIC {:#x}", n * 16), word, r.vapic[n], where)) {

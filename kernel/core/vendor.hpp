@@ -6,11 +6,7 @@
 
 namespace horos::core {
 
-struct StatePage {
-    u32 apic[abi::vcpu_state_offset / 4];
-    VcpuState state;
-    u8 pad[frame_size - abi::vcpu_state_offset - sizeof(VcpuState)];
-};
+using StatePage = abi::VcpuPage;
 static_assert(sizeof(StatePage) == frame_size);
 
 // Pages shared with VMMs. A VMM can write them at any time: every field is read once, into a local.

@@ -40,7 +40,8 @@ bool wrong_msrs(const VcpuState& s) {
 u32 check_asked(const VcpuState& s, const Vcpu& vcpu) {
     if (const u32 rule = check_policy(s.xcr0, s.extra_exits); rule != 0)
         return rule;
-    if (s.virtual_apic > 2 || (s.virtual_apic & ~u32{vmx_limits.virtual_apics}) != 0)
+    if (s.virtual_apic > virtual_apic::memory ||
+        (s.virtual_apic & ~u32{vmx_limits.virtual_apics}) != 0)
         return guard_rule::virtual_apic;
     if (s.virtual_apic != virtual_apic::memory)
         return 0;

@@ -112,6 +112,10 @@ TEST(FuzzTwice, MixturesAreOpen) {
     Case two = changedPage();
     edit(two, DATA_ENTRY + 8, MOVED);
     EXPECT_TRUE(oracle.predict(two).unspecified());
+    auto v = two.vmcb();
+    v.control.tlb_control = 1;
+    two.setVmcb(v);
+    EXPECT_FALSE(oracle.predict(two).unspecified()) << "flushed: nothing is left of the old ones";
     Case upper = twice({0xf4});
     edit(upper, pageAddress(page::TABLES) + 16, MOVED);
     EXPECT_TRUE(oracle.predict(upper).unspecified());

@@ -177,15 +177,23 @@ TEST(SegmentLoads, StackSegmentsAreCheckedAndShadow) {
     EXPECT_EQ(saved(g.only(), HOROS_CONTROL(int_state)) & 1, 1u) << "events wait one instruction";
     g.save().rax = 0x13; // RPL
     expect_fault(g, x86::Vector::GP, 0x10);
-    g.save().rax = 0x23; // DPL 3
+    g.save().rax = 0x20; // DPL 3
+    g.descriptor(0x20, 0x00cff3000000ffffull);
     expect_fault(g, x86::Vector::GP, 0x20);
     g.save().rax = 0x10;
     g.descriptor(0x10, 0x00cf91000000ffffull); // read-only
     expect_fault(g, x86::Vector::GP, 0x10);
     g.descriptor(0x10, 0x00cf13000000ffffull);
     expect_fault(g, x86::Vector::SS, 0x10);
-    g.save().rax = 3;
+    g.save().rax = 3; // null, of another level
     expect_fault(g, x86::Vector::GP, 0);
+    g.save().rax = 0;
+    EXPECT_EQ(g.only().exit_code, ExitCode::VMMCALL) << "null is a stack of 64-bit mode";
+    Loads user;
+    user.cpl3();
+    user.runs({0x8e, 0xd0});
+    user.save().rax = 3;
+    expect_fault(user, x86::Vector::GP, 0); // but of no user
 }
 
 TEST(SegmentLoads, RealModeShiftsTheSelector) {
@@ -260,7 +268,8 @@ TEST(SystemSegments, AreChecked) {
     g.save().gdtr.limit = 0x3e; // not all of the 16 bytes
     expect_fault(g, x86::Vector::GP, 0x30);
     g.save().gdtr.limit = 0x3f;
-    g.save().rax = 0x34; // in the LDT
+    g.save().rax = 0x34; // in the LDT, where there is one
+    g.machine.guest.ldtr = {0x18, 0x82, 0x3f, g.GDT};
     expect_fault(g, x86::Vector::GP, 0x34);
     g.save().rax = 0x30;
     g.put(g.GDT + 0x35, 0x09, 1); // not present

@@ -7,9 +7,6 @@ namespace {
 
 using namespace horos::model::vmx;
 using namespace horos::model::vmx::testing;
-using horos::vmx::ExitReason;
-namespace v = horos::vmx;
-namespace x86 = horos::x86;
 
 constexpr uint64_t VAPIC = 0x50000, ACCESS = 0x15000, GDT = 0x13000, IDT = 0x60000,
                    HANDLER = 0x14000;

@@ -6,9 +6,6 @@ namespace {
 
 using namespace horos::model::vmx;
 using namespace horos::model::vmx::testing;
-using horos::vmx::ExitReason;
-namespace v = horos::vmx;
-namespace x86 = horos::x86;
 
 constexpr uint64_t GDT = 0x13000, IDT = 0x12000, HANDLER = 0x14000, STACK = DATA + 0x800;
 

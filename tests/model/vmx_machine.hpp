@@ -8,6 +8,7 @@
 namespace horos::model::vmx::testing {
 
 using horos::vmx::ExitReason;
+namespace v = horos::vmx;
 namespace x86 = horos::x86;
 
 inline constexpr uint64_t CODE = 0x10000, DATA = 0x11000, TABLES = 0x20000, EPT = 0x30000,

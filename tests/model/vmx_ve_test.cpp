@@ -6,9 +6,6 @@ namespace {
 
 using namespace horos::model::vmx;
 using namespace horos::model::vmx::testing;
-using horos::vmx::ExitReason;
-namespace v = horos::vmx;
-namespace x86 = horos::x86;
 
 constexpr uint64_t AREA = 0x70000, LINK = 0x71000;
 

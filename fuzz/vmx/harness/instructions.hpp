@@ -1,6 +1,7 @@
-// The instructions that the harness uses, and its views of memory.
+// The instructions that this harness uses besides those of both, and its views of memory.
 #pragma once
 
+#include "../../harness/cpu.hpp"
 #include "../layout.hpp"
 
 namespace horos::fuzz::vmx {
@@ -10,14 +11,9 @@ struct [[gnu::packed]] Pointer {
     uint64_t base;
 };
 
-inline uint64_t rdmsr(uint32_t number) {
-    uint32_t low, high;
-    asm volatile("rdmsr" : "=a"(low), "=d"(high) : "c"(number));
-    return uint64_t{high} << 32 | low;
-}
-inline void wrmsr(uint32_t number, uint64_t value) {
-    asm volatile("wrmsr" ::"c"(number), "a"(uint32_t(value)), "d"(uint32_t(value >> 32)));
-}
+using harness::rdmsr;
+using harness::wrmsr;
+
 inline bool vmxon(uint64_t pa) {
     bool failed;
     asm volatile("vmxon %1; setbe %0" : "=qm"(failed) : "m"(pa) : "cc", "memory");

@@ -238,8 +238,9 @@ struct VcpuPage {
     u32 apic[vcpu_state_offset /
              4]; // the guest's local APIC: the register at offset n is apic[n / 4]
     VcpuState state;
+    u8 pad[4096 - vcpu_state_offset - sizeof(VcpuState)];
 };
-static_assert(offsetof(VcpuPage, state) == vcpu_state_offset && sizeof(VcpuPage) <= 4096);
+static_assert(offsetof(VcpuPage, state) == vcpu_state_offset);
 static_assert(offsetof(VcpuState, rip) == 128 && offsetof(VcpuState, info) == 208);
 
 } // namespace horos::abi
