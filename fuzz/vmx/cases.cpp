@@ -222,6 +222,8 @@ Case make_case(const Test& test) {
         flag(test.guest.gpr[3] >> 12 == APIC_PA >> 12, FLAG_VAPIC);
         c.flags |= FLAG_GUEST;
         c.guest = test.guest;
+        c.twice = test.twice;
+        flag(test.twice.edits != 0, FLAG_TWICE);
     }
     return c;
 }

@@ -27,6 +27,7 @@ struct Test {
     Kind kind = Kind::ENTRY;
     RuleState state;            // a sequence: what STEP_FILL writes
     GuestPart guest{};          // GUEST
+    Twice twice{};              // GUEST: with edits, another entry comes first
     std::vector<Operand> steps; // SEQUENCE
 };
 

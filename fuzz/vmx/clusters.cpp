@@ -54,6 +54,20 @@ std::vector<std::string> changed_inputs(const Test& test, const RuleState& base)
             }
         }
     }
+    const Twice& t = test.twice;
+    for (unsigned n = 0; n < t.edits; ++n) {
+        changed.push_back(
+            fmt::format("at first: memory {:#x} = {:#x}", t.edit[n].address, t.edit[n].value));
+    }
+    for (unsigned n = 0; n < t.fields; ++n) {
+        changed.push_back(
+            fmt::format("at first: field {:#x} = {:#x}", t.field[n].address, t.field[n].value));
+    }
+    if (t.instruction != TWICE_NONE) {
+        changed.push_back(fmt::format("then {} type {}, {:#x}, {:#x}",
+                                      t.instruction == TWICE_INVEPT ? "INVEPT" : "INVVPID", t.type,
+                                      t.operand, t.linear));
+    }
     for (const Operand& step : test.steps) {
         const std::string name = step.instruction == STEP_FILL ? "write all fields"
                                  : step.instruction == STEP_REVISION

@@ -1,4 +1,5 @@
 #include "faults.hpp"
+#include "twice.hpp"
 
 #include <algorithm>
 #include <fmt/core.h>
@@ -251,6 +252,54 @@ void wrong_virtual_apic(std::vector<Fault>& faults) {
          });
 }
 
+// Translations that a processor is said to use though they were invalidated, or though it may have
+// lost them. (That it predicts too few cannot show on a target that flushes at every entry.)
+void wrong_translations(std::vector<Fault>& faults, const Profile& profile) {
+    const auto add = [&](std::string name, auto cached) {
+        Fault f{std::move(name), "wrong translation", "", Kind::GUEST};
+        f.cached = cached;
+        faults.push_back(f);
+    };
+    const auto ignoring = [&](std::string name, TwiceInstruction instruction, uint32_t type) {
+        add(std::move(name), [=](const Test& test, const Profile& p) {
+            const bool this_one = test.twice.instruction == instruction && test.twice.type == type;
+            return this_one ? made_mappings(test, p) : std::vector<Mapping>{};
+        });
+    };
+    add("a cached translation is never lost", kept_mappings);
+    ignoring("INVEPT of one context does nothing", TWICE_INVEPT, 1);
+    ignoring("INVEPT of all contexts does nothing", TWICE_INVEPT, 2);
+    ignoring("INVVPID of an address does nothing", TWICE_INVVPID, 0);
+    ignoring("INVVPID of one context does nothing", TWICE_INVVPID, 1);
+    ignoring("INVVPID of all contexts does nothing", TWICE_INVVPID, 2);
+    ignoring("INVVPID that retains globals does nothing", TWICE_INVVPID, 3);
+    add("mappings of another VPID are used", [](const Test& test, const Profile& p) {
+        auto all = made_mappings(test, p);
+        for (Mapping& m : all) {
+            m.vpid = uint16_t(test.state[F::VPID]);
+        }
+        return test.twice.instruction == TWICE_NONE ? all : std::vector<Mapping>{};
+    });
+    add("mappings of another EP4TA are used", [](const Test& test, const Profile& p) {
+        auto all = made_mappings(test, p);
+        for (Mapping& m : all) {
+            m.root = test.state[F::EPTP] & ept::ADDR;
+        }
+        const bool other = test.twice.fields != 0 && test.twice.instruction == TWICE_NONE;
+        return other ? all : std::vector<Mapping>{};
+    });
+    if ((profile.cr4_fixed1 & x86::cr4::PCIDE) != 0) {
+        add("mappings of another PCID are used", [](const Test& test, const Profile& p) {
+            auto all = made_mappings(test, p);
+            for (Mapping& m : all) {
+                m.pcid = 0;
+            }
+            const bool other = test.twice.fields != 0 && test.twice.instruction == TWICE_NONE;
+            return other ? all : std::vector<Mapping>{};
+        });
+    }
+}
+
 void wrong_steps(std::vector<Fault>& faults, const Profile& profile) {
     const auto add = [&](const char* name, auto change) {
         Fault f{name, "wrong instruction", "", Kind::SEQUENCE};
@@ -314,6 +363,7 @@ std::vector<Fault> seeded_faults(const Profile& profile) {
     if (profile.proc2.can(proc2::VIRTUAL_INTERRUPT_DELIVERY)) {
         wrong_virtual_apic(faults);
     }
+    wrong_translations(faults, profile);
     wrong_steps(faults, profile);
     return faults;
 }

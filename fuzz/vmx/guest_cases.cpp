@@ -357,6 +357,9 @@ Test guest_test(const RuleState& base, const Profile& profile, std::mt19937_64& 
     m.events();
     m.fields();
     m.apic(snippet);
+    if (snippet.use == Snippet::TWICE) {
+        m.twice();
+    }
     uint8_t* code = m.test.guest.code;
     for (unsigned n = 0; n < CODE_BYTES; n += 8) {
         std::memcpy(code + n, "\x0f\x01\xc1\x90\x0f\x01\xc1\x90", 8);

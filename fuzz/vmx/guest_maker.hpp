@@ -57,6 +57,10 @@ struct Maker {
     void fields();
     void apic(const Snippet& snippet);
     void apic_state();
+    void twice();
+    void twice_edit();
+    void twice_context();
+    void twice_invalidation();
 };
 
 } // namespace horos::fuzz::vmx

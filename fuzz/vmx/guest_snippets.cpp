@@ -118,6 +118,20 @@ const Snippet SNIPPETS[] = {
     {"x2APIC wrmsr", {0x0f, 0x30}, 0x808, Snippet::APIC},
     {"x2APIC wrmsr; sti; nop; nop", {0x0f, 0x30, 0xfb, 0x90, 0x90}, 0x808, Snippet::APIC},
     {"vmfunc; mov eax, [rbx]", {0x0f, 0x01, 0xd4, 0x8b, 0x03}},
+    {"mov eax, [rbx]", {0x8b, 0x03}, 0, Snippet::TWICE},
+    {"mov [rbx], edx", {0x89, 0x13}, 0, Snippet::TWICE},
+    {"mov eax, [rbx]; mov ecx, [rbx+8]", {0x8b, 0x03, 0x8b, 0x4b, 0x08}, 0, Snippet::TWICE},
+    {"mov [rbx], edx; mov eax, [rbx]", {0x89, 0x13, 0x8b, 0x03}, 0, Snippet::TWICE},
+    {"invlpg [rbx]; mov eax, [rbx]", {0x0f, 0x01, 0x3b, 0x8b, 0x03}, 0, Snippet::TWICE},
+    {"mov eax, [rbx]; invlpg [rbx]; mov ecx, [rbx]",
+     {0x8b, 0x03, 0x0f, 0x01, 0x3b, 0x8b, 0x0b},
+     0,
+     Snippet::TWICE},
+    {"mov eax, [rbx]; invpcid rdx, [rsi]; mov ecx, [rbx]",
+     {0x8b, 0x03, 0x66, 0x0f, 0x38, 0x82, 0x16, 0x8b, 0x0b},
+     0,
+     Snippet::TWICE},
+    {"nop", {0x90}, 0, Snippet::TWICE},
 };
 
 } // namespace

@@ -26,6 +26,8 @@ struct Fault {
     std::function<void(const RuleState&, RuleSet&)> rules = {};
     std::function<void(const Test&, model::vmx::GuestExit&)> exit = {};
     std::function<void(const model::vmx::Request&, model::vmx::Completion&)> step = {};
+    // Two entries: what it takes for cached; the guest is then predicted to use all of it.
+    std::function<std::vector<model::vmx::Mapping>(const Test&, const Profile&)> cached = {};
 };
 
 struct Verdict {

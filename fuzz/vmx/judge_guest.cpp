@@ -1,6 +1,7 @@
 // A guest that entered: the exit, the saved state, registers and memory.
 #include "judge.hpp"
-#include "layout.hpp"
+#include "test_memory.hpp"
+#include "twice.hpp"
 
 #include <fmt/core.h>
 
@@ -9,48 +10,6 @@ namespace horos::fuzz::vmx {
 namespace {
 
 using namespace model::vmx;
-
-constexpr size_t ARENA_WORDS = (ARENA_END - ARENA_PA) / 8;
-
-const std::vector<uint64_t>& arena() {
-    static const std::vector<uint64_t> words = [] {
-        std::vector<uint64_t> w(ARENA_WORDS, 0);
-        put_arena([&](uint64_t pa, uint64_t value) { w[(pa - ARENA_PA) / 8] = value; });
-        return w;
-    }();
-    return words;
-}
-
-// The arena with the test's changes.
-class TestMemory final : public PhysicalMemory {
-public:
-    explicit TestMemory(const Test& test) : test_(test) {}
-    std::optional<uint64_t> quadword(uint64_t address) const override {
-        if (address < ARENA_PA || address >= ARENA_END) {
-            return std::nullopt;
-        }
-        uint64_t value = arena()[(address - ARENA_PA) / 8];
-        if (address >= PAE_PDPT_PA && address < PAE_PDPT_PA + 32) {
-            value = test_.state[Extra(unsigned(Extra::PDPTE0) + (address - PAE_PDPT_PA) / 8)];
-        }
-        if (address == VAPIC_PA + 0x80) {
-            value = test_.state[Extra::VTPR];
-        }
-        for (unsigned n = 0; n < test_.guest.pokes; ++n) {
-            if (test_.guest.poke[n].address == address) {
-                value = test_.guest.poke[n].value;
-            }
-        }
-        const uint64_t code = address - CODE_PA;
-        if (code < test_.guest.code_bytes) {
-            __builtin_memcpy(&value, test_.guest.code + code, 8);
-        }
-        return value;
-    }
-
-private:
-    const Test& test_;
-};
 
 std::optional<Divergence> compare(std::string what, const Masked& expected, uint64_t observed,
                                   const std::string& where) {
@@ -174,24 +133,38 @@ std::optional<Divergence> compare_exit(const Test& test, const GuestExit& e, con
 
 } // namespace
 
-std::vector<GuestExit> predicted_exits(const Test& test, const Profile& profile) {
-    const TestMemory memory(test);
+namespace {
+
+GuestInput input_of(const Test& test, const Profile& profile, const TestMemory& memory) {
     GuestInput input;
     input.profile = &profile;
     input.state = &test.state;
     input.memory = &memory;
     std::copy_n(test.guest.gpr, 16, input.gpr.begin());
+    return input;
+}
+
+} // namespace
+
+std::vector<GuestExit> predicted_exits(const Test& test, const Profile& profile) {
+    const TestMemory memory(test);
+    GuestInput input = input_of(test, profile, memory);
+    const auto cached = kept_mappings(test, profile);
+    input.tlb = cached;
     return run_guest(input);
 }
 
 Verdict judge_guest(const Test& test, const Profile& profile, const Result& result,
                     const Deviations& known, const Fault* fault) {
     const TestMemory memory(test);
-    GuestInput input;
-    input.profile = &profile;
-    input.state = &test.state;
-    input.memory = &memory;
-    std::copy_n(test.guest.gpr, 16, input.gpr.begin());
+    GuestInput input = input_of(test, profile, memory);
+    const bool wrong_cache = fault != nullptr && fault->cached;
+    const auto cached = wrong_cache ? fault->cached(test, profile) : kept_mappings(test, profile);
+    input.tlb = cached;
+    const auto outcomes = [&] {
+        auto all = run_guest(input);
+        return wrong_cache ? always_cached(std::move(all)) : all;
+    };
     Verdict verdict;
     const auto differs = [&](GuestExit exit) {
         if (fault != nullptr && fault->exit) {
@@ -199,10 +172,11 @@ Verdict judge_guest(const Test& test, const Profile& profile, const Result& resu
         }
         return compare_exit(test, exit, profile, result);
     };
-    for (const GuestExit& exit : run_guest(input)) {
+    for (const GuestExit& exit : outcomes()) {
         verdict.path = exit.path;
-        if (exit.open) {
+        if (exit.open) { // it may be what was observed
             verdict.open = true;
+            verdict.divergence.reset();
             verdict.path.push_back("open: " + exit.why);
             return verdict;
         }
@@ -212,7 +186,7 @@ Verdict judge_guest(const Test& test, const Profile& profile, const Result& resu
         }
     }
     input.deviations = known;
-    for (const GuestExit& exit : run_guest(input)) {
+    for (const GuestExit& exit : outcomes()) {
         if (exit.deviated.none()) {
             continue;
         }

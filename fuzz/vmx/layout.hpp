@@ -80,8 +80,14 @@ constexpr void put_descriptors(Put put) {
     }
 }
 
+// Quadword n of the page that a case may map in place of the data page.
+constexpr uint64_t second_data(uint64_t n) { return 0x5ec0dd0000000000ull + n; }
+
 template <class Put>
 constexpr void put_arena(Put put) {
+    for (uint64_t n = 0; n < 512; ++n) {
+        put(SECOND_DATA_PA + n * 8, second_data(n));
+    }
     put_ept(put, EPT_PML4_PA);
     put(OTHER_EPT_PA, EPT_PDPT_PA | 0x307);
     put_guest_tables(put);

@@ -78,6 +78,49 @@ GuestPart guest_from(const json& object) {
     return g;
 }
 
+json words_json(const Poke* words, unsigned count) {
+    json all = json::object();
+    for (unsigned n = 0; n < count; ++n) {
+        all[hex(words[n].address)] = hex(words[n].value);
+    }
+    return all;
+}
+uint32_t words_from(const json& all, Poke* words, size_t most) {
+    uint32_t count = 0;
+    for (const auto& [key, value] : all.items()) {
+        if (count == most) {
+            throw std::runtime_error("case: 'twice' changes too much");
+        }
+        words[count++] = {std::stoull(key, nullptr, 16), number(all, key.c_str())};
+    }
+    return count;
+}
+// The entry before the one that is judged.
+json twice_json(const Twice& t) {
+    return {{"memory", words_json(t.edit, t.edits)},
+            {"fields", words_json(t.field, t.fields)},
+            {"invalidation", hex(t.instruction)},
+            {"type", hex(t.type)},
+            {"operand", hex(t.operand)},
+            {"linear", hex(t.linear)}};
+}
+Twice twice_from(const json& object) {
+    Twice t{};
+    t.edits = words_from(object.at("memory"), t.edit, TWICE_EDITS);
+    t.fields = words_from(object.at("fields"), t.field, TWICE_FIELDS);
+    t.instruction = uint32_t(number(object, "invalidation"));
+    t.type = uint32_t(number(object, "type"));
+    t.operand = number(object, "operand");
+    t.linear = number(object, "linear");
+    for (unsigned n = 0; n < t.edits; ++n) {
+        const uint64_t address = t.edit[n].address;
+        if (address < ARENA_PA || address >= ARENA_END || address % 8 != 0) {
+            throw std::runtime_error("case: 'twice' changes memory that is not the arena's");
+        }
+    }
+    return t;
+}
+
 } // namespace
 
 json to_json(const Test& test) {
@@ -94,6 +137,9 @@ json to_json(const Test& test) {
     json out = {{"kind", kind_name(test.kind)}, {"state", state}};
     if (test.kind == Kind::GUEST) {
         out["guest"] = guest_json(test.guest);
+    }
+    if (test.twice.edits != 0) {
+        out["twice"] = twice_json(test.twice);
     }
     if (test.kind == Kind::SEQUENCE) {
         out["steps"] = steps;
@@ -125,6 +171,7 @@ Test test_from_json(const json& document) {
         }
         if (test.kind == Kind::GUEST) {
             test.guest = guest_from(document.at("guest"));
+            test.twice = document.contains("twice") ? twice_from(document.at("twice")) : Twice{};
         }
         for (const json& step : document.value("steps", json::array())) {
             const auto part = [&](size_t n) {

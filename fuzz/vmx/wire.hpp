@@ -46,6 +46,7 @@ inline constexpr uint64_t LOG_PA = 0x518000;       // PML, EPTP list
 inline constexpr uint64_t VE_PA = 0x519000;        // the virtualization-exception information
 inline constexpr uint64_t DATA_PA = 0x51a000;      // what the guest may write
 inline constexpr uint64_t STACK_PA = DATA_PA + 0x800;
+inline constexpr uint64_t SECOND_DATA_PA = 0x51b000;
 inline constexpr uint64_t OTHER_EPT_PA = 0x51c000; // a second EPT root, for EPTP switching
 inline constexpr uint64_t APIC_PA = 0x51d000;      // the APIC-access page
 inline constexpr uint64_t IDT_PA = 0x51e000;       // 256 gates
@@ -65,6 +66,7 @@ enum Flag : uint32_t {
     FLAG_SEQUENCE = 256, // a sequence of VMX instructions, no entry of its own
     FLAG_BARE = 512,     // the entry only: nothing written, nothing read
     FLAG_VAPIC = 1024,   // the virtual-APIC page is in use
+    FLAG_TWICE = 2048,   // another entry comes first; that of the case is a VMRESUME
 };
 enum Outcome : uint32_t {
     FAIL_INVALID = 0,
@@ -90,6 +92,15 @@ struct GuestPart {
     uint32_t pokes, code_bytes;
     Poke poke[POKES];
 };
+// An entry before that of the case: what differs for it, and the invalidation in between.
+enum TwiceInstruction : uint32_t { TWICE_NONE = 0, TWICE_INVEPT = 1, TWICE_INVVPID = 2 };
+inline constexpr unsigned TWICE_EDITS = 1, TWICE_FIELDS = 3;
+struct Twice {
+    uint32_t edits, fields, instruction, type;
+    Poke edit[TWICE_EDITS];
+    Poke field[TWICE_FIELDS]; // `address`: the encoding
+    uint64_t operand, linear; // of INVEPT or INVVPID
+};
 // One step of a sequence; the instruction is a model::vmx::Instruction, or one of these.
 enum Step : uint16_t { STEP_FILL = 0x100, STEP_REVISION = 0x101 };
 struct Operand {
@@ -107,6 +118,7 @@ struct Case {
         GuestPart guest;
         Operand step[OPERATIONS];
     };
+    Twice twice;
     uint64_t value[FIELDS];
 };
 struct Result {

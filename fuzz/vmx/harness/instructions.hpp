@@ -40,6 +40,15 @@ inline bool vmread(uint64_t field, uint64_t& value) {
     return !failed;
 }
 
+inline void invept(uint64_t type, uint64_t eptp) {
+    const uint64_t descriptor[2] = {eptp, 0};
+    asm volatile("invept %0, %1" ::"m"(descriptor), "r"(type) : "cc", "memory");
+}
+inline void invvpid(uint64_t type, uint64_t vpid, uint64_t linear) {
+    const uint64_t descriptor[2] = {vpid, linear};
+    asm volatile("invvpid %0, %1" ::"m"(descriptor), "r"(type) : "cc", "memory");
+}
+
 inline Mailbox& mailbox() { return *reinterpret_cast<Mailbox*>(SHARED_PA); }
 inline Slot& slot(unsigned n) { return *reinterpret_cast<Slot*>(SHARED_PA + 4096 + n * 4096ull); }
 inline uint64_t* qwords(uint64_t pa) { return reinterpret_cast<uint64_t*>(pa); }

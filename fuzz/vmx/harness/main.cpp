@@ -1,5 +1,5 @@
 // The VMX harness: takes cases from the shared block, writes the whole VMCS, enters, reads it back.
-#include "instructions.hpp"
+#include "guest_memory.hpp"
 #include "standalone_run.hpp"
 
 #include <stddef.h>
@@ -144,69 +144,6 @@ void probe(Result& result) {
     result.outcome = EXITED;
 }
 
-// ---- guests ----
-
-void invept_all() {
-    const uint64_t descriptor[2] = {0, 0};
-    asm volatile("invept %0, %1" ::"m"(descriptor), "r"(uint64_t{2}) : "cc", "memory");
-}
-uint64_t replaced[POKES], replaced_code[CODE_BYTES / 8];
-
-// The guest of an entry or of a sequence has the registers that the last one left; where an event
-// or its RIP leads it, it may store by them.
-bool data_clean = false;
-
-void prepare_guest(const GuestPart& g) {
-    if (!data_clean) {
-        memset(reinterpret_cast<void*>(DATA_PA), 0, 4096);
-    }
-    for (unsigned n = 0; n < g.pokes; ++n) {
-        replaced[n] = *qwords(g.poke[n].address);
-        *qwords(g.poke[n].address) = g.poke[n].value;
-    }
-    const auto* code = reinterpret_cast<const uint64_t*>(g.code);
-    for (unsigned n = 0; n * 8 < g.code_bytes; ++n) {
-        replaced_code[n] = qwords(CODE_PA)[n];
-        qwords(CODE_PA)[n] = code[n];
-    }
-    if (g.pokes != 0) {
-        invept_all();
-    }
-}
-void finish_guest(const GuestPart& g, Result& result) {
-    for (unsigned n = 0; n < 16; ++n) {
-        result.gpr[n] = guest_registers[n];
-    }
-    for (unsigned n = 0; n < 8; ++n) {
-        result.data[n] = qwords(DATA_PA)[n];
-        result.data[8 + n] = qwords(STACK_PA - 64)[n];
-    }
-    for (unsigned n = g.pokes; n-- > 0;) {
-        result.after[n] = *qwords(g.poke[n].address);
-    }
-    for (unsigned n = g.pokes; n-- > 0;) {
-        *qwords(g.poke[n].address) = replaced[n];
-    }
-    for (unsigned n = 0; n * 8 < g.code_bytes; ++n) {
-        qwords(CODE_PA)[n] = replaced_code[n];
-    }
-    // Behind the code lies what a case may store to where its EPT lets it.
-    for (unsigned n = CODE_BYTES / 8; n < 16; ++n) {
-        qwords(CODE_PA)[n] = FILLER;
-    }
-    for (unsigned n = 0; n < 8; ++n) { // and where RBX leads some
-        qwords(HANDLER_PA)[n] = FILLER;
-    }
-    memset(reinterpret_cast<void*>(DATA_PA), 0, 4096);
-    data_clean = true;
-    qwords(LOG_PA)[0] = 0;
-    // An exit leaves CD and NW as the guest had them.
-    asm volatile("mov %0, %%cr8; mov %1, %%cr0" ::"r"(uint64_t{0}), "r"(mailbox().host.cr0));
-    if (g.pokes != 0) {
-        invept_all();
-    }
-}
-
 // ---- sequences of VMX instructions ----
 
 uint64_t enter_step(const Operand& op, Result& result, unsigned n) {
@@ -290,13 +227,40 @@ void prepare_memory(const Case& test, uint64_t pa) {
     }
 }
 
+// The entry before the one that is judged: it may leave translations cached.
+void enter_before(const Case& test, const HostValues& before) {
+    const Twice& t = test.twice;
+    invvpid(2, 0, 0);
+    put_edits(t);
+    for (unsigned n = 0; n < t.fields; ++n) {
+        vmwrite(t.field[n].address, t.field[n].value);
+    }
+    if (vmx_enter(test.flags, test.guest.gpr) == EXITED) {
+        reload_tables(before);
+        unblock_nmis();
+    }
+    take_edits_back(t);
+    restore_memory(test.guest);
+    write_all(test.value);
+    if (t.instruction == TWICE_INVEPT) {
+        invept(t.type, t.operand);
+    } else if (t.instruction == TWICE_INVVPID) {
+        invvpid(t.type, t.operand, t.linear);
+    }
+}
+
 void enter_case(const Case& test, Result& result, uint64_t pa, const HostValues& before) {
     const bool guest = (test.flags & FLAG_GUEST) != 0;
+    uint32_t flags = test.flags;
     if (guest) {
         prepare_guest(test.guest);
     }
+    if ((flags & FLAG_TWICE) != 0) {
+        enter_before(test, before);
+        flags |= FLAG_RESUME;
+    }
     data_clean = false;
-    result.outcome = vmx_enter(test.flags, guest ? test.guest.gpr : guest_registers);
+    result.outcome = vmx_enter(flags, guest ? test.guest.gpr : guest_registers);
     if ((test.flags & FLAG_VMXOFF) != 0) {
         vmxon(VMXON_PA);
         vmptrld(pa);
@@ -319,7 +283,11 @@ void enter_case(const Case& test, Result& result, uint64_t pa, const HostValues&
         result.ve[n] = qwords(VE_PA)[n];
     }
     if (guest) {
-        finish_guest(test.guest, result);
+        finish_guest(test.guest, result, mailbox().host.cr0);
+    }
+    if ((flags & FLAG_TWICE) != 0) {
+        fill_second_page();
+        invvpid(2, 0, 0);
     }
     memset(reinterpret_cast<void*>(VE_PA), 0, VE_WORDS * 8);
     if ((test.flags & FLAG_VAPIC) != 0) {

@@ -1,11 +1,13 @@
 // What the VMX fuzzer makes of a result, and that its harness leaves no case's traces to the next.
 #include "bochs.hpp"
 #include "judge.hpp"
+#include "report.hpp"
 
 #include <gtest/gtest.h>
 
 #include <algorithm>
 #include <cstring>
+#include <nlohmann/json.hpp>
 
 using namespace horos::fuzz::vmx;
 namespace model = horos::model::vmx;
@@ -113,6 +115,55 @@ TEST(VmxHarness, AGuestFindsItsDataPageEmptyAfterASequence) {
     for (unsigned n = 0; n < 8; ++n) {
         EXPECT_EQ(results[2].data[n], 0u) << n;
     }
+}
+
+// Counts its runs in an MSR that no entry loads: mov ecx, c0000102h; rdmsr; inc eax; wrmsr; vmcall.
+horos::fuzz::vmx::Test counting_guest(const HostValues& host) {
+    constexpr uint8_t CODE[] = {0xb9, 0x02, 0x01, 0x00, 0xc0, 0x0f, 0x32, 0xff,
+                                0xc0, 0x0f, 0x30, 0x0f, 0x01, 0xc1, 0x90, 0x90};
+    horos::fuzz::vmx::Test guest;
+    guest.kind = Kind::GUEST;
+    RuleState state = model::default_state(skylake());
+    state[F::PROC_CONTROLS] |= horos::vmx::proc::USE_MSR_BITMAPS;
+    guest.state = canonical_guest(state, skylake(), host);
+    guest.state[F::GUEST_RIP] = CODE_PA;
+    guest.guest.code_bytes = sizeof CODE;
+    std::memcpy(guest.guest.code, CODE, sizeof CODE);
+    return guest;
+}
+
+TEST(VmxHarness, ACaseOfTwoEntriesRunsItsGuestTwiceAndTakesItsChangesBack) {
+    Bochs bochs("corei7_skylake_x");
+    bochs.start();
+    const FieldLists lists = field_lists(skylake());
+    bochs.set_fields(lists.write, lists.write_slots, lists.read, lists.read_slots);
+    const auto once = counting_guest(bochs.host());
+    auto twice = once;
+    const uint64_t entry = GUEST_PT_PA + (CODE_PA >> 12 & 511) * 8;
+    twice.guest.poke[twice.guest.pokes++] = {entry, CODE_PA | 0x67};
+    twice.twice.edits = 1;
+    twice.twice.edit[0] = {entry, CODE_PA | 0x67};
+    // At first without code: that guest ends at the filler's VMCALL.
+    auto elsewhere = twice;
+    elsewhere.twice.edit[0].value = HANDLER_PA | 0x67;
+    elsewhere.twice.fields = 1;
+    elsewhere.twice.field[0] = {horos::vmx::encoding(F::VPID), 2};
+    elsewhere.state[F::PROC_CONTROLS_2] |= horos::vmx::proc2::ENABLE_VPID;
+    elsewhere.state[F::VPID] = 1;
+    const auto results =
+        bochs.run({make_case(once), make_case(twice), make_case(elsewhere), make_case(once)});
+    std::vector<uint64_t> counts;
+    for (const Result& result : results) {
+        ASSERT_EQ(result.outcome, EXITED);
+        ASSERT_EQ(at(result, F::EXIT_REASON), 18u) << counts.size();
+        counts.push_back(result.gpr[0] & 0xffffffff);
+    }
+    EXPECT_EQ(counts[1], counts[0] + 2);
+    EXPECT_EQ(counts[2], counts[1] + 1);
+    EXPECT_EQ(counts[3], counts[2] + 1);
+    EXPECT_EQ(at(results[2], F::GUEST_RIP), CODE_PA + 11);
+    const auto again = test_from_json(to_json(elsewhere)).twice;
+    EXPECT_EQ(std::memcmp(&again, &elsewhere.twice, sizeof again), 0);
 }
 
 } // namespace

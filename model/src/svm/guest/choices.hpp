@@ -1,22 +1,14 @@
-// Where the architecture allows several behaviours, the model follows each in turn.
+// The choices of one run, and properties of the part that are the same all along it.
 #pragma once
 
-#include <cstddef>
+#include "path_choices.hpp"
+
 #include <optional>
-#include <vector>
 
 namespace horos::model::svm::guest {
 
-class Choices {
+class Choices : public model::Choices {
 public:
-    // One of `count` behaviours. The first is the likeliest.
-    unsigned pick(unsigned count) {
-        if (next_ == taken_.size()) {
-            taken_.push_back({0, count});
-        }
-        return taken_[next_++].value;
-    }
-    bool flip() { return pick(2) == 1; }
     // A property of the part: the same answer whenever it is asked on one path.
     bool pdpe_global_reserved() {
         if (!pdpe_global_) {
@@ -32,30 +24,12 @@ public:
         return *table_beyond_;
     }
     void restart() {
-        next_ = 0;
+        model::Choices::restart();
         pdpe_global_.reset();
         table_beyond_.reset();
     }
-    // Moves on to the next combination; false when all have been seen.
-    bool advance() {
-        taken_.resize(next_);
-        while (!taken_.empty() && taken_.back().value + 1 == taken_.back().count) {
-            taken_.pop_back();
-        }
-        if (taken_.empty()) {
-            return false;
-        }
-        ++taken_.back().value;
-        return true;
-    }
 
 private:
-    struct Taken {
-        unsigned value;
-        unsigned count;
-    };
-    std::vector<Taken> taken_;
-    size_t next_ = 0;
     std::optional<bool> pdpe_global_;
     std::optional<bool> table_beyond_;
 };

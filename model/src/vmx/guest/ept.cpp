@@ -125,6 +125,11 @@ uint64_t Guest::ept_translate(uint64_t gpa, Access access, const Linear& linear)
     if ((eptp & eptp::WALK) != eptp::WALK_4) {
         throw Open{"a five-level EPT"};
     }
+    const bool is_table = linear.address && !linear.translated;
+    const bool as_write = access.kind == Kind::WRITE || (is_table && ept_ad());
+    if (const auto host = held(true, gpa, access, as_write, linear)) {
+        return *host;
+    }
     const bool mode_based = proc2(proc2::MODE_BASED_EPT_EXECUTE);
     const uint64_t present = ept::RWX | (mode_based ? ept::XU : 0);
     if (gpa >> 48 != 0) { // beyond what four levels translate: bits 51:48 (§28.3.2)
@@ -159,8 +164,6 @@ uint64_t Guest::ept_translate(uint64_t gpa, Access access, const Linear& linear)
         }
         table = entry & ept::ADDR;
     }
-    const bool is_table = linear.address && !linear.translated;
-    const bool as_write = access.kind == Kind::WRITE || (is_table && ept_ad());
     const uint64_t runs = mode_based && linear.user ? ept::XU : ept::X;
     const bool refused = (access.kind == Kind::READ && (combined & ept::R) == 0) ||
                          (access.kind == Kind::FETCH && (combined & runs) == 0) ||

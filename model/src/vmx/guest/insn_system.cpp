@@ -28,6 +28,7 @@ void invlpg(Guest& g, const Insn& insn) {
         const uint64_t linear = g.exit_linear(insn.operands[0]);
         g.exit_instruction(ExitReason::INVLPG, insn, linear);
     }
+    g.drop({g.exit_linear(insn.operands[0]), g.pcid(), true});
 }
 
 void rdtsc(Guest& g, const Insn& insn, bool with_aux) {

@@ -114,7 +114,7 @@ void shadow_access(Guest& g, const Insn& insn, bool write) {
     put_flags(g, Ended::SUCCEED);
 }
 
-// Vol. 2A INVPCID. The translations that go are none that the model keeps.
+// Vol. 2A INVPCID.
 void invpcid(Guest& g, const Insn& insn) {
     const uint64_t type = g.reg(insn.operands[0].reg.value);
     const uint64_t at = g.operand_linear(insn.operands[1], 16, Kind::READ);
@@ -123,6 +123,14 @@ void invpcid(Guest& g, const Insn& insn) {
     if (type > 3 || low >> 12 != 0 || (!pcide && type < 2 && low != 0) ||
         (type == 0 && !g.canonical(linear))) {
         gp0();
+    }
+    const auto context = uint16_t(low);
+    if (type == 0) {
+        g.drop({linear, context, false});
+    } else if (type == 1) {
+        g.drop({std::nullopt, context, false});
+    } else {
+        g.drop({std::nullopt, std::nullopt, type == 2});
     }
 }
 

@@ -4,6 +4,7 @@
 //   paging.cpp    guest page walks
 //   memory.cpp    physical memory, segments, linear accesses
 //   ept.cpp       EPT walks
+//   tlb.cpp       cached translations
 //   vapic.cpp     the virtual APIC and virtual interrupts
 //   boundary.cpp  what is pending between instructions, and after an entry
 //   events.cpp    exceptions, delivery through the IDT
@@ -12,6 +13,7 @@
 #pragma once
 
 #include "horos/model/vmx/guest.hpp"
+#include "path_choices.hpp"
 
 #include <Zydis/Zydis.h>
 
@@ -76,7 +78,7 @@ struct Event { // on its way through the IDT
 
 class Guest {
 public:
-    explicit Guest(const GuestInput& input);
+    Guest(const GuestInput& input, Choices& choices);
     // `stuck`: with VIRTUAL_NMI_STICKS, that an earlier guest had left NMIs blocked.
     // `caches`: with PML_INDEX_ALWAYS, that a second access to a page makes no walk.
     GuestExit run(bool stuck = false, bool caches = false);
@@ -100,6 +102,7 @@ public:
     std::map<uint64_t, Masked> writes;
     std::vector<std::string> path;
     unsigned instructions = 0;
+    Choices& choices;
     Deviations deviated;
     // Whether to predict so. Ask only where that makes a difference: it is noted.
     bool deviates(Deviation d) {
@@ -156,6 +159,20 @@ public:
     uint64_t ept_translate(uint64_t gpa, Access access, const Linear& linear);
     uint64_t walk(uint64_t linear, Access access); // to a guest-physical address
     uint64_t translate(uint64_t linear, Access access);
+    // ---- cached translations (§28.4) ----
+    uint16_t vpid() const {
+        return uint16_t(proc2(horos::vmx::proc2::ENABLE_VPID) ? s[F::VPID] : 0);
+    }
+    uint16_t pcid() const { return uint16_t((cr4 & x86::cr4::PCIDE) != 0 ? cr3 & 0xfff : 0); }
+    std::optional<uint64_t> held(bool physical, uint64_t address, Access access, bool as_write,
+                                 const Linear& linear);
+    struct Dropped { // of the guest's own VPID (§28.4.3.1)
+        std::optional<uint64_t> page;
+        std::optional<uint16_t> pcid;
+        bool globals = true;
+    };
+    void drop(const Dropped& what);
+    std::optional<Mapping> mapping_of(uint64_t page, bool physical);
     uint64_t linear_of(Seg r, uint64_t offset, unsigned bytes, Kind kind);
     uint64_t read(uint64_t linear, unsigned bytes, bool system = false);
     void write(uint64_t linear, uint64_t value, unsigned bytes, uint64_t known = ~0ull,
@@ -237,6 +254,14 @@ private:
         unsigned bytes;
     };
     std::vector<UsedEntry> used_;
+    struct Held {
+        Mapping mapping;
+        bool code = true, data = true; // which of the two TLBs may still have it
+    };
+    std::vector<Held> tlb_;
+    void load_tlb();
+    bool tagged(const Mapping& m, bool physical) const;
+    bool permits(const Mapping& m, Access access, bool as_write, const Linear& linear) const;
     bool caches_ = false, cached_ = false; // `cached_`: the access at hand makes no walk
     std::set<std::pair<uint64_t, Kind>> walked_;
     uint64_t table_entry(uint64_t gpa, unsigned bytes, uint64_t linear);

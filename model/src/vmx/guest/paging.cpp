@@ -199,11 +199,17 @@ uint64_t Guest::walk(uint64_t linear, Access access) {
 }
 
 uint64_t Guest::translate(uint64_t linear, Access access) {
-    cached_ = caches_ && walked_.contains({linear >> 12, access.kind});
-    const uint64_t gpa = walk(linear, access);
     Linear from;
     from.address = linear;
     from.user = access.user;
+    if (paging()) {
+        const bool write = access.kind == Kind::WRITE;
+        if (const auto host = held(false, linear, access, write, from)) {
+            return *host;
+        }
+    }
+    cached_ = caches_ && walked_.contains({linear >> 12, access.kind});
+    const uint64_t gpa = walk(linear, access);
     const uint64_t hpa = ept_translate(gpa, access, from);
     walked_.insert({linear >> 12, access.kind});
     if (access.kind == Kind::WRITE) {

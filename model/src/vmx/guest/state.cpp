@@ -19,7 +19,11 @@ uint64_t width_mask(const FieldInfo& field) {
 
 } // namespace
 
-Guest::Guest(const GuestInput& in) : profile(*in.profile), s(*in.state), input(in) { load(); }
+Guest::Guest(const GuestInput& in, Choices& c)
+    : profile(*in.profile), s(*in.state), input(in), choices(c) {
+    load();
+    load_tlb();
+}
 
 void Guest::load() {
     gpr = input.gpr;
@@ -219,15 +223,39 @@ GuestExit Guest::run(bool stuck, bool caches) {
 
 namespace horos::model::vmx {
 
+namespace {
+
+constexpr size_t MAX_PATHS = 512;
+
+// All ways that what may be cached allows.
+void follow(const GuestInput& input, bool stuck, bool caches, std::vector<GuestExit>& outcomes) {
+    Choices choices;
+    size_t paths = 0;
+    do {
+        choices.restart();
+        outcomes.push_back(guest::Guest(input, choices).run(stuck, caches));
+        if (++paths == MAX_PATHS) {
+            GuestExit more;
+            more.open = true;
+            more.why = "more allowed behaviours than are followed";
+            outcomes.push_back(more);
+            return;
+        }
+    } while (choices.advance());
+}
+
+} // namespace
+
 std::vector<GuestExit> run_guest(const GuestInput& input) {
-    std::vector<GuestExit> outcomes{guest::Guest(input).run()};
+    std::vector<GuestExit> outcomes;
+    follow(input, false, false, outcomes);
     if (input.deviations[static_cast<size_t>(Deviation::VIRTUAL_NMI_STICKS)]) {
-        outcomes.push_back(guest::Guest(input).run(true));
+        follow(input, true, false, outcomes);
     }
     const bool logs = ((*input.state)[Field::PROC_CONTROLS_2] & horos::vmx::proc2::ENABLE_PML) != 0;
     if (logs && input.deviations[static_cast<size_t>(Deviation::PML_INDEX_ALWAYS)]) {
-        outcomes.push_back(guest::Guest(input).run(false, true));
-        outcomes.push_back(guest::Guest(input).run(true, true));
+        follow(input, false, true, outcomes);
+        follow(input, true, true, outcomes);
     }
     return outcomes;
 }

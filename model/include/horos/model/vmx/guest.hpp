@@ -9,6 +9,7 @@
 #pragma once
 
 #include "horos/model/vmx/rules.hpp"
+#include "horos/model/vmx/tlb.hpp"
 
 #include <set>
 
@@ -72,6 +73,8 @@ struct GuestInput {
     std::array<uint64_t, 16> gpr{}; // by encoding; RSP comes from the VMCS
     unsigned max_instructions = 16;
     Deviations deviations;
+    // What the processor may have cached before the entry, of this and of other guests.
+    std::span<const Mapping> tlb = {};
 };
 
 struct GuestExit {
