@@ -18,6 +18,7 @@ nlohmann::json rateJson(const Rate& rate, const Rate& bare) {
 } // namespace
 
 int runBench(const Common& common, unsigned rounds, uint64_t cases, const std::string& json) {
+    requireWritable(json);
     const BenchResult r = bench(common.options(), rounds, cases);
     const struct {
         const char *label, *key;

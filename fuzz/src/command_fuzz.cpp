@@ -51,6 +51,8 @@ void printSummary(const CampaignResult& r) {
 } // namespace
 
 int runFuzz(const CampaignArguments& a) {
+    for (const std::string& path : {a.json, a.html, a.markdown})
+        requireWritable(path);
     CampaignOptions options = campaignOptions(a);
     if (a.solve) {
         options.solver = {"/proc/self/exe", "witnesses", "--target", a.common.target};

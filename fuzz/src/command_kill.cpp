@@ -47,6 +47,8 @@ nlohmann::json killTableJson(const std::vector<Kill>& table) {
 } // namespace
 
 int runKillTable(const CampaignArguments& a, unsigned allowed) {
+    for (const std::string& path : {a.json, a.markdown})
+        requireWritable(path);
     const std::vector<Kill> table = killTable(campaignOptions(a));
     if (interrupted)
         throw std::runtime_error("interrupted: the table is not complete");

@@ -123,4 +123,16 @@ void writeFile(const std::string& path, const std::string& content) {
         throw std::runtime_error(fmt::format("cannot write {}: {}", path, std::strerror(errno)));
 }
 
+void requireWritable(const std::string& path) {
+    if (path.empty() || path == "-")
+        return;
+    const bool there = access(path.c_str(), F_OK) == 0;
+    std::ofstream out(path, std::ios::binary | std::ios::app);
+    if (!out)
+        throw std::runtime_error(fmt::format("cannot write {}: {}", path, std::strerror(errno)));
+    out.close();
+    if (!there)
+        unlink(path.c_str());
+}
+
 } // namespace horos::fuzz

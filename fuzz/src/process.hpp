@@ -46,5 +46,8 @@ private:
 
 std::string readFile(const std::string& path); // throws std::runtime_error
 void writeFile(const std::string& path, const std::string& content);
+// Throws where writeFile would, before hours of work are lost; "" and "-" name no file. Leaves what
+// the file holds, and makes none.
+void requireWritable(const std::string& path);
 
 } // namespace horos::fuzz

@@ -170,6 +170,9 @@ int main(int argc, char** argv) {
         if (bench_only || as_json) {
             return bench(options, as_json);
         }
+        for (const std::string& path : {files.json, files.html, files.markdown}) {
+            horos::fuzz::requireWritable(path);
+        }
         Campaign campaign(options, load_triage(files.triage));
         return files.replay.empty() ? run(campaign, files) : replay(campaign, files, options);
     } catch (const CLI::ParseError& error) {

@@ -61,7 +61,7 @@ VmcsInput read_vmcs_json(const std::string& text, const std::string& name) {
     json document;
     try {
         document = json::parse(text);
-    } catch (const json::parse_error& error) {
+    } catch (const json::exception& error) { // numbers that are too large are no parse error
         throw InputError(name + ": not JSON: " + error.what());
     }
     if (!document.is_object()) {

@@ -6,10 +6,12 @@
 #include "shrink.hpp"
 
 #include <cstdlib>
+#include <cstring>
 #include <gtest/gtest.h>
 #include <iomanip>
 #include <iostream>
 #include <rapidcheck.h>
+#include <rapidcheck/detail/Configuration.h>
 #include <string>
 
 namespace horos::test {
@@ -68,18 +70,26 @@ u64 wanted_steps() {
 } // namespace
 
 TEST(Random, SequencesKeepAllInvariants) {
-    // A seed alone (as the CI gives) leaves the size of the run as it is.
+    // A seed alone (as the CI gives) leaves the size of the run as it is. RapidCheck reads its
+    // parameters once in a process, so the size is given to this check and not to the environment.
     const char* given = std::getenv("RC_PARAMS");
-    const std::string parameters = given != nullptr ? given : "";
-    const bool own_parameters = parameters.find("max_") != std::string::npos;
-    if (!own_parameters)
-        setenv("RC_PARAMS", (parameters + " max_size=2400 max_success=200").c_str(), 1);
-    const bool passed = rc::check("sequences keep all invariants", [] {
-        const auto steps = *rc::gen::noShrink(rc::gen::arbitrary<std::vector<Step>>());
-        const Failure f = try_sequence(steps);
-        if (f.failed)
-            RC_FAIL(describe(shrink_sequence(steps, f, shrink_seconds())));
-    });
+    const bool own_parameters = given != nullptr && std::strstr(given, "max_") != nullptr;
+    rc::detail::TestParams parameters = rc::detail::configuration().testParams;
+    if (!own_parameters) {
+        parameters.maxSize = 2400;
+        parameters.maxSuccess = 200;
+    }
+    const rc::detail::TestMetadata name{"sequences", "sequences keep all invariants"};
+    const auto result = rc::detail::checkTestable(
+        [] {
+            const auto steps = *rc::gen::noShrink(rc::gen::arbitrary<std::vector<Step>>());
+            const Failure f = try_sequence(steps);
+            if (f.failed)
+                RC_FAIL(describe(shrink_sequence(steps, f, shrink_seconds())));
+        },
+        name, parameters);
+    rc::detail::printResultMessage(result, std::cerr);
+    const bool passed = result.is<rc::detail::SuccessResult>();
     print_table();
     ASSERT_TRUE(passed);
     if (own_parameters)

@@ -164,6 +164,7 @@ TEST(Json, ErrorsNameTheKey) {
               "and host (objects)");
     EXPECT_EQ(error_of(R"({"host": {"cpl": 4}})"), "f: host.cpl: a privilege level is 0 to 3");
     EXPECT_NE(error_of("{\"save\": ").find("f: not JSON"), std::string::npos);
+    EXPECT_NE(error_of("{\"save\": 1e999}").find("f: not JSON"), std::string::npos);
 }
 
 TEST(Raw, SizeIsChecked) {

@@ -145,6 +145,7 @@ TEST(VmcsJson, SaysWhatIsWrong) {
         return "";
     };
     EXPECT_NE(message("{").find("not JSON"), std::string::npos);
+    EXPECT_NE(message("{\"guest\": 1e999}").find("x: not JSON"), std::string::npos);
     EXPECT_NE(message(R"({"guest":{"cr9":1}})").find("x: guest.cr9: no VMCS field"),
               std::string::npos);
     EXPECT_NE(message(R"({"guest":{"activity":4294967296}})").find("does not fit"),
