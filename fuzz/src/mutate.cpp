@@ -13,7 +13,6 @@ namespace horos::fuzz {
 
 using namespace svm_model;
 using horos::svm::bit;
-using horos::svm::EventType;
 using horos::svm::Misc1;
 using horos::svm::Vmcb;
 
@@ -161,7 +160,7 @@ void Generator::mutateOnce(Case& c) {
             break;
         }
     } catch (const CaseError&) {
-        // no room for another patch: leave it as it is
+        return; // no room for another patch: leave it as it is
     }
 }
 

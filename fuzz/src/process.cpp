@@ -115,6 +115,10 @@ std::string readFile(const std::string& path) {
     return text.str();
 }
 
+std::string readFileIfThere(const std::string& path) {
+    return access(path.c_str(), R_OK) == 0 ? readFile(path) : "";
+}
+
 void writeFile(const std::string& path, const std::string& content) {
     std::ofstream out(path, std::ios::binary | std::ios::trunc);
     out.write(content.data(), std::streamsize(content.size()));

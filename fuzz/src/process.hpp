@@ -44,7 +44,8 @@ private:
     std::string path_;
 };
 
-std::string readFile(const std::string& path); // throws std::runtime_error
+std::string readFile(const std::string& path);        // throws std::runtime_error
+std::string readFileIfThere(const std::string& path); // "" when it cannot be read
 void writeFile(const std::string& path, const std::string& content);
 // Throws where writeFile would, before hours of work are lost; "" and "-" name no file. Leaves what
 // the file holds, and makes none.

@@ -20,7 +20,10 @@ std::vector<Case> without(const std::vector<Case>& cases, size_t first, size_t c
 std::optional<std::vector<Case>> neededBefore(std::vector<Case> before, const ShowsAfter& shows,
                                               unsigned tries) {
     const auto ask = [&](const std::vector<Case>& cases) {
-        return tries > 0 && (--tries, shows(cases));
+        if (tries == 0)
+            return false;
+        --tries;
+        return shows(cases);
     };
     if (!ask(before))
         return std::nullopt;
@@ -32,7 +35,8 @@ std::optional<std::vector<Case>> neededBefore(std::vector<Case> before, const Sh
         for (size_t end = before.size(); end > 0 && !smaller;) {
             const size_t first = end > length ? end - length : 0;
             std::vector<Case> part(before.begin() + long(first), before.begin() + long(end));
-            if ((smaller = part.size() < before.size() && ask(part)))
+            smaller = part.size() < before.size() && ask(part);
+            if (smaller)
                 before = std::move(part);
             end = first;
         }
@@ -43,7 +47,8 @@ std::optional<std::vector<Case>> neededBefore(std::vector<Case> before, const Sh
         for (size_t first = 0; parts > 2 && first < before.size() && !smaller; first += length) {
             std::vector<Case> rest =
                 without(before, first, std::min(length, before.size() - first));
-            if ((smaller = ask(rest)))
+            smaller = ask(rest);
+            if (smaller)
                 before = std::move(rest);
         }
         if (smaller)

@@ -125,13 +125,8 @@ void BochsInstance::wake() {
 }
 
 std::string BochsInstance::log() const {
-    std::string text = readFile(scratch.path() + "/log");
-    try {
-        text += readFile(scratch.path() + "/bochs.log");
-    } catch (const std::runtime_error&) {
-        // it did not get as far as to open its log
-    }
-    return text;
+    // The second is not there when Bochs did not get as far as to open its log.
+    return readFile(scratch.path() + "/log") + readFileIfThere(scratch.path() + "/bochs.log");
 }
 
 void BochsTarget::start() {

@@ -49,14 +49,9 @@ Mailbox mailbox_of(const FieldLists& lists) {
 }
 
 std::string Bochs::log() const {
-    std::string text;
-    for (const char* name : {"/log", "/bochs.log"}) {
-        try {
-            text += readFile(instance_->scratch.path() + name);
-        } catch (const std::runtime_error&) {
-            // not opened yet
-        }
-    }
+    const std::string& folder = instance_->scratch.path();
+    const std::string text =
+        readFileIfThere(folder + "/log") + readFileIfThere(folder + "/bochs.log");
     return text.size() > 2000 ? text.substr(text.size() - 2000) : text;
 }
 

@@ -23,7 +23,7 @@ void put_real(RuleState& s, bool v86) {
         const uint64_t base = v86 ? 0 : n == 1 ? CODE_PA : 0;
         s[plus(F::GUEST_ES_SELECTOR, n)] = n == 1 ? 0xf000 : 0;
         s[plus(F::GUEST_ES_BASE, n)] = base;
-        s[plus(F::GUEST_ES_LIMIT, n)] = v86 ? 0xffff : n == 1 ? 0xffffffff : 0xffffffff;
+        s[plus(F::GUEST_ES_LIMIT, n)] = v86 ? 0xffff : 0xffffffff;
         s[plus(F::GUEST_ES_RIGHTS, n)] = v86 ? 0xf3 : n == 1 ? 0x809b : 0x8093;
     }
 }
@@ -360,14 +360,15 @@ Test guest_test(const RuleState& base, const Profile& profile, std::mt19937_64& 
     if (snippet.use == Snippet::TWICE) {
         m.twice();
     }
+    constexpr uint8_t vmcall[] = {0x0f, 0x01, 0xc1, 0x90};
     uint8_t* code = m.test.guest.code;
-    for (unsigned n = 0; n < CODE_BYTES; n += 8) {
-        std::memcpy(code + n, "\x0f\x01\xc1\x90\x0f\x01\xc1\x90", 8);
+    for (unsigned n = 0; n < CODE_BYTES; n += sizeof vmcall) {
+        std::memcpy(code + n, vmcall, sizeof vmcall);
     }
     std::copy(snippet.bytes.begin(), snippet.bytes.end(), code);
     // What follows the snippet is VMCALL from its first byte on.
     for (size_t n = snippet.bytes.size(); n + 3 <= CODE_BYTES; n += 3) {
-        std::memcpy(code + n, "\x0f\x01\xc1", 3);
+        std::memcpy(code + n, vmcall, 3);
     }
     m.test.guest.code_bytes = CODE_BYTES;
     m.test.state = model::vmx::repair(m.test.state, profile);
