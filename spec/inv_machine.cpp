@@ -16,11 +16,13 @@ bool inv_machine() {
                          m.physical_bits >= 32 && m.physical_bits <= 52 && (m.xcr0 & 1) != 0 &&
                          m.vendor <= Vendor::vmx && m.guest_format <= TableFormat::ept &&
                          u64{m.frame_limit} << frame_bits <= u64{1} << m.physical_bits;
-    // Not for ring 3, and nothing that the processor would write to: every host space has copies.
-    constexpr u64 bits = pte::user | pte::accessed;
-    const bool kernel_half = (m.kernel_entries[0] & bits) == pte::accessed &&
-                             (m.kernel_entries[1] & bits) == pte::accessed &&
-                             (m.kernel_tables_entry & bits) == pte::accessed;
+    // There, not for ring 3, and nothing that the processor would write to: every host space has
+    // copies.
+    constexpr u64 bits = pte::present | pte::user | pte::accessed;
+    constexpr u64 right = pte::present | pte::accessed;
+    const bool kernel_half = (m.kernel_entries[0] & bits) == right &&
+                             (m.kernel_entries[1] & bits) == right &&
+                             (m.kernel_tables_entry & bits) == right;
     return sizes && numbers && kernel_half;
 }
 

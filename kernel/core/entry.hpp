@@ -46,7 +46,16 @@ void core_timer(u32 core);                // the timer fired
 void core_reschedule(u32 core);           // another core asked for it
 void core_fault(u32 core, u64 vector, u64 error, u64 address); // regs of the thread are saved
 
-// Boot. `frames` and `blocks` are all zero before.
+// Boot. All tables are zero before. What does not fit together (memory that is handed over twice, a
+// frame that is no memory) stops the kernel. The loops go over memory; their steps, which are all
+// that writes, have names of their own so that the prover can speak of them.
+void init_type(Frame f, ObjectType type);
+void init_whole(Block b);
+bool init_split(Block b); // whether it was reserved
+void init_owner(Frame domain, Block b);
+void init_core_object(Frame domain, Frame f, u32 number);
+Frame init_table(Frame table, u32 index, Frame spare);
+void init_leaf(Frame domain, Frame table, u32 index, Frame frame, u8 rights);
 void core_add_ram(u32 first, u32 count); // ordinary memory, nobody's yet
 // Takes frames out of it: kernel image, tables, firmware.
 void core_reserve(u32 first, u32 count, ObjectType type);
@@ -65,6 +74,7 @@ inline constexpr u32 root_frames = 10; // and one for each core
 // Makes the root task out of the ordinary frames from `first` on, root_frames + core_count of
 // them. All ordinary memory is its own afterwards.
 void core_init_root(Frame first, RootTask& out);
+void init_root(Frame first, RootTask& out); // its part that is no loop
 // Maps a frame for the root task. Page tables come from `spare` on; gives back how many were
 // needed (0..3).
 u32 core_root_map(const RootTask& root, u64 address, Frame frame, u8 rights, Frame spare);

@@ -1,5 +1,6 @@
 // Boot-time construction of the first state. Runs once, before any user code.
 #include "kernel/core/caps.hpp"
+#include "kernel/core/entry.hpp"
 #include "kernel/core/frames.hpp"
 #include "kernel/core/page_tables.hpp"
 #include "kernel/core/sched.hpp"
@@ -13,16 +14,45 @@ Core cores[max_cores];
 u32 irq_of_vector[256];
 Values results[max_cores];
 
-static void set_types(Frame first, u32 count, ObjectType type) {
+// A mistake of the boot code's about memory must not become a state that nothing is proved of.
+[[noreturn, gnu::noinline]] static void stop_boot() {
+    shell_stop("the boot code's plan of memory");
+}
+[[gnu::always_inline]] inline void require(bool holds) {
+    if (!holds)
+        stop_boot();
+}
+
+// ---- The steps of the loops. Only these write; proofs/theorems/init.cpp is about them.
+
+[[gnu::noinline]] void init_type(Frame f, ObjectType type) {
+    require(f < machine.frame_limit && blocks[block_of(f)].state == BlockState::split &&
+            type <= ObjectType::kernel);
+    frames[f].type = f == 0 ? ObjectType::reserved : type; // frame 0 means "none"
+}
+
+static bool init_block(Block b, BlockState state) {
+    require(b < machine.frame_limit / frames_per_block);
+    const bool is_new = blocks[b].state == BlockState::reserved;
+    blocks[b].state = state;
+    return is_new;
+}
+
+[[gnu::noinline]] void init_whole(Block b) { require(init_block(b, BlockState::whole)); }
+
+[[gnu::noinline]] bool init_split(Block b) { return init_block(b, BlockState::split); }
+
+// ----
+
+[[gnu::noinline]] static void set_types(Frame first, u32 count, ObjectType type) {
     for (u32 i = 0; i < count; ++i)
-        frames[first + i].type = type;
+        init_type(first + i, type);
 }
 
 // A block that is only partly RAM, or partly taken, is handled frame by frame.
-static void split_block(Block b, ObjectType rest) {
-    if (blocks[b].state == BlockState::reserved)
+[[gnu::noinline]] static void split_block(Block b, ObjectType rest) {
+    if (init_split(b))
         set_types(b * frames_per_block, frames_per_block, rest);
-    blocks[b].state = BlockState::split;
 }
 
 void core_add_ram(u32 first, u32 count) {
@@ -30,18 +60,16 @@ void core_add_ram(u32 first, u32 count) {
     const u32 end = first + count;
     while (f < end) {
         const u32 next = (f / frames_per_block + 1) * frames_per_block;
-        const bool whole = f % frames_per_block == 0 && next <= end;
+        const bool whole = f != 0 && f % frames_per_block == 0 && next <= end;
         const u32 stop = next < end ? next : end;
         if (whole) {
-            blocks[block_of(f)].state = BlockState::whole;
+            init_whole(block_of(f));
         } else {
             split_block(block_of(f), ObjectType::reserved);
             set_types(f, stop - f, ObjectType::ram);
         }
         f = stop;
     }
-    if (first == 0)
-        frames[0].type = ObjectType::reserved; // frame 0 means "none"
 }
 
 void core_split(u32 first, u32 count) {
@@ -57,6 +85,7 @@ void core_reserve(u32 first, u32 count, ObjectType type) {
 }
 
 void core_init_core(u32 number) {
+    require(number < machine.core_count && cores[number].online == 0);
     Core& core = cores[number];
     core.timer = no_deadline;
     core.tlb_era = 1;
@@ -66,28 +95,42 @@ void core_init_core(u32 number) {
     core.online = 1;
 }
 
-static void make(Frame f, ObjectType type, Frame domain, u32 selector) {
+// A frame that is memory and in no use becomes an object.
+[[gnu::noinline]] static void take(Frame f, ObjectType type) {
+    require(frame_exists(f) && blocks[block_of(f)].state == BlockState::split &&
+            check_retype(frame_owner(f), f) == Error::ok);
     retype(f, type);
+}
+
+[[gnu::noinline]] static void make_table(Frame f, u32 level) {
+    take(f, ObjectType::page_table);
+    frames[f].level = static_cast<u8>(level);
+    reference(f);
+}
+
+[[gnu::noinline]] static void make(Frame f, ObjectType type, Frame domain, u32 selector) {
+    take(f, type);
     put(domain, selector, full_cap(f, type));
 }
 
-static void own_everything(Frame domain) {
-    u32 owned = 0;
-    for (Block b = 0; b * frames_per_block < machine.frame_limit; ++b) {
-        if (blocks[b].state != BlockState::reserved) {
-            blocks[b].owner = domain;
-            owned++;
-        }
-    }
-    domains[domain].owned = owned;
+// ---- Steps of loops, as above.
+
+[[gnu::noinline]] void init_owner(Frame domain, Block b) {
+    require(b < machine.frame_limit / frames_per_block);
+    if (blocks[b].state == BlockState::reserved)
+        return;
+    require(blocks[b].owner == 0);
+    blocks[b].owner = domain;
+    domains[domain].owned++;
 }
 
-static void make_cores(const RootTask& root) {
-    for (u32 i = 0; i < machine.core_count; ++i) {
-        make(root.first_core + i, ObjectType::core, root.domain, root_selector::first_core + i);
-        core_objects[root.first_core + i].number = i;
-    }
+[[gnu::noinline]] void init_core_object(Frame domain, Frame f, u32 number) {
+    require(number < machine.core_count);
+    make(f, ObjectType::core, domain, root_selector::first_core + number);
+    core_objects[f].number = number;
 }
+
+// ----
 
 static void make_thread(const RootTask& root) {
     Thread& thread = threads[root.thread];
@@ -108,9 +151,7 @@ static void make_thread(const RootTask& root) {
 }
 
 static void make_space(const RootTask& root) {
-    retype(root.root_table, ObjectType::page_table);
-    frames[root.root_table].level = 4;
-    reference(root.root_table);
+    make_table(root.root_table, 4);
     spaces[root.space].root = root.root_table;
     spaces[root.space].kind = SpaceKind::host;
     page_tables[root.root_table].entries[256] = machine.kernel_entries[0];
@@ -118,47 +159,76 @@ static void make_space(const RootTask& root) {
     page_tables[root.root_table].entries[511] = machine.kernel_entries[1];
 }
 
-void core_init_root(Frame first, RootTask& r) {
-    r = {first,     first + 1, first + 2, first + 3, first + 4,          first + 5,
-         first + 6, first + 7, first + 8, first + 9, first + root_frames};
-    retype(r.domain, ObjectType::domain);
-    retype(r.cap_table, ObjectType::cap_table);
+// From the thread on, in the order of RootTask and of root_selector.
+static constexpr ObjectType plain_objects[] = {ObjectType::thread,      ObjectType::sched_context,
+                                               ObjectType::irq_control, ObjectType::platform,
+                                               ObjectType::ports,       ObjectType::mmio};
+static_assert(offsetof(RootTask, mmio) - offsetof(RootTask, thread) == 5 * sizeof(Frame) &&
+              root_selector::mmio - root_selector::thread == 5);
+
+// All of the root task's objects but its cores, out of frames that are nobody's.
+[[gnu::noinline]] void init_root(Frame first, RootTask& out) {
+    const RootTask r = {first,     first + 1, first + 2, first + 3, first + 4,          first + 5,
+                        first + 6, first + 7, first + 8, first + 9, first + root_frames};
+    out = r;
+    take(r.domain, ObjectType::domain);
+    take(r.cap_table, ObjectType::cap_table);
     domains[r.domain].tables[0] = r.cap_table;
     reference(r.cap_table);
     put(r.domain, root_selector::domain, full_cap(r.domain, ObjectType::domain));
     make(r.space, ObjectType::space, r.domain, root_selector::space);
-    make(r.thread, ObjectType::thread, r.domain, root_selector::thread);
-    make(r.sched_context, ObjectType::sched_context, r.domain, root_selector::sched_context);
-    make(r.irq_control, ObjectType::irq_control, r.domain, root_selector::irq_control);
-    make(r.platform, ObjectType::platform, r.domain, root_selector::platform);
-    make(r.ports, ObjectType::ports, r.domain, root_selector::ports);
-    make(r.mmio, ObjectType::mmio, r.domain, root_selector::mmio);
+    for (u32 i = 0; i < sizeof plain_objects; ++i)
+        make(r.thread + i, plain_objects[i], r.domain, root_selector::thread + i);
     port_ranges[r.ports].last = 0xffff;
     mmio_ranges[r.mmio].count = u64{1} << (machine.physical_bits - frame_bits);
     make_space(r);
     make_thread(r);
-    make_cores(r);
-    own_everything(r.domain);
 }
+
+void core_init_root(Frame first, RootTask& r) {
+    split_block(0, ObjectType::reserved); // frame 0 means "none", whatever is there
+    init_type(0, ObjectType::reserved);
+    init_root(first, r);
+    for (Block b = 0; b < machine.frame_limit / frames_per_block; ++b)
+        init_owner(r.domain, b);
+    for (u32 i = 0; i < machine.core_count; ++i)
+        init_core_object(r.domain, r.first_core + i, i);
+}
+
+// ---- Steps of the next function.
+
+// The table that an entry of a table leads to. `spare` becomes one where there is none.
+[[gnu::noinline]] Frame init_table(Frame table, u32 index, Frame spare) {
+    u64& entry = page_tables[table].entries[index];
+    if (!Format::is_present(entry)) {
+        make_table(spare, frames[table].level - 1u);
+        entry = Format::table(spare);
+        frames[table].live++;
+    }
+    require(!Format::is_large(entry));
+    return Format::frame(entry);
+}
+
+[[gnu::noinline]] void init_leaf(Frame domain, Frame table, u32 index, Frame frame, u8 rights) {
+    u64& entry = page_tables[table].entries[index];
+    require(!Format::is_present(entry) && check_ram(domain, frame) == Error::ok &&
+            frames[frame].mappings < max_count);
+    entry = Format::leaf(frame, 1, rights);
+    frames[table].live++;
+    frames[frame].mappings++;
+}
+
+// ----
 
 u32 core_root_map(const RootTask& root, u64 address, Frame frame, u8 rights, Frame spare) {
     u32 used = 0;
     Frame table = root.root_table;
+    require(address < user_end);
     for (u32 level = 4; level > 1; --level) {
-        u64& entry = page_tables[table].entries[entry_index(address, level)];
-        if (!Format::is_present(entry)) {
-            const Frame made = spare + used++;
-            retype(made, ObjectType::page_table);
-            frames[made].level = static_cast<u8>(level - 1);
-            reference(made);
-            entry = Format::table(made);
-            frames[table].live++;
-        }
-        table = Format::frame(entry);
+        table = init_table(table, entry_index(address, level), spare + used);
+        used += table == spare + used;
     }
-    page_tables[table].entries[entry_index(address, 1)] = Format::leaf(frame, 1, rights);
-    frames[table].live++;
-    frames[frame].mappings++;
+    init_leaf(root.domain, table, entry_index(address, 1), frame, rights);
     return used;
 }
 

@@ -198,6 +198,8 @@ void kept_on(Step& step, Result& result, const Guard& path) {
              sum(c, w.block_owners, [&](const Row& row) { return owner_change("blocks", row); })));
 }
 
+} // namespace
+
 Result kept(Step& step) {
     Result result = begin(step);
     const std::set<const Object*> counted = counted_tables(step);
@@ -206,8 +208,6 @@ Result kept(Step& step) {
     finish(result);
     return result;
 }
-
-} // namespace
 
 std::vector<Theorem> count_theorems(const Bitcode&) {
     std::vector<Theorem> all;

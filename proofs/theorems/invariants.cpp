@@ -21,6 +21,8 @@ void preserved_on(Step& step, Result& result, const Kernel::Invariant& inv,
     step.goal(result, inv.name, land({path.term(), step.over(), before, lnot(after)}));
 }
 
+} // namespace
+
 Result preserved(Step& step) {
     Result result = begin(step);
     for (const std::string& name : step.kernel.unknown_invariants) {
@@ -46,8 +48,6 @@ Result preserved(Step& step) {
     finish(result);
     return result;
 }
-
-} // namespace
 
 std::vector<Theorem> invariant_theorems(const Bitcode& bitcode) {
     std::vector<Theorem> all;

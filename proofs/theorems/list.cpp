@@ -26,15 +26,17 @@ std::vector<std::string> core_exports() {
 }
 
 bool is_boot(const std::string& plain) {
-    static const std::set<std::string> names{"core_add_ram",   "core_reserve",   "core_split",
-                                             "core_init_core", "core_init_root", "core_root_map",
-                                             "core_root_start"};
+    static const std::set<std::string> names{
+        "core_add_ram",  "core_reserve",     "core_split", "core_init_core", "core_init_root",
+        "core_root_map", "core_root_start",  "init_type",  "init_whole",     "init_split",
+        "init_owner",    "init_core_object", "init_root",  "init_table",     "init_leaf"};
     return names.contains(plain);
 }
 
 std::vector<std::function<std::vector<Theorem>(const Bitcode&)>> theorem_groups() {
-    return {safety_theorems, invariant_theorems, refinement_theorems, guard_theorems,
-            count_theorems,  page_theorems,      isolation_theorems,  summary_theorems};
+    return {safety_theorems,    invariant_theorems, refinement_theorems,
+            guard_theorems,     count_theorems,     page_theorems,
+            isolation_theorems, summary_theorems,   init_theorems};
 }
 
 } // namespace horos::proofs

@@ -4,8 +4,6 @@
 
 namespace horos::proofs {
 
-namespace {
-
 Result prove_safety(Step& step, Result result) {
     result.bound = std::to_string(step.outcome.steps) + " instructions";
     for (const std::string& name : step.kernel.left_out)
@@ -43,8 +41,6 @@ Result prove_safety(Step& step, Result result) {
     finish(result);
     return result;
 }
-
-} // namespace
 
 std::vector<Theorem> safety_theorems(const Bitcode& bitcode) {
     std::vector<Theorem> all;

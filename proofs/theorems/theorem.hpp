@@ -45,6 +45,7 @@ std::vector<Theorem> count_theorems(const Bitcode& bitcode);
 std::vector<Theorem> page_theorems(const Bitcode& bitcode);
 std::vector<Theorem> isolation_theorems(const Bitcode& bitcode);
 std::vector<Theorem> summary_theorems(const Bitcode& bitcode);
+std::vector<Theorem> init_theorems(const Bitcode& bitcode);
 
 // Each makes the theorems of one group.
 std::vector<std::function<std::vector<Theorem>(const Bitcode&)>> theorem_groups();
@@ -78,6 +79,10 @@ struct Step {
 // Proved until a goal says otherwise; the bound names what the step is not followed past.
 Result begin(const Step& step);
 void finish(Result& result);
+// What the groups show of a step that has been taken.
+Result prove_safety(Step& step, Result result); // no undefined behaviour; the end can be reached
+Result preserved(Step& step);                   // all of kernel.invariants
+Result kept(Step& step);                        // counts are sums
 // Conditions of which no two hold at once, at most so many; where none does, none of the worlds has
 // written to any of the tables.
 std::vector<Guard> writing_cases(const Kernel& kernel, const std::vector<const World*>& worlds,

@@ -84,7 +84,8 @@ const char* const rests_on =
 - Processors with VMX: all theorems assume that the vendor found at boot is AMD's, and what is
   only reached otherwise is not executed.
 - What happens past `svm_run` (a guest's run and its exit): paths end there, and the bound says so.
-- Boot (core_add_ram, core_reserve, core_split, core_init_*, core_root_*): its loops go over memory.
+- Boot: its steps are proved (`init/`), its loops over memory are not executed, and what the boot
+  code promises is assumed (docs/theorems.md, "Initialisation").
 - That two given domains have no channel: isolation says what follows when there are closed sets
   that have nothing in common, not that a system's description leads to such sets.
 )";
