@@ -11,15 +11,14 @@ namespace horos::core {
 
 namespace {
 
-using F = VmcsField;
+using F = vmx::Field;
 using Reason = vmx::ExitReason;
 
 // The host's state on this core. It stays as it is for as long as the machine is up.
-void write_host(u32 core) {
+void write_host(u32 core, const HostState& h) {
     const arch::PerCpu& cpu = arch::this_cpu();
     arch::TableRegister idt;
     asm volatile("sidt %0" : "=m"(idt));
-    const HostState h = host_state();
     write_field(F::HOST_CR0, h.cr0);
     write_field(F::HOST_CR4, h.cr4);
     write_field(F::HOST_CS_SELECTOR, SEL_KERNEL_CODE);
@@ -38,7 +37,7 @@ void write_host(u32 core) {
 // The host's state that goes with the thread that runs the guest.
 void renew_host(u32 core, Vcpu& vcpu, const HostState& h) {
     if (vcpu.vmx.host_core != core + 1)
-        write_host(core);
+        write_host(core, h);
     vcpu.vmx.host_core = core + 1;
     write_field(F::HOST_CR3, h.cr3);
     write_field(F::HOST_FS_BASE, threads[cores[core].thread].regs.fs_base);
@@ -52,8 +51,7 @@ void renew_space(Core& core, Vcpu& vcpu) {
     const Frame maps = space.msr_map != 0 ? space.msr_map : machine.msr_map;
     const Frame msr = vcpu.vmx.virtual_apic == virtual_apic::x2apic ? maps + 1 : maps;
     const u64 eptp = u64{space.root} << frame_bits | vmx::eptp::TYPE_WB | vmx::eptp::WALK_4;
-    const bool all_void = next_tag(core, vcpu);
-    if (all_void)
+    if (next_tag(core, vcpu)) // all are void
         must_succeed(vmx_invvpid(static_cast<u64>(vmx::InvvpidType::ALL), 0), "INVVPID failed");
     must_succeed(vmx_invept(static_cast<u64>(vmx::InveptType::SINGLE_CONTEXT), eptp),
                  "INVEPT failed");
@@ -67,7 +65,7 @@ void renew_space(Core& core, Vcpu& vcpu) {
 // Whether the guest can take an external interrupt now, its priority apart.
 bool is_open() {
     return (read_field(F::GUEST_RFLAGS) & x86::rflags::IF) != 0 &&
-           (read_field(F::GUEST_INTERRUPTIBILITY) & shadows) == 0;
+           (read_field(F::GUEST_INTERRUPTIBILITY) & SHADOWS) == 0;
 }
 
 // Injects the pending interrupt, or arms the exit at which the guest can take it.
@@ -94,7 +92,7 @@ void inject(u64 e) {
         write_field(F::GUEST_INTERRUPTIBILITY, read_field(F::GUEST_INTERRUPTIBILITY) &
                                                    ~u64{vmx::interruptibility::BLOCKING_BY_NMI});
     const bool real = (read_field(F::GUEST_CR0) & x86::cr0::PE) == 0; // delivers no error codes
-    const u32 info = static_cast<u32>(e) & event_bits;
+    const u32 info = static_cast<u32>(e) & vmx::interruption::EVENT;
     write_field(F::ENTRY_EXCEPTION_ERROR_CODE, e >> event::error_code_shift);
     write_field(F::ENTRY_INTERRUPTION_INFO,
                 real ? info & ~vmx::interruption::ERROR_CODE_VALID : info);
@@ -108,8 +106,8 @@ void set_preemption_timer(const Core& core) {
     if ((vmx_limits.controls.pin & vmx::pin::PREEMPTION_TIMER) == 0)
         return;
     const u64 now = shell_now();
-    const u64 left =
-        core.timer > now ? ((core.timer - now) >> vmx_limits.timer_shift) + 1 : 0; // never early
+    // Never early.
+    const u64 left = core.timer > now ? ((core.timer - now) >> vmx_limits.timer_shift) + 1 : 0;
     write_field(F::PREEMPTION_TIMER, left > ~u32{0} ? ~u32{0} : left);
 }
 
@@ -157,8 +155,8 @@ u32 run(u32 number, Vcpu& vcpu) {
     Core& core = cores[number];
     const HostState before = host_state();
     renew_host(number, vcpu, before);
-    arch::TableRegister
-        gdt; // an exit sets its limit to 64 KiB, over what ring 3 must not see (§27.5.2)
+    // An exit sets GDTR's limit to 64 KiB, over what ring 3 must not see (§27.5.2).
+    arch::TableRegister gdt;
     asm volatile("sgdt %0" : "=m"(gdt));
     load_rest(vcpu);
     arch::kernel_unlock();
@@ -178,7 +176,7 @@ u64 event_to_replay(u32 info) {
         return 0;
     const u64 code =
         (info & event::has_error_code) != 0 ? read_field(F::IDT_VECTORING_ERROR_CODE) : 0;
-    return (info & event_bits) | code << event::error_code_shift;
+    return (info & vmx::interruption::EVENT) | code << event::error_code_shift;
 }
 
 // §27.2.3: IRET ends the blocking of NMIs even when it exits half-way; then they are blocked still.
@@ -199,10 +197,9 @@ void keep_event(Vcpu& vcpu, u32 reason) {
 // Exceptions that are the host's: its NMI, a machine check.
 bool is_host_nmi() {
     const u32 info = read_field32(F::EXIT_INTERRUPTION_INFO);
-    const u32 type = (info & vmx::interruption::TYPE) >> vmx::interruption::TYPE_SHIFT;
     if ((info & vmx::interruption::VECTOR) == static_cast<u32>(x86::Vector::MC))
         shell_stop("machine check");
-    return type == static_cast<u32>(vmx::InterruptionType::NMI);
+    return is_nmi(info);
 }
 
 // The kernel's own affair? Then the guest goes on.
@@ -255,9 +252,9 @@ ExitReason vmx_enter(u32 number, Frame f) {
         core.launched = 1; // a refused entry leaves the VMCS as it was (§26.8)
         keep_event(vcpu, reason & vmx::exit_reason::BASIC);
     }
-    if (own_exit(core, vcpu, reason & vmx::exit_reason::BASIC))
-        return ExitReason::none;
-    return store_vmx_exit(vcpu, reason & vmx::exit_reason::BASIC, F::EXIT_QUALIFICATION);
+    const u32 basic = reason & vmx::exit_reason::BASIC;
+    return own_exit(core, vcpu, basic) ? ExitReason::none
+                                       : store_vmx_exit(vcpu, basic, F::EXIT_QUALIFICATION);
 }
 
 } // namespace horos::core

@@ -7,7 +7,7 @@ namespace horos::core {
 
 namespace {
 
-using F = VmcsField;
+using F = vmx::Field;
 
 // What each exit is to the VMM, by its basic reason (appendix C): V, an instruction of VMX; U, none
 // that it knows.
@@ -91,18 +91,16 @@ void store_info(VcpuState& s, Vcpu& vcpu, ExitReason to, u32 reason, u64 q) {
         store_exception(s, vcpu, q);
     else if (to == ExitReason::entry_refused)
         store_refusal(s, vcpu, q);
-    else if (to == ExitReason::cr_access)
+    else if (to == ExitReason::cr_access || to == ExitReason::dr_access) // tables 27-3, 27-4
         s.info[0] = (q & vmx::cr_access::NUMBER) |
-                    ((q & vmx::cr_access::TYPE) == vmx::cr_access::MOV_FROM ? 0 : write);
-    else if (to == ExitReason::dr_access)
-        s.info[0] = (q & vmx::dr_access::NUMBER) | ((q & vmx::dr_access::FROM) != 0 ? 0 : write);
+                    ((q & vmx::cr_access::TYPE) == vmx::dr_access::FROM ? 0 : write);
 }
 
 void store_common(VcpuState& s, Vcpu& vcpu) {
     s.gpr[4] = read_field(F::GUEST_RSP);
     s.rip = read_field(F::GUEST_RIP);
     s.rflags = read_field(F::GUEST_RFLAGS);
-    s.interrupt_shadow = (read_field(F::GUEST_INTERRUPTIBILITY) & shadows) != 0;
+    s.interrupt_shadow = (read_field(F::GUEST_INTERRUPTIBILITY) & SHADOWS) != 0;
     s.tpr = read_once(task_priority(vcpu)) >> 4 & 15;
     s.virtual_apics = vmx_limits.virtual_apics;
     if (vcpu.delivering != 0)
@@ -130,7 +128,7 @@ ExitReason tell(VcpuState& s, Vcpu& vcpu, ExitReason reason, u64 next_rip = 0) {
 
 } // namespace
 
-ExitReason store_vmx_exit(Vcpu& vcpu, u32 reason, VmcsField detail) {
+ExitReason store_vmx_exit(Vcpu& vcpu, u32 reason, vmx::Field detail) {
     VcpuState& s = state_pages[vcpu.state].state;
     E to = reason < sizeof meanings / sizeof *meanings ? meanings[reason] : U;
     if (detail == F::INSTRUCTION_ERROR) // the processor did not even try

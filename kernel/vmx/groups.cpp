@@ -7,7 +7,7 @@ namespace horos::core {
 
 namespace {
 
-using F = VmcsField;
+using F = vmx::Field;
 
 constexpr F system_fields[] = {F::GUEST_SYSENTER_CS, F::GUEST_SYSENTER_ESP, F::GUEST_SYSENTER_EIP,
                                F::GUEST_PAT};
@@ -40,7 +40,7 @@ void read_segments(VcpuState& s) {
 }
 
 void put_segments(const VcpuState& s) {
-    for (u32 n = 0; n < segment_register_count; ++n) {
+    for (u32 n = 0; n < vmx::SEGMENTS + 2; ++n) {
         const Segment& g = s.*segment_registers[n];
         write_field(vmx::plus(F::GUEST_ES_LIMIT, n), g.limit);
         write_field(vmx::plus(F::GUEST_ES_BASE, n), g.base);
@@ -119,12 +119,12 @@ void put_apic(Vcpu& vcpu, const VcpuState& s) {
     vcpu.vmx.virtual_apic = s.virtual_apic;
     vcpu.tlb_era = 0;
     drop_apic_page(vcpu);
-    if (s.virtual_apic == virtual_apic::memory) {
+    if ((s.virtual_apic & virtual_apic::in_page) != 0) {
         reference(s.apic_page); // ordinary memory for as long as the processor knows its address
         vcpu.vmx.apic_page = s.apic_page;
         write_field(F::APIC_ACCESS_ADDRESS, u64{s.apic_page} << frame_bits);
     }
-    for (u32 n = 0; n < 4 && s.virtual_apic != virtual_apic::none; ++n)
+    for (u32 n = 0; n < 4 && (s.virtual_apic & virtual_apic::delivering) != 0; ++n)
         write_field(vmx::plus(F::EOI_EXIT_BITMAP_0, n), s.eoi_exits[n]);
 }
 
@@ -133,8 +133,8 @@ void put_policy(Vcpu& vcpu, const VcpuState& s) {
     vcpu.xcr0 = s.xcr0;
     vcpu.exception_exits = s.exception_exits;
     vcpu.extra_exits = s.extra_exits;
-    vcpu.dr_live =
-        0; // the debug registers exit until the guest uses them; on request they always do
+    // The debug registers exit until the guest uses them; on request they always do.
+    vcpu.dr_live = 0;
     vcpu.vmx.proc_controls = vmx_limits.controls.proc;
     for (const OptionalExit& e : optional_exits)
         vcpu.vmx.proc_controls |= (s.extra_exits & e.asked) != 0 ? e.controls : 0;

@@ -9,7 +9,7 @@ namespace horos::core {
 namespace {
 
 using vmx::RuleId;
-using F = VmcsField;
+using F = vmx::Field;
 
 constexpr u32 state_groups =
     group::control | group::segments | group::debug | group::system | group::policy;
@@ -33,17 +33,17 @@ bool wrong_msrs(const VcpuState& s) {
            s.sfmask >> 32 != 0;
 }
 
-// group::policy. What the rules of §26.2.1.1 leave to a VMM of the APIC: a way that the processor
+// group::policy. What the rules of §26.2.1.1 leave to a VMM of the APIC: one way that the processor
 // offers (x2APIC mode and APIC accesses exclude each other), and an APIC-access page of its own.
 // The kernel's tables cannot come to lie there, where the processor might take its own accesses for
 // the guest's (§29.4.6).
 u32 check_asked(const VcpuState& s, const Vcpu& vcpu) {
     if (const u32 rule = check_policy(s.xcr0, s.extra_exits); rule != 0)
         return rule;
-    if (s.virtual_apic > virtual_apic::memory ||
-        (s.virtual_apic & ~u32{vmx_limits.virtual_apics}) != 0)
+    const u32 way = s.virtual_apic;
+    if ((way & ~u32{vmx_limits.virtual_apics}) != 0 || (way & (way - 1)) != 0)
         return guard_rule::virtual_apic;
-    if (s.virtual_apic != virtual_apic::memory)
+    if ((way & virtual_apic::in_page) == 0)
         return 0;
     const Frame domain = threads[cores[shell_core()].thread].domain;
     const bool own = s.apic_page != vcpu.state && check_ram(domain, s.apic_page) == Error::ok &&
@@ -78,7 +78,7 @@ void put_shadow(bool shadow, u64 rflags) {
     using namespace vmx::interruptibility;
     const u32 kind = (rflags & x86::rflags::IF) != 0 ? BLOCKING_BY_STI : BLOCKING_BY_MOV_SS;
     write_field(F::GUEST_INTERRUPTIBILITY,
-                (read_field(F::GUEST_INTERRUPTIBILITY) & ~u64{shadows}) | (shadow ? kind : 0));
+                (read_field(F::GUEST_INTERRUPTIBILITY) & ~u64{SHADOWS}) | (shadow ? kind : 0));
     if (shadow)
         write_field(F::GUEST_PENDING_DEBUG,
                     (rflags & x86::rflags::TF) != 0 ? vmx::pending_debug::BS : 0);
@@ -91,7 +91,7 @@ void put_events(Vcpu& vcpu, const VcpuState& s) {
     vcpu.deadline = s.deadline;
     if (vcpu.vmx.virtual_apic == virtual_apic::none)
         task_priority(vcpu) = (s.tpr & 15) << 4;
-    else
+    else if ((vcpu.vmx.virtual_apic & virtual_apic::delivering) != 0)
         write_field(F::GUEST_INTERRUPT_STATUS, s.interrupt_status & 0xffff);
     // An NMI ends a shadow of STI's; some processors insist (§26.3.1.5).
     put_shadow((s.interrupt_shadow & 1) != 0 && !is_nmi(s.inject), s.rflags);
@@ -99,7 +99,7 @@ void put_events(Vcpu& vcpu, const VcpuState& s) {
 
 // A state without interrupts and a shadow of STI's contradict each other: VMX keeps two kinds.
 void keep_shadow(u64 rflags) {
-    if ((read_field(F::GUEST_INTERRUPTIBILITY) & shadows) != 0)
+    if ((read_field(F::GUEST_INTERRUPTIBILITY) & SHADOWS) != 0)
         put_shadow(true, rflags);
 }
 

@@ -37,9 +37,8 @@ constexpr u64 ept_flushes = ept_cap::INVEPT | ept_cap::INVEPT_SINGLE | ept_cap::
 
 constexpr Requirement requirements[] = {
     {msr::VMX_PINBASED_CTLS, allowed(pin_controls), "VMX without virtual NMIs"},
-    {msr::VMX_PROCBASED_CTLS, allowed(proc::ACTIVATE_SECONDARY), "VMX without nested paging"},
     {msr::VMX_PROCBASED_CTLS, allowed(proc_controls),
-     "VMX lacks a primary control (bitmaps, TPR shadow)"},
+     "VMX lacks a primary control (bitmaps, TPR shadow, secondary controls)"},
     {msr::VMX_PROCBASED_CTLS2, allowed(proc2::ENABLE_EPT), "VMX without nested paging (EPT)"},
     {msr::VMX_PROCBASED_CTLS2, allowed(proc2::UNRESTRICTED_GUEST), "VMX without real-mode guests"},
     {msr::VMX_PROCBASED_CTLS2, allowed(proc_controls_2), "VMX lacks a secondary control (VPIDs)"},
@@ -88,15 +87,13 @@ bool vmx_set_msr(Frame map, u32 number, u8 access) {
     return true;
 }
 
-// The processor serves reads of a virtual x2APIC, and writes of TPR, EOI and SELF IPI (§29.5).
-// Other writes would reach the host's; the current count is not in the page, and not all can be
-// read.
+// Other reads and writes than those that the processor serves would reach the host's x2APIC.
 void vmx_init_msr_map(Frame map) {
     init_msr_map<vmx_set_msr>(map);
-    constexpr u64 read = 0x41fd'01ff'ffff'a50c, written = u64{1} << 8 | u64{1} << 11 | u64{1} << 63;
+    using namespace virtual_x2apic;
     for (u32 n = 0; n < 64; ++n)
         pass(map + 1, x86::msr::X2APIC_BASE + n,
-             static_cast<u32>((read >> n & 1) | (written >> n & 1) << 1));
+             static_cast<u32>((READ >> n & 1) | (WRITTEN >> n & 1) << 1));
 }
 
 void vmx_init() {
@@ -113,7 +110,7 @@ void vmx_init() {
         controls(capability(msr::VMX_ENTRY_CTLS), entry_controls)};
     vmx_limits.revision = static_cast<u32>(read_msr(msr::VMX_BASIC) & basic::REVISION);
     vmx_limits.timer_shift = static_cast<u8>(misc_value & misc::TIMER_RATE);
-    for (u32 way = virtual_apic::x2apic; way <= virtual_apic::memory; ++way)
+    for (u32 way = virtual_apic::x2apic; way <= virtual_apic::task_priority; ++way)
         if ((apic_controls[way] & ~allowed_2) == 0)
             vmx_limits.virtual_apics |= static_cast<u16>(way);
     vmx_limits.any_length = (misc_value & misc::INJECT_LENGTH_0) != 0;
@@ -144,6 +141,16 @@ void vmx_disable_cpu() {
         write_cr4(read_cr4() & ~x86::cr4::VMXE);
 }
 
-void vmx_access_failed() { shell_stop("VMREAD or VMWRITE failed"); }
+void must_succeed(u32 error, const char* what) {
+    if (error == 0)
+        return;
+    char line[] = "horos: VM-instruction error 00\n";
+    line[sizeof line - 4] = static_cast<char>('0' + error / 10 % 10);
+    line[sizeof line - 3] = static_cast<char>('0' + error % 10);
+    shell_log(line, sizeof line - 1);
+    shell_stop(what);
+}
+
+void vmx_access_failed(u32 error) { must_succeed(error, "VMREAD or VMWRITE failed"); }
 
 } // namespace horos::core

@@ -136,10 +136,6 @@ RuleId check_rest(const VcpuState& s) {
     return first_broken(checks);
 }
 
-// Exceptions that push an error code; the processor insists.
-constexpr u64 error_code_vectors =
-    1u << 8 | 1u << 10 | 1u << 11 | 1u << 12 | 1u << 13 | 1u << 14 | 1u << 17;
-
 } // namespace
 
 // Whether the guest is in an NMI does not matter: see inject().
@@ -151,7 +147,7 @@ RuleId check_event(const VcpuState& s, u64 cr0) {
     const bool nmi = type == event::nmi;
     const bool exception = type == event::exception;
     const bool has_code = (e & event::has_error_code) != 0;
-    const bool needs_code = vector < 32 && (error_code_vectors >> vector & 1) != 0;
+    const bool needs_code = vector < 32 && (vmx::VECTORS_WITH_ERROR_CODE >> vector & 1) != 0;
     const bool delivers = exception && (cr0 & x86::cr0::PE) != 0; // none in real mode
     const bool shadow = (s.interrupt_shadow & 1) != 0;
     const bool open = (s.rflags & x86::rflags::IF) != 0;

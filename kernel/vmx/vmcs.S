@@ -1,5 +1,5 @@
-// The instructions of VMX, one function each. Their results: 0 VMsucceed, 1 VMfail (SDM vol. 3C
-// §30.2); the VM-instruction error field of the current VMCS says more.
+// The instructions of VMX, one function each. Their results: 0 VMsucceed, else VMfail (SDM vol. 3C
+// §30.2): the VM-instruction error of the current VMCS, or 99 without one.
 #include "kernel/arch/guest_registers.h"
 
     .macro function name
@@ -8,13 +8,21 @@
     .endm
     .macro result
     mov $0, %eax
-    setbe %al
+    jbe vmx_failed
     ret
     .endm
 
 #define HOST_RSP 0x6c14
+#define INSTRUCTION_ERROR 0x4400
 
     .section .vmxtext, "ax", @progbits
+
+vmx_failed:                     // the flags are those of the instruction
+    mov $99, %eax
+    jc 1f
+    mov $INSTRUCTION_ERROR, %ecx
+    vmread %rcx, %rax
+1:  ret
 
 // u32 vmx_on(u64 region), vmx_clear(u64 vmcs), vmx_load(u64 vmcs): physical addresses
     .macro of_region name, instruction
@@ -48,13 +56,16 @@ function vmx_off
 function vmx_read
     mov %edi, %edi
     vmread %rdi, %rax
-    jbe vmx_access_failed
+    jbe 1f
     ret
 function vmx_write
     mov %edi, %edi
     vmwrite %rsi, %rdi
-    jbe vmx_access_failed
+    jbe 1f
     ret
+1:  call vmx_failed
+    mov %eax, %edi
+    jmp vmx_access_failed
 
 // u32 vmx_run(u64* registers, u32 launched): one entry and exit. `registers` are the guest's in
 // encoding order; RSP is in the VMCS. Interrupts are off; in the guest they cause exits.

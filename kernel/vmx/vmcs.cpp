@@ -7,7 +7,7 @@ namespace horos::core {
 
 namespace {
 
-using F = VmcsField;
+using F = vmx::Field;
 
 // Fields that are zero in a fresh VMCS, by runs of neighbouring encodings. A field that is not
 // written has no value that one could rely on (§24.11.3).
@@ -27,8 +27,7 @@ constexpr Run zero_fields[] = {
 };
 
 void init_controls(Frame f) {
-    const u64 page = u64{f} << frame_bits;
-    const u64 list = page + offsetof(Vcpu, vmx) + offsetof(VmxState, msrs);
+    const u64 list = (u64{f} << frame_bits) + offsetof(Vcpu, vmx) + offsetof(VmxState, msrs);
     for (const Run& run : zero_fields)
         for (u32 n = 0; n < run.count; ++n)
             write_field(vmx::plus(run.first, n), 0);
@@ -69,8 +68,7 @@ void release_vmcs(u32 number) {
     if (core.control != 0)
         must_succeed(vmx_clear(u64{core.control} << frame_bits), "VMCLEAR failed");
     core.control = 0;
-    core.launched = 0;
-    core.release = 0;
+    core.launched = core.release = 0;
 }
 
 void select_vmcs(u32 number, Frame control) {

@@ -47,7 +47,7 @@ void vmx_init();
 void vmx_enable_cpu(u32 core);
 void vmx_disable_cpu(); // VMXOFF
 
-// The privileged steps (vmcs.S).
+// The privileged steps (vmcs.S). Zero is success, and anything else the VM-instruction error.
 extern "C" {
 u32 vmx_on(u64 region);
 u32 vmx_off();
@@ -58,19 +58,16 @@ u32 vmx_invvpid(u64 type, u64 vpid);
 u64 vmx_read(u32 field);
 void vmx_write(u32 field, u64 value);
 u32 vmx_run(u64* registers, u32 launched);
-[[noreturn]] void vmx_access_failed();
+void vmx_access_failed(u32 error); // does not come back
 extern const u8 vmx_exit_point[];
 }
-inline void must_succeed(u32 failed, const char* what) {
-    if (failed != 0)
-        shell_stop(what);
-}
-using VmcsField = vmx::Field;
-[[gnu::always_inline]] inline u64 read_field(VmcsField f) { return vmx_read(vmx::encoding(f)); }
-[[gnu::always_inline]] inline u32 read_field32(VmcsField f) {
+// Fails closed where the processor refuses what the kernel needs for itself.
+void must_succeed(u32 error, const char* what);
+[[gnu::always_inline]] inline u64 read_field(vmx::Field f) { return vmx_read(vmx::encoding(f)); }
+[[gnu::always_inline]] inline u32 read_field32(vmx::Field f) {
     return static_cast<u32>(vmx_read(vmx::encoding(f)));
 }
-[[gnu::always_inline]] inline void write_field(VmcsField f, u64 value) {
+[[gnu::always_inline]] inline void write_field(vmx::Field f, u64 value) {
     vmx_write(vmx::encoding(f), value);
 }
 
@@ -94,8 +91,7 @@ inline constexpr SwitchedMsr switched_msrs[] = {
 inline constexpr u32 switched_count = 5;
 
 // In the order of the VMCS's fields; GDTR and IDTR have a limit and a base there, and no more.
-inline constexpr u32 segment_register_count = 10;
-inline constexpr Segment VcpuState::* segment_registers[segment_register_count] = {
+inline constexpr Segment VcpuState::* segment_registers[vmx::SEGMENTS + 2] = {
     &VcpuState::es, &VcpuState::cs,   &VcpuState::ss, &VcpuState::ds,   &VcpuState::fs,
     &VcpuState::gs, &VcpuState::ldtr, &VcpuState::tr, &VcpuState::gdtr, &VcpuState::idtr};
 
@@ -117,10 +113,12 @@ inline constexpr u32 exit_controls = exit_ctl::SAVE_DEBUG_CONTROLS | exit_ctl::H
                                      exit_ctl::LOAD_EFER;
 inline constexpr u32 entry_controls =
     entry_ctl::LOAD_DEBUG_CONTROLS | entry_ctl::LOAD_PAT | entry_ctl::LOAD_EFER;
-// What serves a guest's APIC in one of the ways of abi::virtual_apic.
+// What serves a guest's APIC in one of the ways of abi::virtual_apic. They have a bit each: 3 is
+// none.
 constexpr u32 apic_shared = proc2::APIC_REGISTER_VIRTUALIZATION | proc2::VIRTUAL_INTERRUPT_DELIVERY;
 inline constexpr u32 apic_controls[] = {0, apic_shared | proc2::VIRTUALIZE_X2APIC,
-                                        apic_shared | proc2::VIRTUALIZE_APIC_ACCESSES};
+                                        apic_shared | proc2::VIRTUALIZE_APIC_ACCESSES, ~0u,
+                                        proc2::VIRTUALIZE_APIC_ACCESSES};
 } // namespace mandatory_vmx
 
 // CR0 bits that the guest reads from the shadow and that exit when it changes them: an entry does
@@ -131,11 +129,8 @@ inline constexpr u64 shadowed_cr0 = ~(x86::cr0::PE | x86::cr0::MP | x86::cr0::EM
 inline bool is_canonical(u64 address) { return (address + (u64{1} << 47)) >> 48 == 0; }
 // The state page's form of an event is that of interruption information but for the error code,
 // which is above it (§24.8.3).
-inline constexpr u32 event_bits = vmx::interruption::VALID | vmx::interruption::TYPE |
-                                  vmx::interruption::VECTOR | vmx::interruption::ERROR_CODE_VALID;
 static_assert(vmx::interruption::ERROR_CODE_VALID == event::has_error_code);
-inline constexpr u32 shadows =
-    vmx::interruptibility::BLOCKING_BY_STI | vmx::interruptibility::BLOCKING_BY_MOV_SS;
+using vmx::interruptibility::SHADOWS;
 inline bool is_nmi(u64 e) {
     return (e & event::valid) != 0 && (e >> event::type_shift & 7) == event::nmi;
 }
@@ -167,6 +162,6 @@ vmx::RuleId check_entry(const VcpuState& s);
 vmx::RuleId diagnose_entry(const Vcpu& vcpu);
 
 // Tells the VMM of an exit, whose field `detail` says more; with INSTRUCTION_ERROR of a VMfail.
-ExitReason store_vmx_exit(Vcpu& vcpu, u32 reason, VmcsField detail);
+ExitReason store_vmx_exit(Vcpu& vcpu, u32 reason, vmx::Field detail);
 
 } // namespace horos::core

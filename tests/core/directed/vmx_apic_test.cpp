@@ -52,11 +52,13 @@ protected:
 };
 
 TEST_F(VmxApic, WhatTheProcessorLacksIsRefused) {
-    for (const u32 offered : {0u, virtual_apic::x2apic, virtual_apic::memory}) {
+    for (u32 offered = 0; offered <= virtual_apic::known; ++offered) {
         vmx_limits.virtual_apics = static_cast<u16>(offered);
-        for (const u32 way : {virtual_apic::x2apic, virtual_apic::memory, 3u, 4u, ~0u})
-            EXPECT_EQ(ask(way, own), way == offered ? 0u : guard_rule::virtual_apic)
+        for (const u32 way : {1u, 2u, 3u, 4u, 5u, 6u, 7u, 8u, 12u, ~0u}) {
+            const bool one = way == 1 || way == 2 || way == 4;
+            EXPECT_EQ(ask(way, own), one && (way & offered) != 0 ? 0u : guard_rule::virtual_apic)
                 << offered << ' ' << way;
+        }
     }
     EXPECT_EQ(ask(virtual_apic::none), 0u);
 }
@@ -67,6 +69,9 @@ TEST_F(VmxApic, TheWaysAreControlsOfTheVmcs) {
     ASSERT_EQ(ask(virtual_apic::memory, own), 0u);
     EXPECT_EQ(controls(), both | proc2::VIRTUALIZE_APIC_ACCESSES);
     EXPECT_EQ(g.field(Field::APIC_ACCESS_ADDRESS), u64{own} << frame_bits);
+    ASSERT_EQ(ask(virtual_apic::task_priority, own + 1), 0u);
+    EXPECT_EQ(controls(), proc2::VIRTUALIZE_APIC_ACCESSES);
+    EXPECT_EQ(g.field(Field::APIC_ACCESS_ADDRESS), u64{own + 1} << frame_bits);
     ASSERT_EQ(ask(virtual_apic::none), 0u);
     EXPECT_EQ(controls(), 0u);
     EXPECT_EQ(g.field(Field::VIRTUAL_APIC_ADDRESS), u64{g.vcpu().state} << frame_bits);
@@ -88,11 +93,12 @@ TEST_F(VmxApic, AnApicPageOfOthersIsRefused) {
                            machine.frame_limit,
                            ~u32{0}};
     for (const Frame page : wrong) {
-        const FakeVmcs before = g.vmcs();
-        EXPECT_EQ(ask(virtual_apic::memory, page), static_cast<u32>(RuleId::APIC_ACCESS_ADDRESS))
-            << page;
-        EXPECT_TRUE(g.vmcs().fields == before.fields) << page;
-        EXPECT_EQ(g.vcpu().vmx.apic_page, 0u);
+        for (const u32 way : {virtual_apic::memory, virtual_apic::task_priority}) {
+            const FakeVmcs before = g.vmcs();
+            EXPECT_EQ(ask(way, page), static_cast<u32>(RuleId::APIC_ACCESS_ADDRESS)) << page;
+            EXPECT_TRUE(g.vmcs().fields == before.fields) << page;
+            EXPECT_EQ(g.vcpu().vmx.apic_page, 0u);
+        }
     }
 }
 
@@ -119,7 +125,8 @@ TEST_F(VmxApic, TheApicPageIsHeld) {
 // x2APIC MSRs pass only to a processor that serves them all from the page.
 TEST_F(VmxApic, MsrsOfTheX2apicPassWhereTheyAreServed) {
     vmx_init_msr_map(machine.msr_map);
-    for (const u32 way : {virtual_apic::none, virtual_apic::memory, virtual_apic::x2apic}) {
+    for (const u32 way : {virtual_apic::none, virtual_apic::memory, virtual_apic::task_priority,
+                          virtual_apic::x2apic}) {
         ASSERT_EQ(ask(way, own), 0u);
         ASSERT_EQ(exit(vmx::ExitReason::HLT), ExitReason::hlt);
         const bool serves = way == virtual_apic::x2apic;
@@ -151,6 +158,32 @@ TEST_F(VmxApic, InterruptStatusAndEoiExitsAreTheMonitors) {
     ASSERT_EQ(ask(virtual_apic::x2apic), 0u);
     EXPECT_EQ(g.field(Field::EOI_EXIT_BITMAP_2), 0x1234u);
     EXPECT_EQ(g.field(Field::GUEST_INTERRUPT_STATUS), 0x4151u);
+}
+
+// With TPR alone an interrupt goes in as without a virtual APIC, by the TPR of the page, which is
+// the monitor's and the guest's; the processor has no field for more.
+TEST_F(VmxApic, WithTprAloneTheKernelInjects) {
+    g.good();
+    g.page().interrupt_status = 0x4151;
+    g.page().eoi_exits[2] = 0x1234;
+    g.page().tpr = 9;
+    task_priority(g.vcpu()) = 0x65;
+    g.page().pending_interrupt = pending::valid | 0x51;
+    g.page().rflags |= x86::rflags::IF;
+    g.page().virtual_apic = virtual_apic::task_priority;
+    g.page().apic_page = own;
+    ASSERT_EQ(g.take(), 0u);
+    EXPECT_EQ(g.vmcs().fields.count(vmx::encoding(Field::EOI_EXIT_BITMAP_2)), 0u);
+    EXPECT_EQ(g.vmcs().fields.count(vmx::encoding(Field::GUEST_INTERRUPT_STATUS)), 0u);
+    EXPECT_EQ(task_priority(g.vcpu()), 0x65u) << "not the kernel's to write";
+    ASSERT_EQ(exit(vmx::ExitReason::HLT), ExitReason::hlt);
+    EXPECT_EQ(g.field(Field::TPR_THRESHOLD), 5u);
+    EXPECT_EQ(g.field(Field::ENTRY_INTERRUPTION_INFO) & vmx::interruption::VALID, 0u);
+    EXPECT_EQ(g.page().tpr, 6u);
+    task_priority(g.vcpu()) = 0x42; // the guest lowers it
+    ASSERT_EQ(exit(vmx::ExitReason::HLT), ExitReason::hlt);
+    EXPECT_EQ(g.field(Field::ENTRY_INTERRUPTION_INFO), vmx::interruption::VALID | 0x51u);
+    EXPECT_EQ(g.page().pending_interrupt, 0u);
 }
 
 // Exits of the virtual APIC tell their qualification; those after the instruction no length.

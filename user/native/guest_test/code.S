@@ -99,6 +99,18 @@ guest_begin:
     mov 0x7390, %eax            // current count
     hlt
 
+    part apic_tpr               // TPR above an interrupt, then below it, then other registers
+    movl $0x65, 0x7080
+    mov 0x7080, %esi
+    sti
+    nop
+    out %al, $0x76
+    movl $0x42, 0x7080
+    nop
+    mov 0x7020, %ebx            // 6 bytes: ID
+    movl $0, 0x70b0             // 10 bytes: EOI
+    hlt
+
     .balign 16
     .globl guest_handler_82, guest_handler_83
 guest_handler_82:               // EOI in x2APIC mode

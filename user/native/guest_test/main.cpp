@@ -11,7 +11,7 @@ extern "C" {
 extern const unsigned char guest_begin[], guest_end[], guest_idle[], guest_sti[], guest_control[],
     guest_msrs[], guest_debug[], guest_handler_2[], guest_handler_6[], guest_handler_13[],
     guest_handler_81[], guest_handler_82[], guest_handler_83[], guest_x2apic[], guest_apic[],
-    guest_block[];
+    guest_block[], guest_apic_tpr[];
 }
 
 namespace horos::guest_test {
@@ -222,7 +222,7 @@ void test_msrs() {
 }
 
 namespace apic {
-constexpr u32 id = 0x20, task_priority = 0x80, spurious = 0xf0, current_count = 0x390;
+constexpr u32 id = 0x20, task_priority = 0x80, eoi = 0xb0, spurious = 0xf0, current_count = 0x390;
 constexpr u32 in_service = 0x100, requested = 0x200; // 32 vectors every 16 bytes
 constexpr u32 word_of(u32 number) { return number / 32 * 16; }
 } // namespace apic
@@ -287,18 +287,52 @@ void test_virtual_apic_in_memory(u32 page) {
     run("no APIC in memory", ExitReason::hlt);
 }
 
+// TPR alone is the processor's: an interrupt waits until the guest lowers it, and whatever else the
+// guest touches on the page exits before the instruction.
+void test_task_priority_in_memory(u32 page) {
+    start(guest_apic_tpr, interrupts_off);
+    state().virtual_apic = abi::virtual_apic::task_priority;
+    state().apic_page = page;
+    state().pending_interrupt = abi::pending::valid | vector; // of class 5
+    run_to_handler("TPR above the interrupt", 0x76);
+    expect("TPR as written", gpr(abi::Gpr::rsi), 0x65);
+    expect("TPR on the page", guest.apic(apic::task_priority), 0x65);
+    expect("TPR's class", state().tpr, 6);
+    expect("the interrupt waits", state().pending_interrupt, abi::pending::valid | vector);
+    state().rip = state().next_rip;
+    run_to_handler("TPR below the interrupt", vector);
+    expect("TPR keeps its low half", guest.apic(apic::task_priority), 0x42);
+    expect("the interrupt was delivered", state().pending_interrupt, 0);
+    state().rip = state().next_rip;
+    run("a register read", ExitReason::apic_access);
+    expect("its offset and a read", state().info[0],
+           apic::id | abi::apic_access_type::read << abi::apic_access_type::shift);
+    state().rip += 6;
+    run("a register written", ExitReason::apic_access);
+    expect("its offset and a write", state().info[0],
+           apic::eoi | abi::apic_access_type::write << abi::apic_access_type::shift);
+    state().rip += 10;
+    run("after the accesses", ExitReason::hlt);
+}
+
+// Each way that the processor offers; a part of them is said to be left out.
 void test_virtual_apic() {
-    if (state().virtual_apics != abi::virtual_apic::known) {
-        rt::print("virtual APIC left out: this processor offers {:x}\n", state().virtual_apics);
+    const u32 offered = state().virtual_apics;
+    if (offered != abi::virtual_apic::known)
+        rt::print("virtual APIC left out: this processor offers {:x}\n", offered);
+    if (offered == abi::virtual_apic::none)
         return;
-    }
     const u32 page = native::own_memory().take();
     expect("APIC page mapped",
            static_cast<u64>(native::own_memory().map(
                apic_address, page, abi::right::read | abi::right::write, guest.space())),
            static_cast<u64>(Error::ok));
-    test_virtual_x2apic();
-    test_virtual_apic_in_memory(page);
+    if ((offered & abi::virtual_apic::x2apic) != 0)
+        test_virtual_x2apic();
+    if ((offered & abi::virtual_apic::memory) != 0)
+        test_virtual_apic_in_memory(page);
+    if ((offered & abi::virtual_apic::task_priority) != 0)
+        test_task_priority_in_memory(page);
 }
 
 // A block of 2 MiB in one entry of the guest's tables, and without it again.

@@ -95,15 +95,19 @@ inline constexpr u32 nmi_window = 2; // exit as soon as the guest can take an NM
 } // namespace request
 
 // How the processor serves the guest's accesses to its local APIC: VcpuState::virtual_apic, and
-// bits of virtual_apics. In both ways it answers reads from VcpuPage::apic, writes of most
+// bits of virtual_apics. In the first two ways it answers reads from VcpuPage::apic, writes of most
 // registers to it, recognises and delivers the interrupts whose bits are set in the IRR there, and
-// ends them at the guest's EOI (SDM vol. 3C chapter 29). `pending_interrupt` and `tpr` are not for
-// it.
+// ends them at the guest's EOI (SDM vol. 3C chapter 29). `pending_interrupt` is not for them. With
+// task_priority it serves TPR alone, every other access to the page exits (apic_access), and
+// interrupts go in by `pending_interrupt`. In all ways TPR is in VcpuPage::apic, not in `tpr`.
 namespace virtual_apic {
 inline constexpr u32 none = 0;
 inline constexpr u32 x2apic = 1; // MSRs 800h-8FFh: all registers read, TPR, EOI, SELF IPI written
 inline constexpr u32 memory = 2; // the page where the guest has mapped the frame apic_page
-inline constexpr u32 known = 3;
+inline constexpr u32 task_priority = 4; // the same page, TPR alone
+inline constexpr u32 known = 7;
+inline constexpr u32 delivering = x2apic | memory;
+inline constexpr u32 in_page = memory | task_priority; // what needs apic_page
 } // namespace virtual_apic
 
 // info[0] of ExitReason::apic_access (SDM vol. 3C table 27-6).
@@ -125,7 +129,7 @@ inline constexpr u32 extra_exits = 0x8002; // an unknown bit in extra_exits
 // (kernel/svm/quirks.hpp)
 inline constexpr u32 long_mode_without_pae = 0x8003;
 inline constexpr u32 msrs = 0x8004; // lstar, cstar, sfmask or kernel_gs_base: WRMSR would fault
-inline constexpr u32 virtual_apic = 0x8005; // a way that is not in virtual_apics
+inline constexpr u32 virtual_apic = 0x8005; // not one way of those in virtual_apics
 } // namespace guard_rule
 
 // Optional exits that a VMM may ask for in `extra_exits`. What is mandatory is not listed.
@@ -225,10 +229,11 @@ struct VcpuState {
     // Of a processor that offers a virtual APIC. Without one, nobody looks at these.
     u64 eoi_exits[4]; // group::policy: vectors whose EOI exits, a bit for each
     u32 virtual_apic; // group::policy: virtual_apic::
-    u32 apic_page;    // group::policy: with virtual_apic::memory, a frame of the VMM's own, which
-                      // cannot become an object meanwhile. Nothing is read or written there.
-    u32 interrupt_status; // group::events, with a virtual APIC: highest vector of the IRR in 7:0,
-                          // of the ISR in 15:8; 0 = none
+    u32 apic_page;    // group::policy: in the ways of virtual_apic::in_page, a frame of the VMM's
+                      // own, which cannot become an object meanwhile. Nothing is read or written
+                      // there.
+    u32 interrupt_status; // group::events, in the ways of virtual_apic::delivering: highest vector
+                          // of the IRR in 7:0, of the ISR in 15:8; 0 = none
     u32 virtual_apics; // written at each exit: the ways that the processor offers, a bit for each
     u64 reserved[2];
 };

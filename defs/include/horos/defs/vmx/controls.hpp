@@ -80,6 +80,14 @@ inline constexpr uint64_t EPT_PAGING_WRITE = 1ull << 2;
 inline constexpr uint64_t GUEST_PAGING_VERIFICATION = 1ull << 3;
 } // namespace proc3
 
+// Registers of a virtualised x2APIC, bit n for MSR 800h + n: reads that the processor answers from
+// the virtual-APIC page (the current count is not in it), writes that it serves: TPR, EOI and SELF
+// IPI (§29.5).
+namespace virtual_x2apic {
+inline constexpr uint64_t READ = 0x41fd'01ff'ffff'a50c;
+inline constexpr uint64_t WRITTEN = 1ull << 0x08 | 1ull << 0x0b | 1ull << 0x3f;
+} // namespace virtual_x2apic
+
 // VM-exit controls (table 24-13).
 namespace exit_ctl {
 inline constexpr uint32_t SAVE_DEBUG_CONTROLS = 1u << 2;
@@ -127,6 +135,7 @@ inline constexpr unsigned EPTP_LIST_ENTRIES = 512;
 namespace interruptibility {
 inline constexpr uint32_t BLOCKING_BY_STI = 1u << 0;
 inline constexpr uint32_t BLOCKING_BY_MOV_SS = 1u << 1;
+inline constexpr uint32_t SHADOWS = BLOCKING_BY_STI | BLOCKING_BY_MOV_SS;
 inline constexpr uint32_t BLOCKING_BY_SMI = 1u << 2;
 inline constexpr uint32_t BLOCKING_BY_NMI = 1u << 3;
 inline constexpr uint32_t ENCLAVE_INTERRUPTION = 1u << 4;

@@ -134,7 +134,11 @@ inline constexpr uint32_t ERROR_CODE_VALID = 1u << 11; // on entry: deliver an e
 inline constexpr uint32_t NMI_UNBLOCKING = 1u << 12;   // exits only: NMI unblocking due to IRET
 inline constexpr uint32_t RESERVED_ENTRY = 0x7ffff000u;
 inline constexpr uint32_t VALID = 1u << 31;
+inline constexpr uint32_t EVENT = VALID | ERROR_CODE_VALID | TYPE | VECTOR;
 } // namespace interruption
+// Exceptions for which an entry demands an error code in protected mode (§26.2.1.3).
+inline constexpr uint32_t VECTORS_WITH_ERROR_CODE =
+    1u << 8 | 1u << 10 | 1u << 11 | 1u << 12 | 1u << 13 | 1u << 14 | 1u << 17;
 enum class InterruptionType : uint8_t {
     EXTERNAL = 0,
     NMI = 2,
