@@ -33,17 +33,20 @@ unsigned count(const std::string& text, std::string_view what) {
 
 // From the ISO image through GRUB, the kernel, the root task and the monitor to Linux's shell, and
 // to the end of the machine.
-void use_linux(const std::string& description, unsigned processors, unsigned memory_mib) {
-    Machine m(in_bochs(description, "corei7_skylake_x", processors, memory_mib));
+void use_linux(const std::string& description, unsigned processors, unsigned memory_mib,
+               const std::string& model = "corei7_skylake_x") {
+    Machine m(in_bochs(description, model, processors, memory_mib));
     ASSERT_TRUE(m.expect("/root# ", limit)) << m.tails();
     EXPECT_NE(m.log().find("Multiboot2"), std::string::npos) << m.tails();
     bool ok = false;
     const std::string answer = m.shell(
-        "uname -a; echo n=$(nproc); grep -o -m1 -w vmx /proc/cpuinfo; true", seconds(180), ok);
+        "uname -a; echo n=$(nproc); grep -o -m1 -w vmx /proc/cpuinfo; dmesg | grep -i 'apic rout'",
+        seconds(180), ok);
     EXPECT_TRUE(ok) << m.tails();
     EXPECT_NE(answer.find("Debian"), std::string::npos) << answer;
     EXPECT_NE(answer.find("n=" + std::to_string(processors)), std::string::npos) << answer;
     EXPECT_EQ(answer.find("\nvmx"), std::string::npos) << "VMX is the host's alone";
+    EXPECT_EQ(answer.find("x2apic") == std::string::npos, description == "bochs-xapic") << answer;
     m.type("poweroff");
     EXPECT_EQ(m.wait_exit(seconds(240)), 0) << m.tails();
     EXPECT_TRUE(m.powered_off()) << m.tails();
@@ -51,6 +54,13 @@ void use_linux(const std::string& description, unsigned processors, unsigned mem
 
 TEST(Bochs, LinuxOneProcessor) { use_linux("bochs-linux1", 1, 160); }
 TEST(Bochs, LinuxTwoProcessors) { use_linux("bochs-linux2", 2, 192); }
+
+// The local APICs in memory: served as a whole by the one processor, but for TPR emulated on the
+// other.
+TEST(Bochs, LinuxWithApicsInMemory) { use_linux("bochs-xapic", 2, 192); }
+TEST(Bochs, LinuxWithFlexPriorityAlone) {
+    use_linux("bochs-xapic", 2, 192, "corei5_arrandale_m520");
+}
 
 // What the prober tries is stopped, while guests beside it fail, hang and crash their monitors in
 // time windows of the same core, and a bystander works on.

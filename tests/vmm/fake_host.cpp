@@ -32,6 +32,8 @@ u64 wait(Ticks deadline) {
 
 void wake(u32 vcpu) { fake::host().woken.push_back(vcpu); }
 
+void show_apic_page(bool shown) { fake::host().apic_pages.push_back(shown); }
+
 u32 console_write(const u8* bytes, u32 count) {
     auto& host = fake::host();
     const u32 taken = count < host.console_room ? count : host.console_room;

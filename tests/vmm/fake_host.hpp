@@ -26,6 +26,7 @@ struct Host {
     std::string keyboard;
     u32 console_room = ~u32{0};
     std::vector<u32> woken;
+    std::vector<bool> apic_pages; // each change of what the guest's space shows
     std::vector<Ticks> waits;
 };
 

@@ -58,12 +58,30 @@ Outcome create_vcpu(Instance& instance, SpaceEditor& space, u32 number) {
         });
 }
 
+// Where the processor can serve a guest's APIC, the monitor needs a frame of its own for that, and
+// tables under which it can put it. Whether to, it decides as the guest goes.
+Outcome give_apic_frame(Instance& instance, SpaceEditor& guest) {
+    if (machine().boot->vendor != abi::Vendor::vmx) {
+        return {};
+    }
+    const u32 space = selector::guest_space(instance.index);
+    u32& frame = instance.apic_frame;
+    return in_order([&] { return take(instance, frame); },
+                    [&] { return guest.map_frame(abi::apic_address, frame, read_write); },
+                    [&] { return check("unmap", user::unmap(space, abi::apic_address, 1)); },
+                    [&] {
+                        return check("give a frame",
+                                     user::frame_give(selector::domain(instance.index), frame, 1));
+                    });
+}
+
 } // namespace
 
 Outcome build_guest(Instance& instance, SpaceEditor& space) {
     SpaceEditor guest(selector::guest_space(instance.index), instance.pool);
     Outcome outcome = in_order(
         [&] { return map_ram(instance, space, guest); },
+        [&] { return give_apic_frame(instance, guest); },
         [&] { return map_file(space, abi::kernel_file_address, instance.partition->kernel); },
         [&] { return map_file(space, abi::initramfs_file_address, instance.partition->initramfs); },
         [&] {

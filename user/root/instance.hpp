@@ -35,6 +35,7 @@ struct Instance {
     FramePool pool;             // objects, page tables, program pages
     Extent memory[max_extents]; // guest RAM, or a native program's own memory
     u32 extent_count = 0;
+    u32 apic_frame = 0;   // guests on VMX: given to the monitor; 0 = none
     u32 split_blocks = 0; // native: bit n: block n of the memory was split by the program
     u32 incarnation = 0;
     u32 faults = 0; // that led to a restart

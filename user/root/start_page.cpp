@@ -23,6 +23,7 @@ void fill_machine(abi::StartPage& page) {
 void fill_memory(abi::StartPage& page, const Instance& instance) {
     if (instance.is_guest()) {
         page.guest_memory_size = instance.partition->memory;
+        page.apic_frame = instance.apic_frame;
         page.kernel_size = file_size(instance.partition->kernel);
         page.initramfs_size = file_size(instance.partition->initramfs);
         return;

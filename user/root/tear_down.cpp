@@ -73,8 +73,8 @@ bool reclaim_block(Instance& instance, u32 number, u32 block) {
 }
 
 bool reclaim_memory(Instance& instance) {
-    if (instance.is_guest()) {
-        return true; // was the root task's all the time
+    if (instance.is_guest()) { // its memory was the root task's all the time
+        return instance.apic_frame == 0 || reclaim_any(instance, instance.apic_frame);
     }
     bool all = true;
     u32 number = 0;

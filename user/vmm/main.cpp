@@ -44,6 +44,7 @@ MachineConfig machine_config(const abi::StartPage& start) {
             .devices = start.partition.devices,
             .tsc_khz = start.tsc_khz,
             .unix_seconds = start.wall_clock_seconds,
+            .apic_frame = start.apic_frame,
             .boot = start.wall_clock_tsc != 0 ? start.wall_clock_tsc : host::now()};
 }
 

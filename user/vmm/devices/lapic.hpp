@@ -107,11 +107,14 @@ public:
 
     u8 task_priority() const { return static_cast<u8>(task_priority_); }
     void set_task_priority_class(u8 cr8);
+    void set_task_priority(u8 value) { task_priority_ = value; }
     // If this vector is delivered next, will nothing wait for its end? Then its EOI may be silent.
     bool eoi_could_be_silent(u8 vector) const;
     bool has_request() const { return !request_.empty(); }
 
-    // lapic_page.cpp: the registers in a page, the one at offset n in word n / 4. Of x2APIC mode.
+    bool at_default() const { return (base_ & ~u64{0xfff}) == default_base; }
+
+    // lapic_page.cpp: the registers in a page, the one at offset n in word n / 4.
     void write_registers(std::span<u32> page, Ticks now);
     // IRR, ISR and TPR, which change without an exit where the processor serves them.
     void write_vectors(std::span<u32> page) const;

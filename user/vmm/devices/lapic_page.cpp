@@ -23,7 +23,8 @@ void Lapic::write_vectors(std::span<u32> page) const {
 
 void Lapic::write_registers(std::span<u32> page, Ticks now) {
     for (u32 number = 0; number <= last_register; ++number) {
-        const u64 value = msr_read(x2apic_first + number, now).value_or(0);
+        const u64 value = x2apic() ? msr_read(x2apic_first + number, now).value_or(0)
+                                   : mmio_read(number << 4, now);
         page[number * 4] = static_cast<u32>(value);
         page[number * 4 + 1] = static_cast<u32>(value >> 32); // of the interrupt command
     }

@@ -62,6 +62,12 @@ void Vcpu::dispatch_others(ExitReason reason) {
     case ExitReason::eoi:
         exit_eoi();
         break;
+    case ExitReason::apic_write:
+        exit_apic_write();
+        break;
+    case ExitReason::apic_access:
+        exit_apic_access();
+        break;
     case ExitReason::vmcall:
         exit_hypercall();
         break;
@@ -169,6 +175,10 @@ void Vcpu::exit_memory() {
         give_up(abi::ReportKind::guest_error, "the guest executes outside its RAM");
     if (machine_.memory().is_ram(physical))
         give_up(abi::ReportKind::internal, "guest RAM is not mapped");
+    emulate_device_access(physical);
+}
+
+void Vcpu::emulate_device_access(u64 physical) {
     if (cpu_.inject != 0)
         give_up(abi::ReportKind::guest_error, "an event's delivery touches device memory");
     Outcome outcome;
@@ -188,7 +198,7 @@ u64 Vcpu::mmio_read(u64 address, unsigned bytes) {
         return machine_.mmio_read(address, bytes);
     attention_ = true; // the timer's count and the priorities are of this moment
     settle_silent_eoi();
-    apic_.set_task_priority_class(static_cast<u8>(cpu_.tpr));
+    take_task_priority();
     const u32 value = apic_.mmio_read(static_cast<u32>(offset & ~u64{3}), host::now());
     return (u64{value} >> ((offset & 3) * 8)) & byte_mask(bytes);
 }

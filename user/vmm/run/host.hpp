@@ -23,6 +23,9 @@ u64 wait(Ticks deadline);
 void wake(u32 vcpu);
 inline constexpr u64 wake_own = u64{1} << 32; // set by wake()
 
+// The page through which the processor serves APICs in memory is in the guest's space, or not.
+void show_apic_page(bool shown);
+
 u32 console_write(const u8* bytes, u32 count); // returns how many were taken
 u32 console_read(u8* bytes, u32 count);
 

@@ -27,6 +27,16 @@ void wake(u32 vcpu) {
     (void)user::signal(abi::start_selector::notification(thread), wake_own);
 }
 
+void show_apic_page(bool shown) {
+    constexpr u32 space = abi::start_selector::guest_space;
+    const bool done = shown ? user::map_frame(space, abi::apic_address, rt::start_page().apic_frame,
+                                              abi::right::read | abi::right::write)
+                                  .ok()
+                            : user::unmap(space, abi::apic_address, 1).ok();
+    if (!done)
+        stop({.text = "the page of the local APIC cannot be mapped"});
+}
+
 u32 console_write(const u8* bytes, u32 count) { return rt::console().write(bytes, count); }
 u32 console_read(u8* bytes, u32 count) { return rt::console().read(bytes, count); }
 

@@ -52,6 +52,13 @@ Machine::Machine(const MachineConfig& config)
     rtc_.set_memory_size(config.memory.low_bytes(), config.memory.high_bytes());
 }
 
+void Machine::share_apic_page(bool more) {
+    const Locked hold(lock_);
+    apic_page_users_ += more ? 1 : -1u;
+    if (apic_page_users_ == (more ? 1 : 0))
+        host::show_apic_page(more);
+}
+
 // --- ports ---
 
 u32 Machine::port_read(u16 port, unsigned bytes, u32 vcpu) {

@@ -28,6 +28,7 @@ struct MachineConfig {
     u32 devices = abi::device::all;
     u64 tsc_khz = 1;
     u64 unix_seconds = 0; // time of day at `boot`
+    u32 apic_frame = 0;   // for APICs in memory that the processor serves, 0 = none
     Ticks boot = 0;
 };
 
@@ -65,6 +66,9 @@ public:
     MsrPolicy& msrs() { return msrs_; }
     const GuestClock& clock() const { return clock_; }
 
+    // One more virtual CPU, or one less, has its APIC served through the page at its address.
+    void share_apic_page(bool more);
+
     // A virtual CPU that can never run again; the last one ends the machine.
     void stopped_for_ever(u32 vcpu, u64 rip);
     void revived(u32 vcpu) { dead_vcpus_.fetch_and(~bit32(vcpu), std::memory_order_relaxed); }
@@ -95,6 +99,7 @@ private:
     MsrPolicy msrs_;
     GuestClock clock_;
     u32 lines_ = 0;
+    u32 apic_page_users_ = 0;
     std::atomic<u32> last_lowest_ = 0;
     std::atomic<bool> external_ = false;
     std::atomic<Ticks> next_deadline_ = never;

@@ -53,6 +53,7 @@ void Vcpu::exit_wrmsr() {
 void Vcpu::apply(const ApicEffect& effect) {
     attention_ = apic_stale_ = true;
     cpu_.tpr = u32{apic_.task_priority()} >> 4;
+    apic_register(ApicRegister::task_priority) = apic_.task_priority();
     if (effect.message)
         machine_.send(*effect.message, index_);
     if (effect.broadcast_eoi >= 0)
@@ -86,7 +87,7 @@ bool Vcpu::read_msr(u32 number, u64& value) {
         return true;
     case MsrKind::x2apic: {
         settle_silent_eoi();
-        apic_.set_task_priority_class(static_cast<u8>(cpu_.tpr));
+        take_task_priority();
         const auto content = apic_.msr_read(number, host::now());
         value = content.value_or(0);
         return content.has_value();

@@ -49,8 +49,7 @@ void Vcpu::prepare() {
     if (!machine_.mailbox(index_).empty())
         collect_mail();
     settle_silent_eoi();
-    // The kernel keeps CR8 in the page; the APIC's task priority follows it.
-    apic_.set_task_priority_class(static_cast<u8>(cpu_.tpr));
+    take_task_priority();
     choose_virtual_apic();
     if (has_virtual_apic())
         give_apic();
@@ -79,6 +78,8 @@ void Vcpu::collect_mail() {
     if (events & ApicMailbox::event_init) {
         disarm_silent_eoi();
         apic_.reset();
+        apic_register(ApicRegister::task_priority) = cpu_.tpr = 0;
+        apic_stale_ = true;
         box.publish(apic_.address());
         cpu_.pending_interrupt = 0;
         offered_ = Offer::none;

@@ -57,6 +57,7 @@ private:
     void exit_io();
     [[gnu::noinline]] void exit_string_io();
     [[gnu::noinline]] void exit_memory();
+    void emulate_device_access(u64 physical);
     void exit_halt();
     void exit_hypercall();
     void exit_xsetbv();
@@ -107,11 +108,18 @@ private:
     void disarm_silent_eoi();
 
     // virtual_apic.cpp
+    u32 wanted_virtual_apic() const;
     void choose_virtual_apic();
+    void take_task_priority();
     [[gnu::noinline]] void give_apic();
     void inject_external();
     void exit_eoi();
-    bool has_virtual_apic() const { return cpu_.virtual_apic != abi::virtual_apic::none; }
+    void exit_apic_write();
+    [[gnu::noinline]] void exit_apic_access();
+    bool has_virtual_apic() const {
+        return (cpu_.virtual_apic & abi::virtual_apic::delivering) != 0;
+    }
+    u32& apic_register(ApicRegister reg) { return registers_[static_cast<u32>(reg) * 4]; }
 
     u64 mmio_read(u64 address, unsigned bytes) override;
     void mmio_write(u64 address, unsigned bytes, u64 value) override;

@@ -35,6 +35,7 @@ inline constexpr u64 free_address = 0x60'0000'0000;           // from here on th
 // Guest RAM is at guest-physical 0 up to here; what is left of it starts at 4 GiB.
 inline constexpr u64 guest_low_end = 0xc000'0000;
 inline constexpr u64 guest_high_start = 0x1'0000'0000;
+inline constexpr u64 apic_address = 0xfee0'0000; // guest-physical, after a reset
 
 constexpr u64 thread_stack_top(u32 thread) {
     return thread_area_address + thread * thread_area_stride + 0x8'0000;
@@ -101,6 +102,10 @@ struct StartPage {
     u64 initramfs_size;    // bytes at initramfs_file_address, 0 = none
     u32 pool_count;        // memory of a native program's own
     u32 channel_count;
+    u32 apic_frame; // virtual machines on VMX: a frame of the program's own, for
+                    // VcpuState::apic_page, with tables for it at apic_address of the guest; 0:
+                    // none
+    u32 reserved;
     MemoryRange pool[max_pool_ranges];
     ChannelEnd channels[max_channels];
     Partition partition; // as the description has it
