@@ -60,27 +60,55 @@ static void follow_windows(u32 number, u64 now) {
     Core& core = cores[number];
     if (core.window_count == 0)
         return;
-    for (u32 i = 0; i < max_windows && now >= core.window_end; ++i) {
-        const bool last = core.window + 1 >= core.window_count;
-        core.window = static_cast<u8>(last ? 0 : core.window + 1);
-        if (last)
-            refill_budgets(number);
-        core.window_end += length_of(core, core.window);
+    u32 window = core.window;
+    u64 end = core.window_end;
+    bool first = false; // was entered
+    for (u32 i = 0; i < max_windows && now >= end; ++i) {
+        window = window + 1 < core.window_count ? window + 1 : 0;
+        first = first || window == 0;
+        end += length_of(core, window);
     }
-    if (now >= core.window_end)
-        core.window_end = now + length_of(core, core.window);
+    core.window = static_cast<u8>(window);
+    core.window_end = now >= end ? now + length_of(core, window) : end;
+    if (first)
+        refill_budgets(number);
 }
 
-// Who waits until a time that has come goes on. A guest's deadline only makes its loop look.
-static void pass_deadlines(Core& core, u64 now) {
+static u16 bit_of(u32 p) { return static_cast<u16>(1u << p); }
+
+// The positions whose time has come.
+static u16 due_at(const Core& core, u64 now) {
+    u16 due = 0;
+    for (u32 p = 0; p < sc_slots; ++p)
+        due |= has(core.timed, p) && core.deadline[p] <= now ? bit_of(p) : 0;
+    return due;
+}
+
+// Those of them whose thread waits. A guest's deadline only makes its loop look.
+static u16 waiting_of(const Core& core, u16 due) {
+    u16 waiting = 0;
     for (u32 p = 0; p < sc_slots; ++p) {
-        if (!has(core.timed, p) || core.deadline[p] > now)
-            continue;
-        exclude(core.timed, p);
-        const Frame thread = sched_contexts[core.sc[p]].running;
-        if (threads[thread].state == ThreadState::wait_notification)
-            end_wait(thread, Error::timeout, 0);
+        const Frame thread = has(due, p) ? sched_contexts[core.sc[p]].running : 0;
+        const bool waits = thread != 0 && threads[thread].state == ThreadState::wait_notification;
+        waiting |= waits ? bit_of(p) : 0;
     }
+    return waiting;
+}
+
+// Who waits until a time that has come goes on.
+static void pass_deadlines(Core& core, u64 now) {
+    const u16 due = due_at(core, now);
+    const u16 waiting = waiting_of(core, due);
+    core.timed = static_cast<u16>(core.timed & ~due);
+    for (u32 p = 0; p < sc_slots; ++p) {
+        if (has(waiting, p))
+            notifications[threads[sched_contexts[core.sc[p]].running].waiting_for].waiter = 0;
+    }
+    for (u32 p = 0; p < sc_slots; ++p) {
+        if (has(waiting, p))
+            goes_on(sched_contexts[core.sc[p]].running, Error::timeout);
+    }
+    core.ready |= waiting;
 }
 
 // Positions that may run now.

@@ -75,9 +75,13 @@ void raise_generation(Frame f) {
 }
 
 // A frame that has the owner of its block names none itself.
+static Frame own_owner(Frame f, Frame domain) {
+    return blocks[block_of(f)].owner == domain ? 0 : domain;
+}
+
 void change_owner(Frame f, Frame domain) {
     const Frame before = frames[f].owner;
-    const Frame after = blocks[block_of(f)].owner == domain ? 0 : domain;
+    const Frame after = own_owner(f, domain);
     if (before != 0)
         domains[before].owned -= 1;
     if (after != 0)
@@ -133,12 +137,20 @@ Answer frame_give(const Caller& me, const FrameGiveArgs& a) {
         refuse(a.count < 1 || a.count > most_given, Error::bad_argument) ||
         refuse(all_raw(me.domain, a.frame, a.count)))
         return refuse.reason;
+    u32 taken = 0; // from the caller's count, of which all are that had an owner of their own
+    u32 added = 0; // to the other domain's
     for (u32 i = 0; i < most_given; ++i) {
         if (i >= a.count)
             break;
-        change_owner(a.frame + i, to.object);
-        frames[a.frame + i].generation += 1; // what the giver shared ends with the gift
+        const Frame f = a.frame + i;
+        const Frame after = own_owner(f, to.object);
+        taken += frames[f].owner != 0;
+        added += after != 0;
+        frames[f].owner = after;
+        frames[f].generation += 1; // what the giver shared ends with the gift
     }
+    domains[me.domain].owned -= taken;
+    domains[to.object].owned += added;
     return Error::ok;
 }
 

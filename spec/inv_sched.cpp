@@ -76,8 +76,13 @@ bool inv_core_windows(u32 core) {
     const Core& c = cores[core];
     if (c.window_count == 0)
         return c.window == 0 && c.exhausted == 0;
-    return c.window_count <= max_windows && c.window < c.window_count &&
-           c.windows[c.window].length != 0;
+    return c.window_count <= max_windows && c.window < c.window_count;
+}
+
+// Each window of the table takes time.
+bool inv_window(u32 core, u32 index) {
+    const Core& c = cores[core];
+    return index >= c.window_count || c.windows[index].length != 0;
 }
 
 } // namespace horos::spec

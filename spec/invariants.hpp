@@ -53,6 +53,7 @@ bool inv_timed(u32 core, u32 position);    // a deadline only for who waits or r
 bool inv_core_objects(u32 core);           // what a core holds exists
 bool inv_core_current(u32 core);           // who runs may run, unless the core is to look again
 bool inv_core_windows(u32 core);
+bool inv_window(u32 core, u32 index);
 bool inv_core_tags(u32 core); // the next TLB tag to hand out
 
 // ---- communication and devices (inv_ipc.cpp, inv_devices.cpp)

@@ -193,13 +193,19 @@ Answer reply_receive(const Caller& me, const ReplyReceiveArgs& a) {
 }
 
 void end_endpoint(Frame number) {
-    const Endpoint& e = endpoints[number];
+    Endpoint& e = endpoints[number];
     if (e.server != 0)
         end_wait(e.server, Error::dead, 0);
+    if (e.callers == 0)
+        return;
+    // All of them at once: their core decides once who goes first.
     for (u32 p = 0; p < sc_slots; ++p) {
         if (has(e.callers, p))
-            end_wait(sched_contexts[cores[e.core].sc[p]].running, Error::dead, 0);
+            goes_on(sched_contexts[cores[e.core].sc[p]].running, Error::dead);
     }
+    cores[e.core].ready |= e.callers;
+    e.callers = 0;
+    decide_again(e.core);
 }
 
 } // namespace horos::spec

@@ -26,6 +26,8 @@ void refill_budgets(u32 core);
 // ---- threads.cpp
 // The blocking call that a thread waits in returns, with an error and one value.
 void end_wait(Frame thread, Error error, u64 value);
+// The part of it that is the thread's own: the queue that it waited in is seen to elsewhere.
+void goes_on(Frame thread, Error error);
 // Takes a thread out of what it does or waits for; `state` is one of the halted ones.
 void halt(Frame thread, ThreadState state);
 // Its monitor, if it has one, hears that a thread faulted or exited.

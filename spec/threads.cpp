@@ -30,6 +30,12 @@ static void leave_queue(Frame f) {
     }
 }
 
+void goes_on(Frame f, Error error) {
+    threads[f].waiting_for = 0;
+    threads[f].state = ThreadState::runnable;
+    answer_later(f, error, {});
+}
+
 void end_wait(Frame f, Error error, u64 value) {
     leave_queue(f);
     answer_later(f, error, {{value, 0, 0, 0, 0, 0}});

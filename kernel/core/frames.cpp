@@ -119,12 +119,20 @@ Error frame_give(const Caller& me, const FrameGiveArgs& a) {
         if (const Error e = check_retype(me.domain, a.frame + i); e != Error::ok)
             return e;
     }
+    // What has an owner of its own is the caller's, as was checked: the two counts move at once.
+    u32 lost = 0;
+    u32 gained = 0;
     for (u32 i = 0; i < 16; ++i) {
         if (i >= a.count)
             break;
-        set_owner(a.frame + i, to.object);
-        frames[a.frame + i].generation++; // what the giver shared ends with the gift
+        FrameInfo& info = frames[a.frame + i];
+        lost += info.owner != 0;
+        info.owner = blocks[block_of(a.frame + i)].owner == to.object ? 0 : to.object;
+        gained += info.owner != 0;
+        info.generation++; // what the giver shared ends with the gift
     }
+    domains[me.domain].owned -= lost;
+    domains[to.object].owned += gained;
     return Error::ok;
 }
 

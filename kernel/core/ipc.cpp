@@ -204,10 +204,16 @@ void empty_endpoint(Frame number) {
     Endpoint& endpoint = endpoints[number];
     if (endpoint.server != 0)
         wake(endpoint.server, Error::dead, 0);
+    if (endpoint.callers == 0)
+        return;
+    Core& core = cores[endpoint.core];
     for (u32 p = 0; p < sc_slots; ++p) {
         if ((endpoint.callers & position_bit(p)) != 0)
-            wake(sched_contexts[cores[endpoint.core].sc[p]].running, Error::dead, 0);
+            end_wait(sched_contexts[core.sc[p]].running, Error::dead);
     }
+    core.ready |= endpoint.callers;
+    endpoint.callers = 0;
+    kick(endpoint.core);
 }
 
 [[gnu::noinline]] u64 call_entry(u64 rdi, u64 rsi, u64 rdx, u64 r10, u64 r8, u64 r9) {

@@ -69,37 +69,50 @@ static void refill_budgets(Core& core) {
     }
 }
 
-static void next_window(Core& core) {
-    core.window = static_cast<u8>(core.window + 1 < core.window_count ? core.window + 1 : 0);
-    if (core.window == 0)
-        refill_budgets(core);
-    core.window_end += core.windows[core.window & 15].length;
-}
-
 // Windows follow each other without gaps. A core that was away for long (a debugger, a suspended
 // emulator) starts its current window anew instead of running after lost ones.
 static void advance_windows(Core& core, u64 now) {
-    if (core.window_count == 0)
+    if (core.window_count == 0 || now < core.window_end)
         return;
-    for (u32 i = 0; i < max_windows; ++i) {
-        if (now < core.window_end)
-            return;
-        next_window(core);
+    u32 window = core.window;
+    u64 end = core.window_end;
+    bool again = false; // the table began anew
+    for (u32 i = 0; i < max_windows && now >= end; ++i) {
+        window = window + 1 < core.window_count ? window + 1 : 0;
+        again |= window == 0;
+        end += core.windows[window & 15].length;
     }
-    if (now >= core.window_end)
-        core.window_end = now + core.windows[core.window & 15].length;
+    core.window = static_cast<u8>(window);
+    core.window_end = now < end ? end : now + core.windows[window & 15].length;
+    if (again)
+        refill_budgets(core);
 }
 
 // Threads whose deadline has passed go on. A guest's deadline only needs its loop to look again.
+// All is read before anything is written that could be the same object.
 static void expire_deadlines(Core& core, u64 now) {
+    u16 due = 0;
     for (u32 p = 0; p < sc_slots; ++p) {
-        if ((core.timed & position_bit(p)) == 0 || core.deadline[p] > now)
-            continue;
-        core.timed &= static_cast<u16>(~position_bit(p));
-        const Frame thread = sched_contexts[core.sc[p]].running;
-        if (threads[thread].state == ThreadState::wait_notification)
-            wake(thread, Error::timeout, 0);
+        if ((core.timed & position_bit(p)) != 0 && core.deadline[p] <= now)
+            due |= position_bit(p);
     }
+    if (due == 0)
+        return;
+    core.timed &= static_cast<u16>(~due);
+    for (u32 p = 0; p < sc_slots; ++p) {
+        if ((due & position_bit(p)) == 0)
+            continue;
+        const Thread& thread = threads[sched_contexts[core.sc[p]].running];
+        if (thread.state == ThreadState::wait_notification)
+            notifications[thread.waiting_for].waiter = 0;
+        else
+            due &= static_cast<u16>(~position_bit(p));
+    }
+    for (u32 p = 0; p < sc_slots; ++p) {
+        if ((due & position_bit(p)) != 0)
+            end_wait(sched_contexts[core.sc[p]].running, Error::timeout);
+    }
+    core.ready |= due;
 }
 
 static u16 allowed(const Core& core) {
@@ -123,7 +136,8 @@ static u64 next_event(const Core& core, u16 mask, u64 now) {
     return next;
 }
 
-static void choose(u32 number) {
+// Not on the path of a call or an exit that is measured: small rather than fast.
+[[gnu::noinline, clang::minsize]] static void choose(u32 number) {
     Core& core = cores[number];
     const u64 now = shell_now();
     account(core, now);

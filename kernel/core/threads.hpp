@@ -20,6 +20,12 @@ inline void set_values(Frame thread, Error error, const Values& values) {
     regs.gpr[10] = values.v[5];            // r10
     regs.full = 0;
 }
+// What a wait leaves in the thread itself when it ends; who calls it takes care of the rest.
+inline void end_wait(Frame thread, Error error) {
+    threads[thread].waiting_for = 0;
+    threads[thread].state = ThreadState::runnable;
+    set_values(thread, error, {});
+}
 // The thread is the one some core runs now.
 bool is_current(Frame thread);
 

@@ -73,6 +73,8 @@ Value initial_value(const Leaf& leaf, const std::vector<Term>& indices) {
     }
     if (leaf.fixed)
         return Value::of(num(leaf.width, *leaf.fixed));
+    if (const auto known = leaf.known.find(indices); known != leaf.known.end())
+        return Value::of(num(leaf.width, known->second));
     return Value::of(apply(leaf.base, indices));
 }
 

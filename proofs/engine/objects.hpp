@@ -30,6 +30,7 @@ struct Leaf {
     std::vector<uint64_t> counts;
     Z3_func_decl base = nullptr;   // its value before the first step (tables and views)
     std::optional<uint64_t> fixed; // ... that is assumed to be this
+    std::map<std::vector<Term>, uint64_t> known; // ... that is assumed of one row
 };
 
 struct Object {

@@ -1,6 +1,8 @@
 // The context, constants, and logic.
 #include "term_shape.hpp"
 
+#include <map>
+
 namespace horos::proofs {
 
 using namespace shape;
@@ -165,8 +167,14 @@ Term eq(Term a, Term b) {
     if (k && is(a, Z3_OP_ITE)) {
         Term t = arg(a, 1);
         Term f = arg(a, 2);
-        if (constant(t) || constant(f))
-            return ite(arg(a, 0), eq(t, b), eq(f, b));
+        if (constant(t) || constant(f)) {
+            static std::map<std::pair<Term, Term>, Term> done; // terms share their parts
+            if (const auto at = done.find({a, b}); at != done.end())
+                return at->second;
+            const Term all = ite(arg(a, 0), eq(t, b), eq(f, b));
+            done.emplace(std::pair{a, b}, all);
+            return all;
+        }
     }
     return Z3_mk_eq(c(), a, b);
 }

@@ -1,6 +1,8 @@
 // Bitwise operations, shifts, and terms of another width.
 #include "term_shape.hpp"
 
+#include <map>
+
 namespace horos::proofs {
 
 using namespace shape;
@@ -147,14 +149,8 @@ static Term extract_low(unsigned high, Term a) {
     return nullptr;
 }
 
-Term extract(unsigned high, unsigned low, Term a) {
-    const unsigned w = width_of(a);
-    if (is_bool(a))
-        return ite(a, num(1, 1), num(1, 0));
-    if (low == 0 && high == w - 1)
-        return a;
-    if (const auto k = constant(a))
-        return num(high - low + 1, *k >> low);
+// Of a term that is no number and not taken as a whole.
+static Term extract_part(unsigned high, unsigned low, Term a) {
     const Z3_decl_kind kind = kind_of(a);
     if (kind == Z3_OP_EXTRACT) {
         const auto inner = static_cast<unsigned>(parameter(a, 1));
@@ -202,6 +198,23 @@ Term extract(unsigned high, unsigned low, Term a) {
             return pushed;
     }
     return Z3_mk_extract(c(), high, low, a);
+}
+
+Term extract(unsigned high, unsigned low, Term a) {
+    if (is_bool(a))
+        return ite(a, num(1, 1), num(1, 0));
+    if (low == 0 && high == width_of(a) - 1)
+        return a;
+    if (const auto k = constant(a))
+        return num(high - low + 1, *k >> low);
+    // Terms share their parts: without this, each would be taken apart once for every way to it.
+    static std::map<std::tuple<Term, unsigned, unsigned>, Term> done;
+    const auto at = done.find({a, high, low});
+    if (at != done.end())
+        return at->second;
+    const Term part = extract_part(high, low, a);
+    done.emplace(std::tuple{a, high, low}, part);
+    return part;
 }
 
 Term zext(Term a, unsigned width) {

@@ -66,6 +66,7 @@ const std::map<std::string, Domain>& all() {
         {"inv_position", position()},
         {"inv_ready", position()},
         {"inv_timed", position()},
+        {"inv_window", position()},
         {"inv_core_objects", {Over::core, Over::nothing, "cores", -1, ""}},
         {"inv_core_current", {Over::core, Over::nothing, "cores", -1, ""}},
         {"inv_core_windows", {Over::core, Over::nothing, "cores", -1, ""}},

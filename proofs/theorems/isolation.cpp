@@ -104,6 +104,19 @@ Result isolated(Step& step) {
     return result;
 }
 
+void assume_closed(Step& step) {
+    step.engine.obligations_on = false; // theorem 1 is about these
+    for (const auto& c : step.kernel.reach())
+        step.kernel.invariants.push_back(c);
+    llvm::Function* caller = step.kernel.spec_function("reach_caller");
+    if (caller == nullptr)
+        throw std::runtime_error("spec/ has no reach_caller");
+    Kernel::Touches touched;
+    step.assumptions.push_back(
+        step.kernel.evaluate(*caller, {step.kernel.this_core}, step.kernel.old, &touched));
+    step.kernel.touch(touched, 1);
+}
+
 } // namespace
 
 std::vector<Theorem> isolation_theorems(const Bitcode&) {
@@ -112,19 +125,7 @@ std::vector<Theorem> isolation_theorems(const Bitcode&) {
         all.push_back({"isolation/" + h.name, "isolation",
                        "hypercall " + h.name + " changes only what its caller's capabilities reach",
                        [h](Bitcode& code, const Settings& settings) {
-                           Step step(code, settings);
-                           step.engine.obligations_on = false; // theorem 1 is about these
-                           for (const auto& c : step.kernel.reach())
-                               step.kernel.invariants.push_back(c);
-                           llvm::Function* caller = step.kernel.spec_function("reach_caller");
-                           if (caller == nullptr)
-                               throw std::runtime_error("spec/ has no reach_caller");
-                           Kernel::Touches touched;
-                           step.assumptions.push_back(step.kernel.evaluate(
-                               *caller, {step.kernel.this_core}, step.kernel.old, &touched));
-                           step.kernel.touch(touched, 1);
-                           step.run_hypercall(h);
-                           return isolated(step);
+                           return case_by_case(code, settings, h, assume_closed, isolated);
                        }});
     }
     return all;

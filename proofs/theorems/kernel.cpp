@@ -141,6 +141,16 @@ Term Kernel::frame_type(Term frame, World& world, const Guard& guard) {
     return field("frames", "[].type", {frame}, world, guard);
 }
 
+Term Kernel::assume(const std::string& table, const std::string& path,
+                    const std::vector<Term>& indices, uint64_t value) {
+    const Term is = field(table, path, indices, old);
+    for (const auto& [key, leaf] : objects.find(table)->leaves) {
+        if (leaf->path == path)
+            leaf->known[indices] = value;
+    }
+    return eq(is, num(width_of(is), value));
+}
+
 Term Kernel::applies(const Invariant& invariant, const std::vector<Term>& arguments, World& world,
                      const Guard& guard) {
     const auto range = [&](Over over, Term t) -> Term {

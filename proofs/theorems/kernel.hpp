@@ -104,6 +104,12 @@ public:
     Term field(const std::string& table, const std::string& path, const std::vector<Term>& indices,
                World& world, const Guard& guard = {});
 
+    // Assumes what a field is at the start, at one row. Known as a number it leaves out the paths
+    // that it excludes. Gives back the assumption, which also speaks of rows that are the same one
+    // by another name.
+    Term assume(const std::string& table, const std::string& path, const std::vector<Term>& indices,
+                uint64_t value);
+
     Term this_core;
     Bitcode& bitcode;
     bool one_time = false;           // shell_now answers the same throughout a step

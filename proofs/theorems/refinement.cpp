@@ -116,7 +116,7 @@ Result compare(Step& step, llvm::Function& specification) {
         values.push_back(Value::of(resize(
             step.arguments[i],
             specification.getArg(static_cast<unsigned>(i))->getType()->getIntegerBitWidth())));
-    const Outcome expected = other.run(specification, values, Guard());
+    const Outcome expected = other.run(specification, values, step.start);
     step.kernel.touch(other.touched, 1);
     step.shown = other.touched;
 
@@ -188,10 +188,9 @@ std::vector<Theorem> refinement_theorems(const Bitcode& bitcode) {
                            llvm::Function* spec = code.spec().getFunction("spec_" + h.name);
                            if (spec == nullptr || spec->isDeclaration())
                                throw std::runtime_error("spec/ has no spec_" + h.name);
-                           Step step(code, settings);
-                           step.kernel.one_time = true;
-                           step.run_hypercall(h);
-                           return compare(step, *spec);
+                           return case_by_case(
+                               code, settings, h, [](Step& step) { step.kernel.one_time = true; },
+                               [spec](Step& step) { return compare(step, *spec); });
                        }});
     }
     for (const std::string& symbol : core_exports()) {

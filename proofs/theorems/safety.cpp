@@ -2,6 +2,9 @@
 // bounded number of steps.
 #include "theorem.hpp"
 
+#include <cstdio>
+#include <cstdlib>
+
 namespace horos::proofs {
 
 Result prove_safety(Step& step, Result result) {
@@ -19,6 +22,9 @@ Result prove_safety(Step& step, Result result) {
         std::vector<Term> some;
         for (size_t n = i; n < std::min(i + at_once, all.size()); ++n)
             some.push_back(all[n].term());
+        if (std::getenv("HOROS_PROVE_TRACE") != nullptr)
+            std::fprintf(stderr, "obligations %zu to %zu, from %s (%s) on\n", i,
+                         i + some.size() - 1, all[i].kind.c_str(), all[i].place.c_str());
         const Answer answer = step.prove(lor(some));
         result.rounds += answer.rounds;
         for (const std::string& l : answer.used)
@@ -48,9 +54,9 @@ std::vector<Theorem> safety_theorems(const Bitcode& bitcode) {
         all.push_back({"safety/" + h.name, "safety",
                        "hypercall " + h.name + " has no undefined behaviour and ends",
                        [h](Bitcode& code, const Settings& settings) {
-                           Step step(code, settings);
-                           step.run_hypercall(h);
-                           return prove_safety(step, {});
+                           return case_by_case(
+                               code, settings, h, [](Step&) {},
+                               [](Step& step) { return prove_safety(step, {}); });
                        }});
     }
     for (const std::string& symbol : core_exports()) {

@@ -105,7 +105,7 @@ void Step::run_hypercall(const Hypercall& call) {
     llvm::Function* function = hypercall_entry(kernel.bitcode, call.number);
     if (function == nullptr)
         throw std::runtime_error("no function for hypercall " + std::to_string(call.number));
-    outcome = engine.run(*function, values, Guard());
+    outcome = engine.run(*function, values, start);
     kernel.touch(engine.touched, 1);
 }
 

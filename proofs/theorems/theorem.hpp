@@ -59,6 +59,7 @@ struct Step {
     World now; // the state afterwards
     Executor engine;
     std::vector<Term> assumptions;
+    Guard start; // what else is assumed, as conditions of all paths
     std::vector<Term> arguments;
     Outcome outcome;
     std::string name;      // of the hypercall or export
@@ -83,6 +84,12 @@ void finish(Result& result);
 Result prove_safety(Step& step, Result result); // no undefined behaviour; the end can be reached
 Result preserved(Step& step);                   // all of kernel.invariants
 Result kept(Step& step);                        // counts are sums
+// What a hypercall does for each type of frame, where it does something else for each: executed
+// once for each (by_type.cpp). `before` is done to a step before it is executed, `judge`
+// afterwards.
+Result case_by_case(Bitcode& bitcode, const Settings& settings, const Hypercall& call,
+                    const std::function<void(Step&)>& before,
+                    const std::function<Result(Step&)>& judge);
 // Conditions of which no two hold at once, at most so many; where none does, none of the worlds has
 // written to any of the tables.
 std::vector<Guard> writing_cases(const Kernel& kernel, const std::vector<const World*>& worlds,

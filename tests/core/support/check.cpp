@@ -170,6 +170,7 @@ void check_core(u32 c) {
         HOLD(inv_position, c, p);
         HOLD(inv_ready, c, p);
         HOLD(inv_timed, c, p);
+        HOLD(inv_window, c, p);
     }
 }
 
