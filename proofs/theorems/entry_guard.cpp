@@ -177,6 +177,16 @@ std::vector<Theorem> guard_theorems(const Bitcode&) {
                            return refusals(code, settings, h.number);
                        }});
     }
+    for (const Hypercall& h : hypercalls()) {
+        if (h.name != "vcpu_run")
+            continue;
+        all.push_back({"guard/request", "guard",
+                       "a guest is entered with all that an accepted request asks for, and "
+                       "otherwise as it was left",
+                       [h](Bitcode& code, const Settings& settings) {
+                           return requests(code, settings, h.number);
+                       }});
+    }
     all.push_back({"guard/core_run_guest", "guard",
                    "so does what a run goes on with after an interruption",
                    [](Bitcode& code, const Settings& settings) {

@@ -1,8 +1,7 @@
 // The other half of theorem 4: what is refused is refused for a reason.
-#include "entry_view.hpp"
+#include "asked.hpp"
 #include "kernel/core/entry.hpp"
 #include <horos/abi/gen/calls.hpp>
-#include <horos/abi/vcpu_state.hpp>
 
 namespace horos::proofs::entry {
 
@@ -13,21 +12,7 @@ struct Asked {
     const Step& step;
     const View& view; // of the state before
 
-    Term read(size_t field) const {
-        const size_t offset = abi::vcpu_state_offset + field;
-        Term found = nullptr;
-        for (const VolatileRead& r : step.engine.volatile_reads) {
-            if (r.object->name != "state_pages" || r.offset != static_cast<int64_t>(offset))
-                continue;
-            if (found != nullptr)
-                throw Unsupported("a field of the shared page is read twice: " +
-                                  std::to_string(offset));
-            found = r.value;
-        }
-        if (found == nullptr)
-            throw Unsupported("a field of the shared page is not read");
-        return zext(found, 64);
-    }
+    Term read(size_t field) const { return read_of_page(step, field); }
     Term field(uint32_t group, size_t page, RuleField rule) const {
         const Term dirty = read(offsetof(abi::VcpuState, dirty));
         const svm::RuleFieldInfo& f = svm::rule_field(rule);
@@ -95,6 +80,27 @@ Term first_row(const Step& step, const char* table) {
 }
 
 } // namespace
+
+Term found_in_page(const Step& step, size_t field) {
+    const size_t offset = abi::vcpu_state_offset + field;
+    Term found = nullptr;
+    for (const VolatileRead& r : step.engine.volatile_reads) {
+        if (r.object->name != "state_pages" || r.offset != static_cast<int64_t>(offset))
+            continue;
+        if (found != nullptr)
+            throw Unsupported("a field of the shared page is read twice: " +
+                              std::to_string(offset));
+        found = r.value;
+    }
+    return found == nullptr ? nullptr : zext(found, 64);
+}
+
+Term read_of_page(const Step& step, size_t field) {
+    const Term found = found_in_page(step, field);
+    if (found == nullptr)
+        throw Unsupported("a field of the shared page is not read");
+    return found;
+}
 
 Result refusals(Bitcode& code, const Settings& settings, unsigned number) {
     Step step(code, settings);

@@ -81,6 +81,26 @@ Inputs inputs(const View& view, Term address) {
     return in;
 }
 
+Term bytes_of(Step& step, const World& world, const Guard& guard, const char* table, Term row,
+              size_t offset, unsigned bytes) {
+    Object* object = step.kernel.objects.find(table);
+    Offset at;
+    at.constant = static_cast<int64_t>(offset);
+    at.add(zext(row, 64), 4096);
+    const std::string what = std::string("no field of ") + table + " at " + std::to_string(offset);
+    std::string problem;
+    Term all = nullptr;
+    for (const Piece& p : step.kernel.objects.pieces(*object, at, bytes, problem)) {
+        if (p.leaf == nullptr || p.at != 0 || p.size * 8 != p.leaf->width)
+            throw Unsupported(what);
+        const Term part = world.load(*p.leaf, p.indices, guard).bits;
+        all = all == nullptr ? part : concat(part, all);
+    }
+    if (all == nullptr)
+        throw Unsupported(what + problem);
+    return zext(all, 64);
+}
+
 // That the kernel runs on a processor of this profile: what svm_init and the boot code find then.
 Term runs_on(const View& view, const svm::Profile& profile) {
     const svm::Params params(profile);

@@ -14,6 +14,10 @@ using svm::RuleField;
 using svm::RuleId;
 using Inputs = svm::RuleInputs<TermDomain>;
 
+// A field of a table's row, by its place there; widened to 64 bits.
+Term bytes_of(Step& step, const World& world, const Guard& guard, const char* table, Term row,
+              size_t offset, unsigned bytes);
+
 // What a theorem about an entry looks at.
 struct View {
     Step& step;
@@ -34,21 +38,7 @@ struct View {
     }
     // A number of the control block, by its place there.
     Term number(unsigned offset, unsigned bytes) const {
-        Object* vmcbs = step.kernel.objects.find("vmcbs");
-        Offset at;
-        at.constant = offset;
-        at.add(zext(control, 64), 4096);
-        std::string problem;
-        Term all = nullptr;
-        for (const Piece& p : step.kernel.objects.pieces(*vmcbs, at, bytes, problem)) {
-            if (p.leaf == nullptr || p.at != 0 || p.size * 8 != p.leaf->width)
-                throw Unsupported("no field of the VMCB at " + std::to_string(offset));
-            const Term part = world.load(*p.leaf, p.indices, guard).bits;
-            all = all == nullptr ? part : concat(part, all);
-        }
-        if (all == nullptr)
-            throw Unsupported("no field of the VMCB at " + std::to_string(offset) + problem);
-        return zext(all, 64);
+        return bytes_of(step, world, guard, "vmcbs", control, offset, bytes);
     }
 };
 
@@ -66,6 +56,8 @@ void prove_all(Step& step, Result& result, const Goals& goals);
 // of a control block that a request may change.
 Term changed(Step& step, const char* table, World& now, const Guard& guard, bool all);
 
+// What an accepted request asks for is in the control block, and all else is as it was.
+Result requests(Bitcode& code, const Settings& settings, unsigned number);
 // A request that is refused breaks the rule that is named, and nothing changes.
 Result refusals(Bitcode& code, const Settings& settings, unsigned number);
 

@@ -5,93 +5,199 @@
 #include <algorithm>
 #include <cstdio>
 #include <fstream>
+#include <llvm/Support/JSON.h>
+#include <sstream>
 
 namespace horos::proofs {
 
 namespace {
 
-const char* const groups[] = {"refinement", "safety", "invariants", "isolation", "counts", "pages"};
+struct Proved {
+    Theorem theorem;
+    double seconds; // that it took for the kernel itself
+};
+using ProvedTheorems = std::map<std::string, Proved>;
 
-std::string entry_of(const std::string& theorem) { return theorem.substr(theorem.find('/') + 1); }
-
-// The theorems about an entry, the cheapest first.
-std::vector<std::string> names_about(const std::string& entry) {
-    std::vector<std::string> all;
-    for (const char* group : groups)
-        all.push_back(std::string(group) + "/" + entry);
-    if (entry == "vcpu_run")
-        all.insert(all.begin(), {"guard/refusal", "guard/vcpu_run"});
-    if (entry == "core_run_guest")
-        all.insert(all.begin(), "guard/core_run_guest");
-    return all;
+std::string entry_of(const std::string& theorem) {
+    if (theorem == "guard/core_run_guest")
+        return "core_run_guest";
+    if (theorem.starts_with("guard/"))
+        return "vcpu_run";
+    return theorem.substr(theorem.find('/') + 1);
 }
 
-// What to try for a mutant, the likeliest to refute it and the cheapest first.
-std::vector<Theorem> theorems_about(const Bitcode& bitcode, const Mutant& mutant,
-                                    const std::map<std::string, Theorem>& proved) {
-    std::vector<std::pair<size_t, std::string>> entries;
-    for (const std::string& e : entries_reaching(bitcode, mutant.function))
-        entries.emplace_back(size_of_entry(bitcode, e), e);
-    std::sort(entries.begin(), entries.end());
-    std::vector<Theorem> all;
-    if (const std::string plain = Objects::plain_name(mutant.function); is_summarised(plain))
-        all.push_back(proved.at("refinement/" + plain));
-    for (const auto& [size, entry] : entries) {
-        for (const std::string& name : names_about(entry)) {
-            if (const auto at = proved.find(name); at != proved.end())
-                all.push_back(at->second);
-        }
+// What a theorem says that is not said by the specification's own use of the same code.
+bool speaks_of(const Theorem& theorem, const Mutant& mutant) {
+    return !mutant.of_backend || theorem.group != "refinement";
+}
+
+// What to try for a mutant: the cheapest first, and refinement before others, as it says most.
+std::vector<Proved> theorems_about(const Bitcode& bitcode, const Mutant& mutant,
+                                   const ProvedTheorems& proved) {
+    const std::set<std::string> entries = entries_reaching(bitcode, mutant.function);
+    std::vector<Proved> all;
+    for (const auto& [name, p] : proved) {
+        // What is executed in one theorem only is no entry.
+        const bool once = is_summarised(entry_of(name)) &&
+                          entry_of(name) == Objects::plain_name(mutant.function);
+        if ((once || entries.contains(entry_of(name))) && speaks_of(p.theorem, mutant))
+            all.push_back(p);
     }
+    const auto cost = [](const Proved& p) {
+        const bool first = p.theorem.group == "refinement" || p.theorem.group == "guard";
+        return p.seconds * (first ? 1 : 4);
+    };
+    std::sort(all.begin(), all.end(),
+              [&](const Proved& a, const Proved& b) { return cost(a) < cost(b); });
     return all;
 }
 
-// Whether the theorems say all that there is to say about every entry that runs the mutant.
-bool complete(const Bitcode& bitcode, const Mutant& mutant,
-              const std::map<std::string, Theorem>& proved) {
+// Refinement is proved of all that runs it, so that nothing is left to say.
+bool complete(const Bitcode& bitcode, const Mutant& mutant, const ProvedTheorems& proved) {
     const auto entries = entries_reaching(bitcode, mutant.function);
-    return std::all_of(entries.begin(), entries.end(),
-                       [&](const std::string& e) { return proved.contains("refinement/" + e); });
+    return !mutant.of_backend &&
+           std::all_of(entries.begin(), entries.end(), [&](const std::string& e) {
+               return proved.contains("refinement/" + e);
+           });
+}
+
+std::string why(const Outcomes& o) {
+    for (const std::string& d : o.result.details) {
+        if (d.starts_with("refuted: "))
+            return d.substr(9);
+    }
+    return "refuted";
 }
 
 // Refuted when a theorem is; proved (equivalent) when refinement holds wherever the mutant runs.
-Result try_mutant(Bitcode& bitcode, const Mutant& mutant, const std::vector<Theorem>& theorems,
-                  bool is_complete, Settings settings) {
+// Each theorem has a process of its own, and what came of it is kept.
+Result try_mutant(Bitcode& bitcode, const Mutant& mutant, const std::vector<Proved>& theorems,
+                  bool is_complete, Options options) {
     if (!apply(mutant, bitcode.core()))
         throw std::runtime_error("the mutant's instruction is gone");
-    settings.first_refutation = true;
+    options.mutant = mutant.function + " " + std::to_string(mutant.instruction) + " " +
+                     kind_name(mutant.kind) + " " + std::to_string(mutant.variant);
+    options.jobs = 1;
     Result result;
     result.verdict = is_complete ? Verdict::proved : Verdict::unknown;
-    for (const Theorem& t : theorems) {
-        Result one;
-        try {
-            one = t.prove(bitcode, settings);
-        } catch (const std::exception& e) {
-            // What the engine refuses is no proof: the mutant does not get through either.
-            one.details.push_back(std::string("not modelled: ") + e.what());
-        }
-        if (one.verdict == Verdict::refuted) {
-            result = one;
-            std::string why = "refuted";
-            for (const std::string& d : one.details) {
-                if (d.starts_with("refuted: "))
-                    why = d.substr(9);
-            }
-            result.details = {t.name + ": " + why};
-            return result;
-        }
-        if (one.verdict != Verdict::proved) {
+    double spent = 0;
+    unsigned held = 0;
+    for (const Proved& p : theorems) {
+        if (spent > options.mutant_seconds) {
             result.verdict = Verdict::unknown;
-            for (const std::string& d : one.details)
-                result.details.push_back(t.name + ": " + d);
+            result.details.push_back(std::to_string(theorems.size() - held) +
+                                     " theorems not tried: out of time");
+            break;
+        }
+        const Outcomes one = run_all(bitcode, {p.theorem}, options).front();
+        spent += one.seconds;
+        ++held;
+        if (one.result.verdict == Verdict::refuted) {
+            Result refuted;
+            refuted.verdict = Verdict::refuted;
+            refuted.details = {p.theorem.name + ": " + why(one)};
+            return refuted;
+        }
+        if (one.result.verdict != Verdict::proved) {
+            result.verdict = Verdict::unknown;
+            for (const std::string& d : one.result.details)
+                result.details.push_back(p.theorem.name + ": " + d);
         }
     }
     if (result.verdict == Verdict::unknown && result.details.empty())
-        result.details.push_back("no theorem that is proved of the kernel tells it apart");
+        result.details.push_back("none of " + std::to_string(theorems.size()) +
+                                 " proved theorems tells it apart");
     return result;
 }
 
-std::string verdict_of(const Result& r) {
-    switch (r.verdict) {
+// What a report says is proved; it must be of the same bitcode.
+std::map<std::string, double> read_report(const Options& options) {
+    std::ifstream in(options.proved);
+    std::ostringstream text;
+    text << in.rdbuf();
+    auto parsed = llvm::json::parse(text.str());
+    const llvm::json::Object* o = parsed ? parsed->getAsObject() : nullptr;
+    if (o == nullptr)
+        throw std::runtime_error("no report: " + options.proved);
+    if (o->getString("core_bitcode").value_or("") != file_hash(options.core) ||
+        o->getString("spec_bitcode").value_or("") != file_hash(options.spec))
+        throw std::runtime_error(options.proved + " is of another core.bc or spec.bc");
+    std::map<std::string, double> proved;
+    for (const llvm::json::Value& v : *o->getArray("theorems")) {
+        const llvm::json::Object& one = *v.getAsObject();
+        if (one.getString("verdict").value_or("") == "proved")
+            proved[one.getString("name").value_or("").str()] = one.getNumber("seconds").value_or(0);
+    }
+    return proved;
+}
+
+ProvedTheorems proved_theorems(Bitcode& bitcode, const Options& options) {
+    const std::vector<Theorem> all = all_theorems(bitcode, options);
+    std::map<std::string, double> known;
+    if (!options.proved.empty()) {
+        known = read_report(options);
+    } else {
+        for (const Outcomes& o : run_all(bitcode, all, options)) {
+            if (o.result.verdict == Verdict::proved)
+                known[o.name] = o.seconds;
+        }
+    }
+    ProvedTheorems proved;
+    for (const Theorem& t : all) {
+        if (const auto at = known.find(t.name); at != known.end())
+            proved.emplace(t.name, Proved{t, at->second});
+    }
+    return proved;
+}
+
+// Of the code that some theorem with a specification is proved of. Without --only: all.
+std::vector<Mutant> possible_mutants(const Bitcode& bitcode, const ProvedTheorems& proved,
+                                     const Options& options) {
+    std::set<std::string> covered;
+    for (const auto& [name, p] : proved) {
+        if (p.theorem.group == "refinement" || p.theorem.group == "guard")
+            covered.insert(entry_of(name));
+    }
+    std::vector<Mutant> possible;
+    std::map<std::string, bool> runs; // by function
+    for (Mutant& m : all_mutants(bitcode)) {
+        const auto [at, made] = runs.try_emplace(m.function, options.only.empty());
+        if (made && !at->second) {
+            const auto entries = entries_reaching(bitcode, m.function);
+            at->second = std::any_of(entries.begin(), entries.end(),
+                                     [&](const std::string& e) { return covered.contains(e); });
+        }
+        if (at->second)
+            possible.push_back(std::move(m));
+    }
+    return possible;
+}
+
+std::vector<Tried> try_all(Bitcode& bitcode, const std::vector<Mutant>& mutants,
+                           const ProvedTheorems& proved, const Options& options) {
+    std::vector<Theorem> trials;
+    for (size_t i = 0; i < mutants.size(); ++i) {
+        const Mutant& m = mutants[i];
+        trials.push_back({"mutant/" + std::to_string(i + 1), "mutants", m.says,
+                          [&, i](Bitcode& code, const Settings&) {
+                              return try_mutant(code, mutants[i],
+                                                theorems_about(code, mutants[i], proved),
+                                                complete(code, mutants[i], proved), options);
+                          }});
+    }
+    Options uncached = options;
+    uncached.cache.clear();
+    const std::vector<Outcomes> outcomes = run_all(bitcode, trials, uncached);
+    std::vector<Tried> tried;
+    for (size_t i = 0; i < mutants.size(); ++i)
+        tried.push_back({mutants[i], outcomes[i]});
+    return tried;
+}
+
+} // namespace
+
+const char* verdict_of(const Tried& t) {
+    switch (t.outcome.result.verdict) {
     case Verdict::refuted:
         return "refuted";
     case Verdict::proved:
@@ -102,105 +208,28 @@ std::string verdict_of(const Result& r) {
     return "survived";
 }
 
-std::string first_detail(const Result& r) {
-    return r.details.empty() ? "refinement holds wherever it runs" : r.details.front();
+std::string reason_of(const Tried& t) {
+    const auto& details = t.outcome.result.details;
+    return details.empty() ? "refinement holds wherever it runs" : details.front();
 }
-
-void write_table(const std::string& path, const std::vector<Mutant>& mutants,
-                 const std::vector<Outcomes>& outcomes, const Options& options,
-                 const std::map<std::string, unsigned>& count) {
-    std::ofstream out(path);
-    if (!out)
-        throw std::runtime_error("cannot write " + path);
-    const auto of = [&](const char* verdict) {
-        const auto at = count.find(verdict);
-        return at == count.end() ? 0u : at->second;
-    };
-    out << "# Mutants of the kernel core\n\n"
-           "Written by `./horos prove --mutants "
-        << options.mutants << " --table FILE`";
-    if (!options.only.empty())
-        out << " with `--only " << options.only << "`";
-    out << ". One instruction of core.bc (`" << file_hash(options.core)
-        << "`) is changed at a time, mechanically, spread evenly over functions and kinds of "
-           "change; then the theorems about every entry that runs the function are tried again. "
-           "Only theorems that are proved of the kernel itself count. *Equivalent*: refinement is "
-           "proved of the mutant wherever it runs, so it does what spec/ says all the same.\n\n"
-        << mutants.size() << " mutants: " << of("refuted") << " refuted, " << of("equivalent")
-        << " equivalent, " << of("survived") << " survived.\n\n"
-        << "| # | change | where | what | verdict | by | seconds |\n"
-           "| --- | --- | --- | --- | --- | --- | --- |\n";
-    for (size_t i = 0; i < mutants.size(); ++i) {
-        char seconds[16];
-        std::snprintf(seconds, sizeof seconds, "%.1f", outcomes[i].seconds);
-        out << "| " << i + 1 << " | " << kind_name(mutants[i].kind) << " | " << mutants[i].place
-            << " | " << mutants[i].says << " | " << verdict_of(outcomes[i].result) << " | "
-            << first_detail(outcomes[i].result) << " | " << seconds << " |\n";
-    }
-}
-
-std::map<std::string, Theorem> proved_theorems(Bitcode& bitcode, const Options& options) {
-    const std::vector<Theorem> all = all_theorems(bitcode, options);
-    const std::vector<Outcomes> outcomes = run_all(bitcode, all, options);
-    std::map<std::string, Theorem> proved;
-    for (size_t i = 0; i < all.size(); ++i) {
-        if (outcomes[i].result.verdict == Verdict::proved)
-            proved.emplace(all[i].name, all[i]);
-    }
-    return proved;
-}
-
-} // namespace
 
 int run_mutants(Bitcode& bitcode, const Options& options) {
-    const auto proved = proved_theorems(bitcode, options);
-    std::set<std::string> covered; // entries of which refinement, or the guard, is proved
-    for (const auto& [name, t] : proved) {
-        if (t.group == "refinement")
-            covered.insert(entry_of(name));
-        if (t.group == "guard") // of the calls that lead to a guest's entry
-            covered.insert(name == "guard/core_run_guest" ? "core_run_guest" : "vcpu_run");
-    }
-    std::vector<Mutant> possible;
-    std::map<std::string, bool> runs; // by function
-    for (Mutant& m : all_mutants(bitcode)) {
-        const auto [at, made] = runs.try_emplace(m.function, false);
-        if (made) {
-            const auto entries = entries_reaching(bitcode, m.function);
-            at->second = std::any_of(entries.begin(), entries.end(),
-                                     [&](const std::string& e) { return covered.contains(e); });
-        }
-        if (at->second)
-            possible.push_back(std::move(m));
-    }
-    if (possible.empty()) {
-        std::fprintf(stderr, "horos prove: error: no refinement theorem is proved that could "
-                             "refute a mutant\n");
+    const ProvedTheorems proved = proved_theorems(bitcode, options);
+    const std::vector<Mutant> possible = possible_mutants(bitcode, proved, options);
+    if (possible.empty() || proved.empty()) {
+        std::fprintf(stderr, "horos prove: error: no theorem is proved that could refute a "
+                             "mutant\n");
         return 2;
     }
     const std::vector<Mutant> mutants = choose_mutants(possible, options.mutants);
     std::printf("%zu possible mutants, %zu tried, %zu theorems\n", possible.size(), mutants.size(),
                 proved.size());
-    std::vector<Theorem> trials;
-    for (size_t i = 0; i < mutants.size(); ++i) {
-        const Mutant& m = mutants[i];
-        trials.push_back({"mutant/" + std::to_string(i + 1), "mutants", m.says,
-                          [&, i](Bitcode& code, const Settings& settings) {
-                              return try_mutant(code, mutants[i],
-                                                theorems_about(code, mutants[i], proved),
-                                                complete(code, mutants[i], proved), settings);
-                          }});
-    }
-    Options uncached = options;
-    uncached.cache.clear();
-    const std::vector<Outcomes> outcomes = run_all(bitcode, trials, uncached);
+    const std::vector<Tried> tried = try_all(bitcode, mutants, proved, options);
     std::map<std::string, unsigned> count;
-    for (size_t i = 0; i < mutants.size(); ++i) {
-        const std::string verdict = verdict_of(outcomes[i].result);
-        ++count[verdict];
-        std::printf("%-10s %-18s %-44s %-32s %s\n", verdict.c_str(), kind_name(mutants[i].kind),
-                    mutants[i].place.c_str(), mutants[i].says.c_str(),
-                    first_detail(outcomes[i].result).c_str());
+    for (const Tried& t : tried) {
+        ++count[verdict_of(t)];
+        std::printf("%-10s %-18s %-44s %-32s %s\n", verdict_of(t), kind_name(t.mutant.kind),
+                    t.mutant.place.c_str(), t.mutant.says.c_str(), reason_of(t).c_str());
     }
     const unsigned real = count["refuted"] + count["survived"];
     std::printf("\n%zu mutants: %u refuted, %u equivalent, %u survived: %.1f %% of those that are "
@@ -208,7 +237,7 @@ int run_mutants(Bitcode& bitcode, const Options& options) {
                 mutants.size(), count["refuted"], count["equivalent"], count["survived"],
                 real == 0 ? 0.0 : 100.0 * count["refuted"] / real);
     if (!options.table.empty())
-        write_table(options.table, mutants, outcomes, options, count);
+        write_table(tried, proved.size(), options);
     return 100 * count["refuted"] >= 95 * real ? 0 : 1;
 }
 

@@ -47,6 +47,22 @@ std::string place_of(const Instruction& i) {
            file.substr(file.rfind('/') + 1) + ":" + std::to_string(at->getLine());
 }
 
+bool is_in(const llvm::DIScope* scope, const char* folder) {
+    return scope != nullptr &&
+           (scope->getDirectory() + "/" + scope->getFilename()).str().find(folder) !=
+               std::string::npos;
+}
+
+// It, or what it was inlined into, is the backend's.
+bool is_of_backend(const Instruction& i) {
+    for (const llvm::DILocation* at = i.getDebugLoc().get(); at != nullptr;
+         at = at->getInlinedAt()) {
+        if (is_in(at->getScope(), "kernel/svm/"))
+            return true;
+    }
+    return is_in(i.getFunction()->getSubprogram(), "kernel/svm/");
+}
+
 // Operands of a phi or select that are small constants: answers, mostly.
 std::vector<unsigned> small_constants(const Instruction& i) {
     std::vector<unsigned> all;
@@ -70,7 +86,8 @@ bool is_counting(const Instruction& i) {
 
 void add_of(const Instruction& i, unsigned number, std::vector<Mutant>& all) {
     const auto add = [&](MutantKind kind, unsigned variant, const std::string& says) {
-        all.push_back({kind, i.getFunction()->getName().str(), number, variant, place_of(i), says});
+        all.push_back({kind, i.getFunction()->getName().str(), number, variant, place_of(i), says,
+                       is_of_backend(i)});
     };
     if (const auto* branch = llvm::dyn_cast<llvm::BranchInst>(&i)) {
         if (branch->isConditional()) {
@@ -138,10 +155,8 @@ void collect(const llvm::Function& f, std::set<const llvm::Function*>& all) {
 // The theorems are about SVM alone (docs/theorems.md): no mutant of the other backend can be told.
 bool is_of_vmx(const llvm::Function& f) {
     const llvm::DISubprogram* place = f.getSubprogram();
-    if (place == nullptr)
-        return Objects::plain_name(f.getName()).starts_with("vmx_");
-    return (place->getDirectory() + "/" + place->getFilename()).str().find("/kernel/vmx/") !=
-           std::string::npos;
+    return place == nullptr ? Objects::plain_name(f.getName()).starts_with("vmx_")
+                            : is_in(place, "kernel/vmx/");
 }
 
 std::vector<std::pair<std::string, const llvm::Function*>> entries(const Bitcode& bitcode) {
@@ -173,29 +188,46 @@ std::vector<Mutant> all_mutants(const Bitcode& bitcode) {
     return all;
 }
 
+namespace {
+
+uint64_t hash_of(const std::string& text) {
+    uint64_t hash = 0xcbf29ce484222325;
+    for (const char c : text)
+        hash = (hash ^ static_cast<uint8_t>(c)) * 0x100000001b3;
+    return hash;
+}
+
+// Mutants of one kind in one function of the source, in an order of no meaning.
+using Pile = std::vector<const Mutant*>;
+
+} // namespace
+
 std::vector<Mutant> choose_mutants(const std::vector<Mutant>& all, size_t count) {
-    // Round after round: the next one of each pair of function and kind; pairs in an order that
-    // depends on nothing but their names.
-    std::map<size_t, std::pair<size_t, std::vector<const Mutant*>>> piles;
-    std::map<std::pair<std::string, MutantKind>, size_t> key;
+    // Round after round, one of each function; of a function the kinds take turns. The order of
+    // functions, of kinds, and of the mutants in a pile depends on nothing but their names.
+    std::map<uint64_t, std::map<uint64_t, Pile>> functions;
     for (const Mutant& m : all) {
-        const auto [at, made] = key.try_emplace({m.function, m.kind}, 0);
-        if (made) {
-            uint64_t hash = 0xcbf29ce484222325;
-            for (const char c : m.function + kind_name(m.kind))
-                hash = (hash ^ static_cast<uint8_t>(c)) * 0x100000001b3;
-            at->second = hash;
-        }
-        piles[at->second].second.push_back(&m);
+        const std::string function = m.place.substr(0, m.place.rfind(' '));
+        functions[hash_of(function)][hash_of(function + kind_name(m.kind))].push_back(&m);
+    }
+    for (auto& [function, kinds] : functions) {
+        for (auto& [hash, pile] : kinds)
+            std::sort(pile.begin(), pile.end(), [](const Mutant* a, const Mutant* b) {
+                const auto key = [](const Mutant& m) {
+                    return hash_of(m.place + m.says + m.function + std::to_string(m.instruction) +
+                                   std::to_string(m.variant));
+                };
+                return key(*a) < key(*b);
+            });
     }
     std::vector<Mutant> chosen;
     for (size_t round = 0; chosen.size() < std::min(count, all.size()); ++round) {
-        for (auto& [hash, pile] : piles) {
-            // Steps through the pile by a stride that is not a divisor of its size.
-            if (round >= pile.second.size() || chosen.size() >= count)
-                continue;
-            const size_t size = pile.second.size();
-            chosen.push_back(*pile.second[(hash + round * (size / 2 * 2 + 1)) % size]);
+        for (auto& [function, kinds] : functions) {
+            const size_t turn = round / kinds.size();
+            auto kind = kinds.begin();
+            std::advance(kind, static_cast<long>(round % kinds.size()));
+            if (turn < kind->second.size() && chosen.size() < count)
+                chosen.push_back(*kind->second[turn]);
         }
     }
     return chosen;
@@ -268,18 +300,17 @@ std::set<std::string> entries_reaching(const Bitcode& bitcode, const std::string
     return all;
 }
 
-size_t size_of_entry(const Bitcode& bitcode, const std::string& entry) {
+std::map<std::string, size_t> sizes_of_entries(const Bitcode& bitcode) {
+    std::map<std::string, size_t> sizes;
     for (const auto& [name, f] : entries(bitcode)) {
-        if (name != entry)
-            continue;
         std::set<const llvm::Function*> reached;
         collect(*f, reached);
         size_t size = 0;
         for (const llvm::Function* r : reached)
             size += r->getInstructionCount();
-        return size;
+        sizes[name] = size;
     }
-    return 0;
+    return sizes;
 }
 
 } // namespace horos::proofs

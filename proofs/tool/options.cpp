@@ -18,7 +18,11 @@ Proves theorems about the bitcode that the kernel is made of. Exit status 0: all
   --only PATTERN     only theorems whose name contains PATTERN; several: A,B
   --mutants N        change one instruction of the kernel at a time, in N ways; each mutant must be
                      refuted by a theorem, or shown to be equivalent. Exit status 0: 95 % are
-  --table FILE       write the table of mutants
+  --table FILE       write the table of mutants (docs/mutants.md)
+  --remarks FILE     what is known of single mutants that survive, for the table
+  --proved FILE      do not prove the kernel first: this report, of the same bitcode, says what is
+                     proved (--json)
+  --mutant-seconds N  of processor time for one mutant (120)
   --jobs N           at once (2)
   --timeout SECONDS  of processor time for one theorem (60)
   --query-timeout SECONDS  for one question to the solver (8); counted in steps of the solver,
@@ -26,6 +30,7 @@ Proves theorems about the bitcode that the kernel is made of. Exit status 0: all
   --json FILE        write the report as JSON
   --html FILE        write the report as a page
   --assurance FILE   write docs/assurance.md
+  --preface FILE     text to put at its head
   --tests DIR        write each counterexample as a GoogleTest of the code compiled for the host
                      (tests/prover/counterexample.hpp)
   --cache DIR        keep results, by the hash of bitcode, spec and prover
@@ -68,6 +73,14 @@ Options parse_options(int argc, char** argv) {
             o.tests = next();
         else if (a == "--table")
             o.table = next();
+        else if (a == "--remarks")
+            o.remarks = next();
+        else if (a == "--proved")
+            o.proved = next();
+        else if (a == "--mutant-seconds")
+            o.mutant_seconds = number(a, next());
+        else if (a == "--preface")
+            o.preface = next();
         else if (a == "--only")
             o.only = next();
         else if (a == "--jobs")

@@ -1,13 +1,15 @@
-#include "run.hpp"
+#include "cache.hpp"
 #include "json.hpp"
+#include "mutate.hpp"
 
+#include <algorithm>
 #include <cstdio>
 #include <cstdlib>
+#include <csignal>
 #include <ctime>
-#include <fstream>
-#include <llvm/Support/SHA1.h>
 #include <poll.h>
 #include <sstream>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -23,18 +25,12 @@ struct Worker {
     std::string text;
 };
 
-std::string read_file(const std::string& path) {
-    std::ifstream in(path, std::ios::binary);
-    std::ostringstream all;
-    all << in.rdbuf();
-    return all.str();
-}
-
 [[noreturn]] void child(Bitcode& bitcode, const Theorem& theorem, const Options& options, int out) {
     Result result;
     try {
         Settings settings;
         settings.limits.milliseconds = options.query_timeout * 1000;
+        settings.first_refutation = !options.mutant.empty();
         result = theorem.prove(bitcode, settings);
     } catch (const std::exception& e) {
         result = {};
@@ -69,14 +65,12 @@ Worker start(Bitcode& bitcode, const Theorem& theorem, size_t index, const Optio
         throw std::runtime_error("no process");
     if (pid == 0) {
         close(ends[0]);
+        prctl(PR_SET_PDEATHSIG, SIGKILL); // none goes on when the run is stopped
         child(bitcode, theorem, options, ends[1]);
     }
     close(ends[1]);
     return {pid, ends[0], index, ""};
 }
-
-constexpr const char* out_of_time = "unknown: out of time";
-bool gave_up(const Result& r) { return r.details.size() == 1 && r.details[0] == out_of_time; }
 
 // Of the processor, so that a verdict does not depend on what else the machine does.
 double processor_seconds(pid_t pid) {
@@ -97,46 +91,7 @@ void progress(size_t done, size_t all, const std::string& name) {
         std::fprintf(stderr, "\r\033[K%zu/%zu %s", done, all, name.c_str());
 }
 
-std::string cache_path(const Options& o, const std::string& key, const std::string& name) {
-    std::string file = name;
-    for (char& c : file) {
-        if (c == '/')
-            c = '_';
-    }
-    return o.cache + "/" + file + "-" + key;
-}
-
-// Everything that a result depends on.
-std::string cache_key(const Options& o) {
-    llvm::SHA1 hash;
-    for (const std::string& path : {o.core, o.spec, std::string("/proc/self/exe")})
-        hash.update(file_hash(path));
-    hash.update(std::to_string(o.query_timeout));
-    std::string hex;
-    for (const uint8_t byte : hash.final()) {
-        char two[3];
-        std::snprintf(two, sizeof two, "%02x", byte);
-        hex += two;
-    }
-    return hex;
-}
-
 } // namespace
-
-std::string file_hash(const std::string& path) {
-    const std::string all = read_file(path);
-    if (all.empty())
-        return "-";
-    llvm::SHA1 hash;
-    hash.update(all);
-    std::string hex;
-    for (const uint8_t byte : hash.final()) {
-        char two[3];
-        std::snprintf(two, sizeof two, "%02x", byte);
-        hex += two;
-    }
-    return hex;
-}
 
 // "A,B": one of them is in the name.
 static bool matches(const std::string& name, const std::string& patterns) {
@@ -158,30 +113,72 @@ std::vector<Theorem> all_theorems(const Bitcode& bitcode, const Options& options
     return chosen;
 }
 
+namespace {
+
+// What came of a process that is over, or that was stopped.
+void collect(const Worker& w, double seconds, const Options& options, Outcomes& o) {
+    int status = 0;
+    rusage usage{};
+    wait4(w.pid, &status, 0, &usage);
+    close(w.pipe);
+    double ignored_seconds = 0;
+    long ignored_size = 0;
+    if (!from_json(w.text, o.result, ignored_seconds, ignored_size)) {
+        o.result = {};
+        o.result.details.push_back(seconds > options.timeout ? out_of_time : "the prover crashed");
+    }
+    o.seconds = std::max(seconds, processor_seconds_of(usage));
+    o.megabytes = usage.ru_maxrss / 1024;
+}
+
+// True when the process is over; reads what it has written.
+bool is_over(Worker& w, short events, double seconds, const Options& options) {
+    if ((events & (POLLIN | POLLHUP)) != 0) {
+        char buffer[65536];
+        const ssize_t n = read(w.pipe, buffer, sizeof buffer);
+        if (n > 0)
+            w.text.append(buffer, static_cast<size_t>(n));
+        return n <= 0;
+    }
+    if (seconds <= options.timeout)
+        return false;
+    kill(w.pid, SIGKILL);
+    w.text.clear();
+    return true;
+}
+
+// The longest first, so that no long one is left for the end: what runs more code takes longer.
+std::vector<size_t> longest_first(const Bitcode& bitcode, const std::vector<Theorem>& theorems,
+                                  std::vector<size_t> waiting) {
+    if (waiting.size() < 2)
+        return waiting;
+    const std::map<std::string, size_t> sizes = sizes_of_entries(bitcode);
+    const auto size = [&](size_t i) {
+        const std::string& name = theorems[i].name;
+        const auto at = sizes.find(name.substr(name.find('/') + 1));
+        return at == sizes.end() ? SIZE_MAX : at->second; // of a group's own: guard/refusal
+    };
+    std::sort(waiting.begin(), waiting.end(), [&](size_t a, size_t b) {
+        return size(a) != size(b) ? size(a) > size(b) : a < b;
+    });
+    return waiting;
+}
+
+} // namespace
+
 std::vector<Outcomes> run_all(Bitcode& bitcode, const std::vector<Theorem>& theorems,
                               const Options& options) {
     std::vector<Outcomes> all(theorems.size());
-    const std::string key = options.cache.empty() ? "" : cache_key(options);
+    const Cache cache(options);
     std::vector<size_t> waiting;
     for (size_t i = 0; i < theorems.size(); ++i) {
         all[i].name = theorems[i].name;
         all[i].group = theorems[i].group;
         all[i].says = theorems[i].says;
-        if (!key.empty()) {
-            const std::string known = read_file(cache_path(options, key, theorems[i].name));
-            double seconds = 0;
-            long megabytes = 0;
-            if (!known.empty() && from_json(known, all[i].result, seconds, megabytes) &&
-                (!gave_up(all[i].result) || seconds + 1 > options.timeout)) {
-                all[i].cached = true;
-                all[i].seconds = seconds;
-                all[i].megabytes = megabytes;
-                continue;
-            }
-        }
-        all[i].result = {};
-        waiting.push_back(i);
+        if (!cache.read(all[i]))
+            waiting.push_back(i);
     }
+    waiting = longest_first(bitcode, theorems, waiting);
     std::vector<Worker> workers;
     size_t next = 0;
     size_t done = theorems.size() - waiting.size();
@@ -197,44 +194,17 @@ std::vector<Outcomes> run_all(Bitcode& bitcode, const std::vector<Theorem>& theo
         for (size_t i = workers.size(); i-- > 0;) {
             Worker& w = workers[i];
             const double seconds = processor_seconds(w.pid);
-            bool over = false;
-            if ((fds[i].revents & (POLLIN | POLLHUP)) != 0) {
-                char buffer[65536];
-                const ssize_t n = read(w.pipe, buffer, sizeof buffer);
-                if (n > 0)
-                    w.text.append(buffer, static_cast<size_t>(n));
-                else
-                    over = true;
-            } else if (seconds > options.timeout) {
-                kill(w.pid, SIGKILL);
-                w.text.clear();
-                over = true;
-            }
-            if (!over)
+            if (!is_over(w, fds[i].revents, seconds, options))
                 continue;
-            int status = 0;
-            rusage usage{};
-            wait4(w.pid, &status, 0, &usage);
-            close(w.pipe);
             Outcomes& o = all[w.theorem];
-            double ignored_seconds = 0;
-            long ignored_size = 0;
-            if (!from_json(w.text, o.result, ignored_seconds, ignored_size)) {
-                o.result = {};
-                o.result.details.push_back(seconds > options.timeout ? out_of_time
-                                                                     : "the prover crashed");
-            }
-            o.seconds = std::max(seconds, processor_seconds_of(usage));
-            o.megabytes = usage.ru_maxrss / 1024;
-            if (!key.empty() && (!w.text.empty() || gave_up(o.result))) {
-                std::ofstream cache(cache_path(options, key, o.name));
-                cache << to_json(o.result, o.seconds, o.megabytes);
-            }
-            progress(++done, theorems.size(), o.name);
+            collect(w, seconds, options, o);
+            cache.write(o);
+            if (options.mutant.empty())
+                progress(++done, theorems.size(), o.name);
             workers.erase(workers.begin() + static_cast<long>(i));
         }
     }
-    if (isatty(2))
+    if (isatty(2) && options.mutant.empty())
         std::fputs("\r\033[K", stderr);
     return all;
 }
