@@ -1,7 +1,7 @@
-// What an accepted request asks for is what the guest runs with: every field of a group that the VMM
-// marked is in the control block as it was asked for, every field of the others is as it was. The
-// meaning of the page's fields is that of horos/abi/vcpu_state.hpp, the places and encodings those
-// of APM vol. 2, appendix B.
+// What an accepted request asks for is what the guest runs with: every field of a group that the
+// VMM marked is in the control block as it was asked for, every field of the others is as it was.
+// The meaning of the page's fields is that of horos/abi/vcpu_state.hpp, the places and encodings
+// those of APM vol. 2, appendix B.
 #include "asked.hpp"
 #include <horos/defs/x86.hpp>
 
@@ -34,52 +34,83 @@ constexpr Same copied[] = {
     {"lstar", group::system, offsetof(VcpuState, lstar), offsetof(Vmcb, save.lstar), 8},
     {"cstar", group::system, offsetof(VcpuState, cstar), offsetof(Vmcb, save.cstar), 8},
     {"sfmask", group::system, offsetof(VcpuState, sfmask), offsetof(Vmcb, save.sfmask), 8},
-    {"kernel_gs_base", group::system, offsetof(VcpuState, kernel_gs_base), offsetof(Vmcb, save.kernel_gs_base), 8},
-    {"sysenter_cs", group::system, offsetof(VcpuState, sysenter_cs), offsetof(Vmcb, save.sysenter_cs), 8},
-    {"sysenter_esp", group::system, offsetof(VcpuState, sysenter_esp), offsetof(Vmcb, save.sysenter_esp), 8},
-    {"sysenter_eip", group::system, offsetof(VcpuState, sysenter_eip), offsetof(Vmcb, save.sysenter_eip), 8},
+    {"kernel_gs_base", group::system, offsetof(VcpuState, kernel_gs_base),
+     offsetof(Vmcb, save.kernel_gs_base), 8},
+    {"sysenter_cs", group::system, offsetof(VcpuState, sysenter_cs),
+     offsetof(Vmcb, save.sysenter_cs), 8},
+    {"sysenter_esp", group::system, offsetof(VcpuState, sysenter_esp),
+     offsetof(Vmcb, save.sysenter_esp), 8},
+    {"sysenter_eip", group::system, offsetof(VcpuState, sysenter_eip),
+     offsetof(Vmcb, save.sysenter_eip), 8},
     {"pat", group::system, offsetof(VcpuState, pat), offsetof(Vmcb, save.g_pat), 8},
-    {"tsc_offset", group::policy, offsetof(VcpuState, tsc_offset), offsetof(Vmcb, control.tsc_offset), 8},
-    {"es.selector", group::segments, offsetof(VcpuState, es.selector), offsetof(Vmcb, save.es.selector), 2},
-    {"es.attributes", group::segments, offsetof(VcpuState, es.attributes), offsetof(Vmcb, save.es.attributes), 2, x86::seg::DEFINED},
+    {"tsc_offset", group::policy, offsetof(VcpuState, tsc_offset),
+     offsetof(Vmcb, control.tsc_offset), 8},
+    {"es.selector", group::segments, offsetof(VcpuState, es.selector),
+     offsetof(Vmcb, save.es.selector), 2},
+    {"es.attributes", group::segments, offsetof(VcpuState, es.attributes),
+     offsetof(Vmcb, save.es.attributes), 2, x86::seg::DEFINED},
     {"es.limit", group::segments, offsetof(VcpuState, es.limit), offsetof(Vmcb, save.es.limit), 4},
     {"es.base", group::segments, offsetof(VcpuState, es.base), offsetof(Vmcb, save.es.base), 8},
-    {"cs.selector", group::segments, offsetof(VcpuState, cs.selector), offsetof(Vmcb, save.cs.selector), 2},
-    {"cs.attributes", group::segments, offsetof(VcpuState, cs.attributes), offsetof(Vmcb, save.cs.attributes), 2, x86::seg::DEFINED},
+    {"cs.selector", group::segments, offsetof(VcpuState, cs.selector),
+     offsetof(Vmcb, save.cs.selector), 2},
+    {"cs.attributes", group::segments, offsetof(VcpuState, cs.attributes),
+     offsetof(Vmcb, save.cs.attributes), 2, x86::seg::DEFINED},
     {"cs.limit", group::segments, offsetof(VcpuState, cs.limit), offsetof(Vmcb, save.cs.limit), 4},
     {"cs.base", group::segments, offsetof(VcpuState, cs.base), offsetof(Vmcb, save.cs.base), 8},
-    {"ss.selector", group::segments, offsetof(VcpuState, ss.selector), offsetof(Vmcb, save.ss.selector), 2},
-    {"ss.attributes", group::segments, offsetof(VcpuState, ss.attributes), offsetof(Vmcb, save.ss.attributes), 2, x86::seg::DEFINED},
+    {"ss.selector", group::segments, offsetof(VcpuState, ss.selector),
+     offsetof(Vmcb, save.ss.selector), 2},
+    {"ss.attributes", group::segments, offsetof(VcpuState, ss.attributes),
+     offsetof(Vmcb, save.ss.attributes), 2, x86::seg::DEFINED},
     {"ss.limit", group::segments, offsetof(VcpuState, ss.limit), offsetof(Vmcb, save.ss.limit), 4},
     {"ss.base", group::segments, offsetof(VcpuState, ss.base), offsetof(Vmcb, save.ss.base), 8},
-    {"ds.selector", group::segments, offsetof(VcpuState, ds.selector), offsetof(Vmcb, save.ds.selector), 2},
-    {"ds.attributes", group::segments, offsetof(VcpuState, ds.attributes), offsetof(Vmcb, save.ds.attributes), 2, x86::seg::DEFINED},
+    {"ds.selector", group::segments, offsetof(VcpuState, ds.selector),
+     offsetof(Vmcb, save.ds.selector), 2},
+    {"ds.attributes", group::segments, offsetof(VcpuState, ds.attributes),
+     offsetof(Vmcb, save.ds.attributes), 2, x86::seg::DEFINED},
     {"ds.limit", group::segments, offsetof(VcpuState, ds.limit), offsetof(Vmcb, save.ds.limit), 4},
     {"ds.base", group::segments, offsetof(VcpuState, ds.base), offsetof(Vmcb, save.ds.base), 8},
-    {"fs.selector", group::segments, offsetof(VcpuState, fs.selector), offsetof(Vmcb, save.fs.selector), 2},
-    {"fs.attributes", group::segments, offsetof(VcpuState, fs.attributes), offsetof(Vmcb, save.fs.attributes), 2, x86::seg::DEFINED},
+    {"fs.selector", group::segments, offsetof(VcpuState, fs.selector),
+     offsetof(Vmcb, save.fs.selector), 2},
+    {"fs.attributes", group::segments, offsetof(VcpuState, fs.attributes),
+     offsetof(Vmcb, save.fs.attributes), 2, x86::seg::DEFINED},
     {"fs.limit", group::segments, offsetof(VcpuState, fs.limit), offsetof(Vmcb, save.fs.limit), 4},
     {"fs.base", group::segments, offsetof(VcpuState, fs.base), offsetof(Vmcb, save.fs.base), 8},
-    {"gs.selector", group::segments, offsetof(VcpuState, gs.selector), offsetof(Vmcb, save.gs.selector), 2},
-    {"gs.attributes", group::segments, offsetof(VcpuState, gs.attributes), offsetof(Vmcb, save.gs.attributes), 2, x86::seg::DEFINED},
+    {"gs.selector", group::segments, offsetof(VcpuState, gs.selector),
+     offsetof(Vmcb, save.gs.selector), 2},
+    {"gs.attributes", group::segments, offsetof(VcpuState, gs.attributes),
+     offsetof(Vmcb, save.gs.attributes), 2, x86::seg::DEFINED},
     {"gs.limit", group::segments, offsetof(VcpuState, gs.limit), offsetof(Vmcb, save.gs.limit), 4},
     {"gs.base", group::segments, offsetof(VcpuState, gs.base), offsetof(Vmcb, save.gs.base), 8},
-    {"ldtr.selector", group::segments, offsetof(VcpuState, ldtr.selector), offsetof(Vmcb, save.ldtr.selector), 2},
-    {"ldtr.attributes", group::segments, offsetof(VcpuState, ldtr.attributes), offsetof(Vmcb, save.ldtr.attributes), 2, x86::seg::DEFINED},
-    {"ldtr.limit", group::segments, offsetof(VcpuState, ldtr.limit), offsetof(Vmcb, save.ldtr.limit), 4},
-    {"ldtr.base", group::segments, offsetof(VcpuState, ldtr.base), offsetof(Vmcb, save.ldtr.base), 8},
-    {"tr.selector", group::segments, offsetof(VcpuState, tr.selector), offsetof(Vmcb, save.tr.selector), 2},
-    {"tr.attributes", group::segments, offsetof(VcpuState, tr.attributes), offsetof(Vmcb, save.tr.attributes), 2, x86::seg::DEFINED},
+    {"ldtr.selector", group::segments, offsetof(VcpuState, ldtr.selector),
+     offsetof(Vmcb, save.ldtr.selector), 2},
+    {"ldtr.attributes", group::segments, offsetof(VcpuState, ldtr.attributes),
+     offsetof(Vmcb, save.ldtr.attributes), 2, x86::seg::DEFINED},
+    {"ldtr.limit", group::segments, offsetof(VcpuState, ldtr.limit),
+     offsetof(Vmcb, save.ldtr.limit), 4},
+    {"ldtr.base", group::segments, offsetof(VcpuState, ldtr.base), offsetof(Vmcb, save.ldtr.base),
+     8},
+    {"tr.selector", group::segments, offsetof(VcpuState, tr.selector),
+     offsetof(Vmcb, save.tr.selector), 2},
+    {"tr.attributes", group::segments, offsetof(VcpuState, tr.attributes),
+     offsetof(Vmcb, save.tr.attributes), 2, x86::seg::DEFINED},
     {"tr.limit", group::segments, offsetof(VcpuState, tr.limit), offsetof(Vmcb, save.tr.limit), 4},
     {"tr.base", group::segments, offsetof(VcpuState, tr.base), offsetof(Vmcb, save.tr.base), 8},
-    {"gdtr.selector", group::segments, offsetof(VcpuState, gdtr.selector), offsetof(Vmcb, save.gdtr.selector), 2},
-    {"gdtr.attributes", group::segments, offsetof(VcpuState, gdtr.attributes), offsetof(Vmcb, save.gdtr.attributes), 2, x86::seg::DEFINED},
-    {"gdtr.limit", group::segments, offsetof(VcpuState, gdtr.limit), offsetof(Vmcb, save.gdtr.limit), 4},
-    {"gdtr.base", group::segments, offsetof(VcpuState, gdtr.base), offsetof(Vmcb, save.gdtr.base), 8},
-    {"idtr.selector", group::segments, offsetof(VcpuState, idtr.selector), offsetof(Vmcb, save.idtr.selector), 2},
-    {"idtr.attributes", group::segments, offsetof(VcpuState, idtr.attributes), offsetof(Vmcb, save.idtr.attributes), 2, x86::seg::DEFINED},
-    {"idtr.limit", group::segments, offsetof(VcpuState, idtr.limit), offsetof(Vmcb, save.idtr.limit), 4},
-    {"idtr.base", group::segments, offsetof(VcpuState, idtr.base), offsetof(Vmcb, save.idtr.base), 8},
+    {"gdtr.selector", group::segments, offsetof(VcpuState, gdtr.selector),
+     offsetof(Vmcb, save.gdtr.selector), 2},
+    {"gdtr.attributes", group::segments, offsetof(VcpuState, gdtr.attributes),
+     offsetof(Vmcb, save.gdtr.attributes), 2, x86::seg::DEFINED},
+    {"gdtr.limit", group::segments, offsetof(VcpuState, gdtr.limit),
+     offsetof(Vmcb, save.gdtr.limit), 4},
+    {"gdtr.base", group::segments, offsetof(VcpuState, gdtr.base), offsetof(Vmcb, save.gdtr.base),
+     8},
+    {"idtr.selector", group::segments, offsetof(VcpuState, idtr.selector),
+     offsetof(Vmcb, save.idtr.selector), 2},
+    {"idtr.attributes", group::segments, offsetof(VcpuState, idtr.attributes),
+     offsetof(Vmcb, save.idtr.attributes), 2, x86::seg::DEFINED},
+    {"idtr.limit", group::segments, offsetof(VcpuState, idtr.limit),
+     offsetof(Vmcb, save.idtr.limit), 4},
+    {"idtr.base", group::segments, offsetof(VcpuState, idtr.base), offsetof(Vmcb, save.idtr.base),
+     8},
 };
 
 // The state at the VMRUN that a vcpu_run comes to.
@@ -100,8 +131,7 @@ struct Request {
     void field(const std::string& what, uint64_t groups, size_t place, unsigned bytes,
                Term expected) {
         const unsigned at = static_cast<unsigned>(place);
-        must(what, now.number(at, bytes),
-             ite(marked(groups), expected, before.number(at, bytes)));
+        must(what, now.number(at, bytes), ite(marked(groups), expected, before.number(at, bytes)));
     }
     Term vcpu(const View& view, const char* path) const {
         return zext(view.field("vcpus", path, now.vcpu), 64);
@@ -129,11 +159,10 @@ void control_goals(Request& r) {
             band(lshr(ss, num(64, 5)), num(64, 3)));
     // Other page tables: translations of the old ones are void (§15.16).
     Goals& goals = r.goals;
-    goals.emplace_back(
-        "a new tag",
-        land({r.now.guard.term(), r.marked(group::control),
-              eq(r.vcpu(r.now, "[].tlb_tag"), r.vcpu(r.before, "[].tlb_tag")),
-              eq(r.vcpu(r.now, "[].tlb_era"), r.vcpu(r.before, "[].tlb_era"))}));
+    goals.emplace_back("a new tag",
+                       land({r.now.guard.term(), r.marked(group::control),
+                             eq(r.vcpu(r.now, "[].tlb_tag"), r.vcpu(r.before, "[].tlb_tag")),
+                             eq(r.vcpu(r.now, "[].tlb_era"), r.vcpu(r.before, "[].tlb_era"))}));
 }
 
 void register_goals(Request& r) {
@@ -155,9 +184,9 @@ void debug_goals(Request& r) {
                                             view.world, view.guard),
                         64);
         };
-        r.must("dr" + std::to_string(i), value(r.now),
-               ite(r.marked(group::debug), r.asked(offsetof(VcpuState, dr) + 8 * i),
-                   value(r.before)));
+        r.must(
+            "dr" + std::to_string(i), value(r.now),
+            ite(r.marked(group::debug), r.asked(offsetof(VcpuState, dr) + 8 * i), value(r.before)));
     }
 }
 
@@ -192,8 +221,7 @@ void event_goals(Request& r) {
     r.field("v_intr_vector", group::events, offsetof(Vmcb, control.v_intr_vector), 1,
             ite(in.deliver, vector, num(64, 0)));
     r.vcpu_field("delivering", group::events, "[].delivering", zext(in.deliver, 64));
-    r.vcpu_field("deadline", group::events, "[].deadline",
-                 r.asked(offsetof(VcpuState, deadline)));
+    r.vcpu_field("deadline", group::events, "[].deadline", r.asked(offsetof(VcpuState, deadline)));
 }
 
 // What exits: what no VMM can switch off (docs/decisions/0003), and what this one asks for.
@@ -217,12 +245,11 @@ void policy_goals(Request& r) {
     r.field("intercept_misc2", group::policy, offsetof(Vmcb, control.intercept_misc2), 4,
             bor(num(64, mandatory_misc2), when(has(asked, extra::rdtsc), 1u << 7)));
     constexpr uint64_t tables = 0xff << 6;
-    const Term chosen =
-        bor(num(64, mandatory_misc1),
-            bor(bor(when(has(asked, extra::pause), 1u << 23),
-                    when(has(asked, extra::rdtsc), 1u << 14)),
-                bor(when(has(asked, extra::invlpg), 1u << 25),
-                    when(has(asked, extra::descriptor_access), tables))));
+    const Term chosen = bor(
+        num(64, mandatory_misc1),
+        bor(bor(when(has(asked, extra::pause), 1u << 23), when(has(asked, extra::rdtsc), 1u << 14)),
+            bor(when(has(asked, extra::invlpg), 1u << 25),
+                when(has(asked, extra::descriptor_access), tables))));
     // Beside the windows, and CR0 writes that one emulator needs to see (kernel/svm/quirks.hpp).
     const auto misc1 = [](const View& v) {
         return v.number(offsetof(Vmcb, control.intercept_misc1), 4);
@@ -239,8 +266,8 @@ void policy_goals(Request& r) {
         return v.number(offsetof(Vmcb, control.intercept_dr), 4);
     };
     const Term always = has(asked, extra::dr_access);
-    const Term taken = land(r.marked(group::policy),
-                            lor(always, eq(debug(r.before), num(64, all_debug))));
+    const Term taken =
+        land(r.marked(group::policy), lor(always, eq(debug(r.before), num(64, all_debug))));
     r.must("intercept_dr", debug(r.now),
            ite(taken, ite(always, num(64, all_debug), num(64, addresses)), debug(r.before)));
     r.must("dr_live", r.vcpu(r.now, "[].dr_live"),
@@ -280,8 +307,8 @@ void page_goals(Request& r) {
                         abi::vcpu_state_offset + field, bytes);
     };
     const auto gone = [&](const char* what, uint64_t groups, Term left) {
-        r.goals.emplace_back(what, land({r.now.guard.term(), r.marked(groups),
-                                         lnot(eq(left, num(64, 0)))}));
+        r.goals.emplace_back(
+            what, land({r.now.guard.term(), r.marked(groups), lnot(eq(left, num(64, 0)))}));
     };
     gone("a mark stays", group::all, page(offsetof(VcpuState, dirty), 4));
     gone("the event stays in the page", group::events, page(offsetof(VcpuState, inject), 8));

@@ -44,6 +44,7 @@ std::vector<Theorem> guard_theorems(const Bitcode& bitcode);
 std::vector<Theorem> count_theorems(const Bitcode& bitcode);
 std::vector<Theorem> page_theorems(const Bitcode& bitcode);
 std::vector<Theorem> isolation_theorems(const Bitcode& bitcode);
+std::vector<Theorem> exit_theorems(const Bitcode& bitcode);
 std::vector<Theorem> summary_theorems(const Bitcode& bitcode);
 std::vector<Theorem> init_theorems(const Bitcode& bitcode);
 

@@ -43,8 +43,9 @@ std::map<std::string, Remark> read_remarks(const std::string& path) {
         for (std::string one; std::getline(parts, one, '|');)
             part.push_back(trimmed(one));
         if (part.size() != 5 || (part[3] != "equivalent" && part[3] != "open"))
-            throw std::runtime_error(path + ": not 'kind | place | change | equivalent or open | "
-                                            "why': " +
+            throw std::runtime_error(path +
+                                     ": not 'kind | place | change | equivalent or open | "
+                                     "why': " +
                                      line);
         all[part[0] + " | " + part[1] + " | " + part[2]] = {part[3], part[4]};
     }
@@ -87,8 +88,7 @@ void write_table(const std::vector<Tried>& tried, size_t theorems, const Options
            "`proofs/mutants.txt`.\n\n"
            "One instruction of core.bc (`"
         << file_hash(options.core) << "`, spec.bc `" << file_hash(options.spec)
-        << "`) is changed at a time, mechanically; the mutants are spread over "
-        << functions.size()
+        << "`) is changed at a time, mechanically; the mutants are spread over " << functions.size()
         << " functions of the source and over the kinds of change, the same ones every time. Then "
            "theorems about the entries that run the function are tried again, of the "
         << theorems

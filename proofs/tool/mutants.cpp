@@ -21,7 +21,7 @@ using ProvedTheorems = std::map<std::string, Proved>;
 std::string entry_of(const std::string& theorem) {
     if (theorem == "guard/core_run_guest")
         return "core_run_guest";
-    if (theorem.starts_with("guard/"))
+    if (theorem.starts_with("guard/")) // of a vcpu_run, refused or accepted
         return "vcpu_run";
     return theorem.substr(theorem.find('/') + 1);
 }
@@ -38,13 +38,14 @@ std::vector<Proved> theorems_about(const Bitcode& bitcode, const Mutant& mutant,
     std::vector<Proved> all;
     for (const auto& [name, p] : proved) {
         // What is executed in one theorem only is no entry.
-        const bool once = is_summarised(entry_of(name)) &&
-                          entry_of(name) == Objects::plain_name(mutant.function);
+        const bool once =
+            is_summarised(entry_of(name)) && entry_of(name) == Objects::plain_name(mutant.function);
         if ((once || entries.contains(entry_of(name))) && speaks_of(p.theorem, mutant))
             all.push_back(p);
     }
     const auto cost = [](const Proved& p) {
-        const bool first = p.theorem.group == "refinement" || p.theorem.group == "guard";
+        const bool first = p.theorem.group == "refinement" || p.theorem.group == "guard" ||
+                           p.theorem.group == "exit";
         return p.seconds * (first ? 1 : 4);
     };
     std::sort(all.begin(), all.end(),
@@ -56,9 +57,8 @@ std::vector<Proved> theorems_about(const Bitcode& bitcode, const Mutant& mutant,
 bool complete(const Bitcode& bitcode, const Mutant& mutant, const ProvedTheorems& proved) {
     const auto entries = entries_reaching(bitcode, mutant.function);
     return !mutant.of_backend &&
-           std::all_of(entries.begin(), entries.end(), [&](const std::string& e) {
-               return proved.contains("refinement/" + e);
-           });
+           std::all_of(entries.begin(), entries.end(),
+                       [&](const std::string& e) { return proved.contains("refinement/" + e); });
 }
 
 std::string why(const Outcomes& o) {
@@ -187,7 +187,15 @@ std::vector<Tried> try_all(Bitcode& bitcode, const std::vector<Mutant>& mutants,
     }
     Options uncached = options;
     uncached.cache.clear();
-    const std::vector<Outcomes> outcomes = run_all(bitcode, trials, uncached);
+    const std::vector<Outcomes> outcomes =
+        run_all(bitcode, trials, uncached, [&](const Outcomes& o) {
+            const size_t i = std::stoul(o.name.substr(o.name.find('/') + 1)) - 1;
+            const Tried t{mutants[i], o};
+            std::printf("%3zu %-10s %5.1f s  %-18s %-40s %s: %s\n", i + 1, verdict_of(t), o.seconds,
+                        kind_name(t.mutant.kind), t.mutant.place.c_str(), t.mutant.says.c_str(),
+                        reason_of(t).c_str());
+            std::fflush(stdout);
+        });
     std::vector<Tried> tried;
     for (size_t i = 0; i < mutants.size(); ++i)
         tried.push_back({mutants[i], outcomes[i]});
@@ -226,11 +234,8 @@ int run_mutants(Bitcode& bitcode, const Options& options) {
                 proved.size());
     const std::vector<Tried> tried = try_all(bitcode, mutants, proved, options);
     std::map<std::string, unsigned> count;
-    for (const Tried& t : tried) {
+    for (const Tried& t : tried)
         ++count[verdict_of(t)];
-        std::printf("%-10s %-18s %-44s %-32s %s\n", verdict_of(t), kind_name(t.mutant.kind),
-                    t.mutant.place.c_str(), t.mutant.says.c_str(), reason_of(t).c_str());
-    }
     const unsigned real = count["refuted"] + count["survived"];
     std::printf("\n%zu mutants: %u refuted, %u equivalent, %u survived: %.1f %% of those that are "
                 "not equivalent\n",

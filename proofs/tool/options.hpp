@@ -12,16 +12,16 @@ struct Options {
     std::string json;
     std::string html;
     std::string assurance;
-    std::string cache;    // directory, empty = none
-    std::string expected; // file that lists theorems that are known not to go through
-    std::string tests;    // directory for counterexamples
-    std::string table;    // of the mutants
-    std::string proved;   // a report that says which theorems are
-    std::string remarks;  // about single mutants, kept by hand
-    std::string preface;  // of docs/assurance.md, kept by hand
-    std::string mutant;   // set inside a trial: what was changed
+    std::string cache;             // directory, empty = none
+    std::string expected;          // file that lists theorems that are known not to go through
+    std::string tests;             // directory for counterexamples
+    std::string table;             // of the mutants
+    std::string proved;            // a report that says which theorems are
+    std::string remarks;           // about single mutants, kept by hand
+    std::string preface;           // of docs/assurance.md, kept by hand
+    std::string mutant;            // set inside a trial: what was changed
     unsigned mutant_seconds = 120; // of processor time for one mutant
-    unsigned mutants = 0; // how many, 0 = prove the kernel itself
+    unsigned mutants = 0;          // how many, 0 = prove the kernel itself
     unsigned jobs = 2;
     unsigned timeout = 60;      // seconds of processor time for one theorem
     unsigned query_timeout = 8; // seconds for one query

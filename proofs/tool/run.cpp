@@ -3,9 +3,9 @@
 #include "mutate.hpp"
 
 #include <algorithm>
+#include <csignal>
 #include <cstdio>
 #include <cstdlib>
-#include <csignal>
 #include <ctime>
 #include <poll.h>
 #include <sstream>
@@ -158,16 +158,16 @@ std::vector<size_t> longest_first(const Bitcode& bitcode, const std::vector<Theo
         const auto at = sizes.find(name.substr(name.find('/') + 1));
         return at == sizes.end() ? SIZE_MAX : at->second; // of a group's own: guard/refusal
     };
-    std::sort(waiting.begin(), waiting.end(), [&](size_t a, size_t b) {
-        return size(a) != size(b) ? size(a) > size(b) : a < b;
-    });
+    std::sort(waiting.begin(), waiting.end(),
+              [&](size_t a, size_t b) { return size(a) != size(b) ? size(a) > size(b) : a < b; });
     return waiting;
 }
 
 } // namespace
 
 std::vector<Outcomes> run_all(Bitcode& bitcode, const std::vector<Theorem>& theorems,
-                              const Options& options) {
+                              const Options& options,
+                              const std::function<void(const Outcomes&)>& when_done) {
     std::vector<Outcomes> all(theorems.size());
     const Cache cache(options);
     std::vector<size_t> waiting;
@@ -199,6 +199,8 @@ std::vector<Outcomes> run_all(Bitcode& bitcode, const std::vector<Theorem>& theo
             Outcomes& o = all[w.theorem];
             collect(w, seconds, options, o);
             cache.write(o);
+            if (when_done)
+                when_done(o);
             if (options.mutant.empty())
                 progress(++done, theorems.size(), o.name);
             workers.erase(workers.begin() + static_cast<long>(i));

@@ -17,7 +17,8 @@ struct Outcomes {
 
 std::vector<Theorem> all_theorems(const Bitcode& bitcode, const Options& options);
 std::vector<Outcomes> run_all(Bitcode& bitcode, const std::vector<Theorem>& theorems,
-                              const Options& options);
+                              const Options& options,
+                              const std::function<void(const Outcomes&)>& done = {});
 std::string file_hash(const std::string& path); // SHA-1; "-" when there is no such file
 
 } // namespace horos::proofs

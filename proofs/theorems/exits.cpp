@@ -1,0 +1,157 @@
+// A theorem about a guest's run ends where the processor takes over; these go on after it.
+#include "exit_view.hpp"
+#include "kernel/core/entry.hpp"
+
+namespace horos::proofs {
+
+using namespace entry;
+
+namespace {
+
+// Reasons that are no exit of the guest's: the kernel did not let it run on.
+Term of_kernel(Term reason) {
+    return lor(eq(reason, number_of(ExitReason::notified)),
+               eq(reason, number_of(ExitReason::deadline)));
+}
+
+// The run is over for thread and virtual CPU.
+void over_goals(Told& t) {
+    const auto field = [&](const char* table, const char* path, Term row) {
+        return zext(t.exit.step.kernel.field(table, path, {row}, t.exit.step.now, t.path), 64);
+    };
+    t.must("the virtual CPU's thread", field("vcpus", "[].thread", t.exit.after->vcpu),
+           num(64, 0));
+    t.must("the thread's virtual CPU", field("threads", "[].vcpu", t.exit.after->thread),
+           num(64, 0));
+}
+
+// A round that is the kernel's own: the guest goes on, an event that was cut off comes first.
+void again_goals(Exit& exit, Result& result) {
+    for (auto& [guard, world] : exit.again) {
+        Told t{exit, guard, nullptr, nullptr, truth(true), {}};
+        t.goals.emplace_back("the guest goes on though it stopped for a reason of its own",
+                             land(guard.term(), lnot(is_own(t))));
+        const auto now = [&](size_t offset, unsigned bytes) {
+            return bytes_of(exit.step, world, guard, "vmcbs", exit.after->control, offset, bytes);
+        };
+        t.must("the event that was cut off comes first",
+               now(offsetof(Vmcb, control.event_inj), 8),
+               to_replay(t.block(offsetof(Vmcb, control.exit_int_info), 8)));
+        const Term debug = ule(t.code(), num(64, 0x3f));
+        t.must("the guest has the breakpoint registers",
+               keep(now(offsetof(Vmcb, control.intercept_dr), 4), 0x000f'000f), num(64, 0),
+               debug);
+        t.must("they are loaded",
+               zext(exit.step.kernel.field("vcpus", "[].dr_live", {exit.after->vcpu}, world,
+                                           guard),
+                    64),
+               num(64, 1), debug);
+        prove_all(exit.step, result, t.goals);
+    }
+}
+
+// Each path reads `wanted` once, so that all reads can be taken for one.
+Term one_wanted(Exit& exit) {
+    Term found = nullptr;
+    for (const VolatileRead& r : exit.step.engine.volatile_reads) {
+        if (r.object->name != "state_pages" ||
+            r.offset !=
+                static_cast<int64_t>(abi::vcpu_state_offset + offsetof(VcpuState, wanted)))
+            continue;
+        if (found == nullptr)
+            found = r.value;
+        else
+            exit.step.assumptions.push_back(eq(found, r.value));
+    }
+    if (found == nullptr)
+        throw Unsupported("nobody asks what the VMM wants");
+    return zext(found, 64);
+}
+
+// Several at once, as they are much alike; one by one when that fails, to say which.
+void prove_in_groups(Step& step, Result& result, const Goals& goals) {
+    constexpr size_t at_once = 64;
+    for (size_t i = 0; i < goals.size(); i += at_once) {
+        const size_t end = std::min(i + at_once, goals.size());
+        std::vector<Term> some;
+        for (size_t n = i; n < end; ++n)
+            some.push_back(goals[n].second);
+        const Answer answer = step.prove(lor(some));
+        result.rounds += answer.rounds;
+        if (answer.verdict != Verdict::proved) {
+            prove_all(step, result, Goals(goals.begin() + static_cast<long>(i),
+                                          goals.begin() + static_cast<long>(end)));
+            continue;
+        }
+        result.goals += static_cast<unsigned>(some.size());
+        for (const std::string& l : answer.used)
+            result.lemmas.push_back(l.substr(0, l.find('(')));
+    }
+}
+
+// What follows an exit has no undefined behaviour either, whatever the processor has stored. What
+// comes before it is safety/'s.
+void safety_goals(Exit& exit, Result& result) {
+    Goals goals;
+    const auto& all = exit.step.engine.obligations;
+    for (size_t i = exit.before; i < all.size(); ++i) {
+        if (is_false(all[i].term()))
+            continue;
+        goals.emplace_back(all[i].kind + " (" + all[i].place + ")", all[i].term());
+    }
+    prove_in_groups(exit.step, result, goals);
+}
+
+Result after_exit(Exit& exit) {
+    Step& step = exit.step;
+    Result result = begin(step);
+    result.bound = std::to_string(step.outcome.steps) + " instructions, past one VMRUN";
+    if (!exit.after)
+        throw Unsupported("no path comes to VMRUN");
+    step.kernel.touch({{step.kernel.objects.find("vcpus"), {exit.after->vcpu}},
+                       {step.kernel.objects.find("threads"), {exit.after->thread}}},
+                      0);
+    const Term wanted = one_wanted(exit);
+    const Term word = step.outcome.value.bits;
+    const Term reason = lshr(word, num(64, core::result_value_shift));
+    const Guard path = exit.after->guard;
+    // Neither another thread's turn nor the next round's own reason not to run.
+    const Term valid = land({step.outcome.returns.term(), lnot(has(word, core::result_switch)),
+                             lnot(of_kernel(reason))});
+    safety_goals(exit, result);
+    Told t{exit, path, word, wanted, valid, {}};
+    told_goals(t);
+    over_goals(t);
+    prove_all(step, result, t.goals);
+    again_goals(exit, result);
+    if (consistent(step.assumptions, land(path.term(), valid),
+                   step.settings.limits.milliseconds) != Verdict::proved) {
+        result.verdict = Verdict::unknown;
+        result.details.push_back("vacuous: no exit is told");
+    }
+    finish(result);
+    return result;
+}
+
+} // namespace
+
+std::vector<Theorem> exit_theorems(const Bitcode&) {
+    return {{"exit/core_run_guest", "exit",
+             "after an exit the VMM is told what the processor says, and nothing goes wrong",
+             [](Bitcode& code, const Settings& settings) {
+                 Exit exit(code, settings);
+                 exit.step.run_export(*code.core().getFunction("core_run_guest"));
+                 return after_exit(exit);
+             }},
+            {"exit/vcpu_run", "exit", "so it is after the exit that ends a vcpu_run",
+             [](Bitcode& code, const Settings& settings) {
+                 Exit exit(code, settings);
+                 for (const Hypercall& h : hypercalls()) {
+                     if (h.name == "vcpu_run")
+                         exit.step.run_hypercall(h);
+                 }
+                 return after_exit(exit);
+             }}};
+}
+
+} // namespace horos::proofs
