@@ -1,5 +1,5 @@
-// What a VMM is told when its guest stops: the reasons of horos/abi/vcpu_state.hpp for the exit codes
-// of APM vol. 2, appendix C, and the fields of the page that each comes with.
+// What a VMM is told when its guest stops: the reasons of horos/abi/vcpu_state.hpp for the exit
+// codes of APM vol. 2, appendix C, and the fields of the page that each comes with.
 #include "exit_view.hpp"
 #include "kernel/core/entry.hpp"
 
@@ -9,13 +9,13 @@ namespace group = abi::group;
 
 // The kernel's own affairs: host interrupts, NMI, INIT, and the guest's first use of DR0..DR3.
 Term is_own(Told& t) {
-    const Term extra = zext(t.exit.step.kernel.field("vcpus", "[].extra_exits",
-                                                     {t.exit.after->vcpu}, t.exit.after->world,
-                                                     t.path),
-                            64);
-    const Term debug = land({ule(num(64, 0x20), t.code()), ule(t.code(), num(64, 0x3f)),
-                             is(keep(t.code(), 0xc), 0),
-                             lnot(has(extra, abi::extra_exit::dr_access))});
+    const Term extra =
+        zext(t.exit.step.kernel.field("vcpus", "[].extra_exits", {t.exit.after->vcpu},
+                                      t.exit.after->world, t.path),
+             64);
+    const Term debug =
+        land({ule(num(64, 0x20), t.code()), ule(t.code(), num(64, 0x3f)),
+              is(keep(t.code(), 0xc), 0), lnot(has(extra, abi::extra_exit::dr_access))});
     return lor({is(t.code(), 0x60), is(t.code(), 0x61), is(t.code(), 0x63), debug});
 }
 
@@ -24,8 +24,7 @@ Term is_own(Told& t) {
 Term to_replay(Term info) {
     const Term type = keep(lshr(info, num(64, 8)), 7);
     const Term vector = keep(info, 0xff);
-    const Term starts_over =
-        lor(is(type, 4), land(is(type, 3), lor(is(vector, 3), is(vector, 4))));
+    const Term starts_over = lor(is(type, 4), land(is(type, 3), lor(is(vector, 3), is(vector, 4))));
     constexpr uint64_t reserved = 0x7fff'f000;
     return ite(land(has(info, abi::event::valid), lnot(starts_over)), keep(info, ~reserved),
                num(64, 0));
@@ -89,11 +88,10 @@ void common_goals(Told& t) {
            keep(t.block(offsetof(Vmcb, control.int_state), 8), 1));
     const Term int_ctl = t.block(offsetof(Vmcb, control.int_ctl), 4);
     t.must("tpr", t.page(offsetof(VcpuState, tpr), 4), keep(int_ctl, 0xf));
-    const Term delivering =
-        t.exit.step.kernel.field("vcpus", "[].delivering", {t.exit.after->vcpu},
-                                 t.exit.after->world, t.path);
-    const Term delivered = land(lnot(eq(zext(delivering, 64), num(64, 0))),
-                                lnot(has(int_ctl, 1u << 8)));
+    const Term delivering = t.exit.step.kernel.field("vcpus", "[].delivering", {t.exit.after->vcpu},
+                                                     t.exit.after->world, t.path);
+    const Term delivered =
+        land(lnot(eq(zext(delivering, 64), num(64, 0))), lnot(has(int_ctl, 1u << 8)));
     const size_t pending = offsetof(VcpuState, pending_interrupt);
     t.must("pending_interrupt", t.page(pending, 8),
            ite(delivered, num(64, 0), t.page_in(t.exit.after->world, pending, 8)));
@@ -132,8 +130,8 @@ void wanted_goals(Told& t) {
         {"lstar", offsetof(VcpuState, lstar), offsetof(Vmcb, save.lstar), 8},
         {"cstar", offsetof(VcpuState, cstar), offsetof(Vmcb, save.cstar), 8},
         {"sfmask", offsetof(VcpuState, sfmask), offsetof(Vmcb, save.sfmask), 8},
-        {"kernel_gs_base", offsetof(VcpuState, kernel_gs_base),
-         offsetof(Vmcb, save.kernel_gs_base), 8},
+        {"kernel_gs_base", offsetof(VcpuState, kernel_gs_base), offsetof(Vmcb, save.kernel_gs_base),
+         8},
         {"sysenter_cs", offsetof(VcpuState, sysenter_cs), offsetof(Vmcb, save.sysenter_cs), 8},
         {"sysenter_esp", offsetof(VcpuState, sysenter_esp), offsetof(Vmcb, save.sysenter_esp), 8},
         {"sysenter_eip", offsetof(VcpuState, sysenter_eip), offsetof(Vmcb, save.sysenter_eip), 8},
@@ -189,9 +187,8 @@ void info_goals(Told& t, Term reason) {
            lor({when(ExitReason::svm_vmx_instruction), when(ExitReason::entry_refused),
                 when(ExitReason::unknown)}));
     // Bytes of the instruction, where the processor tells them: up to 15 (§15.8.4).
-    const Term assists =
-        lnot(eq(t.exit.step.kernel.field("machine", ".has_decode_assist", {}, t.exit.step.now),
-                num(8, 0)));
+    const Term assists = lnot(eq(
+        t.exit.step.kernel.field("machine", ".has_decode_assist", {}, t.exit.step.now), num(8, 0)));
     const Term fetched = t.block(offsetof(Vmcb, control.instruction_bytes_fetched), 1);
     const Term known = land(assists, ult(fetched, num(64, 16)));
     t.must("instruction_count", t.page(offsetof(VcpuState, instruction_count), 4),
@@ -199,8 +196,7 @@ void info_goals(Told& t, Term reason) {
     for (size_t i = 0; i < 15; ++i) {
         const unsigned low = static_cast<unsigned>(i % 8) * 8;
         t.must("byte " + std::to_string(i) + " of the instruction",
-               zext(extract(low + 7, low,
-                            t.page(offsetof(VcpuState, instruction) + i / 8 * 8, 8)),
+               zext(extract(low + 7, low, t.page(offsetof(VcpuState, instruction) + i / 8 * 8, 8)),
                     64),
                t.block(offsetof(Vmcb, control.instruction_bytes) + i, 1),
                land(when(ExitReason::memory), known));

@@ -20,7 +20,7 @@ struct AfterRun {
 struct Exit {
     Step step;
     std::optional<AfterRun> after;
-    size_t before = 0; // obligations of what comes before it
+    size_t before = 0;                          // obligations of what comes before it
     std::vector<std::pair<Guard, World>> again; // before the next VMRUN
 
     Exit(Bitcode& code, const Settings& settings) : step(code, settings) {
@@ -61,8 +61,8 @@ struct Exit {
         const auto field = [&](const char* table, const char* path, Term row) {
             return step.kernel.field(table, path, {row}, world, call.guard);
         };
-        AfterRun a{call.guard, {}, field("cores", "[].thread", step.kernel.this_core), nullptr,
-                   nullptr, nullptr};
+        AfterRun a{call.guard, {},      field("cores", "[].thread", step.kernel.this_core),
+                   nullptr,    nullptr, nullptr};
         a.vcpu = field("threads", "[].vcpu", a.thread);
         a.control = field("vcpus", "[].control", a.vcpu);
         a.state = field("vcpus", "[].state", a.vcpu);
@@ -84,7 +84,9 @@ struct Exit {
     }
 };
 
-inline Term has(Term value, uint64_t bits) { return lnot(eq(band(value, num(64, bits)), num(64, 0))); }
+inline Term has(Term value, uint64_t bits) {
+    return lnot(eq(band(value, num(64, bits)), num(64, 0)));
+}
 inline Term keep(Term value, uint64_t bits) { return band(value, num(64, bits)); }
 inline Term is(Term value, uint64_t n) { return eq(value, num(64, n)); }
 

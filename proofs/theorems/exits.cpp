@@ -19,8 +19,7 @@ void over_goals(Told& t) {
     const auto field = [&](const char* table, const char* path, Term row) {
         return zext(t.exit.step.kernel.field(table, path, {row}, t.exit.step.now, t.path), 64);
     };
-    t.must("the virtual CPU's thread", field("vcpus", "[].thread", t.exit.after->vcpu),
-           num(64, 0));
+    t.must("the virtual CPU's thread", field("vcpus", "[].thread", t.exit.after->vcpu), num(64, 0));
     t.must("the thread's virtual CPU", field("threads", "[].vcpu", t.exit.after->thread),
            num(64, 0));
 }
@@ -34,16 +33,13 @@ void again_goals(Exit& exit, Result& result) {
         const auto now = [&](size_t offset, unsigned bytes) {
             return bytes_of(exit.step, world, guard, "vmcbs", exit.after->control, offset, bytes);
         };
-        t.must("the event that was cut off comes first",
-               now(offsetof(Vmcb, control.event_inj), 8),
+        t.must("the event that was cut off comes first", now(offsetof(Vmcb, control.event_inj), 8),
                to_replay(t.block(offsetof(Vmcb, control.exit_int_info), 8)));
         const Term debug = ule(t.code(), num(64, 0x3f));
         t.must("the guest has the breakpoint registers",
-               keep(now(offsetof(Vmcb, control.intercept_dr), 4), 0x000f'000f), num(64, 0),
-               debug);
+               keep(now(offsetof(Vmcb, control.intercept_dr), 4), 0x000f'000f), num(64, 0), debug);
         t.must("they are loaded",
-               zext(exit.step.kernel.field("vcpus", "[].dr_live", {exit.after->vcpu}, world,
-                                           guard),
+               zext(exit.step.kernel.field("vcpus", "[].dr_live", {exit.after->vcpu}, world, guard),
                     64),
                num(64, 1), debug);
         prove_all(exit.step, result, t.goals);
@@ -55,8 +51,7 @@ Term one_wanted(Exit& exit) {
     Term found = nullptr;
     for (const VolatileRead& r : exit.step.engine.volatile_reads) {
         if (r.object->name != "state_pages" ||
-            r.offset !=
-                static_cast<int64_t>(abi::vcpu_state_offset + offsetof(VcpuState, wanted)))
+            r.offset != static_cast<int64_t>(abi::vcpu_state_offset + offsetof(VcpuState, wanted)))
             continue;
         if (found == nullptr)
             found = r.value;
@@ -79,8 +74,9 @@ void prove_in_groups(Step& step, Result& result, const Goals& goals) {
         const Answer answer = step.prove(lor(some));
         result.rounds += answer.rounds;
         if (answer.verdict != Verdict::proved) {
-            prove_all(step, result, Goals(goals.begin() + static_cast<long>(i),
-                                          goals.begin() + static_cast<long>(end)));
+            prove_all(step, result,
+                      Goals(goals.begin() + static_cast<long>(i),
+                            goals.begin() + static_cast<long>(end)));
             continue;
         }
         result.goals += static_cast<unsigned>(some.size());
@@ -122,10 +118,15 @@ Result after_exit(Exit& exit) {
     Told t{exit, path, word, wanted, valid, {}};
     told_goals(t);
     over_goals(t);
+    // A reason of the kernel's is one that the next round has found and stored.
+    t.goals.emplace_back(
+        "a reason that nobody has stored",
+        land({path.term(), step.outcome.returns.term(), lnot(has(word, core::result_switch)),
+              of_kernel(reason), lnot(eq(t.page(offsetof(VcpuState, exit_reason), 4), reason))}));
     prove_all(step, result, t.goals);
     again_goals(exit, result);
-    if (consistent(step.assumptions, land(path.term(), valid),
-                   step.settings.limits.milliseconds) != Verdict::proved) {
+    if (consistent(step.assumptions, land(path.term(), valid), step.settings.limits.milliseconds) !=
+        Verdict::proved) {
         result.verdict = Verdict::unknown;
         result.details.push_back("vacuous: no exit is told");
     }

@@ -1,4 +1,5 @@
 // A way into the core that has no theorem is an error of its own: nothing else would show it.
+#include "properties.hpp"
 #include "report.hpp"
 
 #include <cstdio>
@@ -16,9 +17,16 @@ bool has_no_specification(const std::string& entry) {
 
 int check_list(const Bitcode& bitcode, const Options& options) {
     std::set<std::string> theorems;
-    for (const Theorem& t : all_theorems(bitcode, {}))
-        theorems.insert(t.name);
     unsigned missing = 0;
+    std::set<std::string> wordless;
+    for (const Theorem& t : all_theorems(bitcode, {})) {
+        theorems.insert(t.name);
+        if (*property_of(t.group).says == 0 && wordless.insert(t.group).second) {
+            std::fprintf(stderr, "horos prove: no words for %s/ (tool/properties.cpp)\n",
+                         t.group.c_str());
+            ++missing;
+        }
+    }
     const auto want = [&](const std::string& name) {
         if (theorems.contains(name))
             return;

@@ -1,5 +1,6 @@
 #include "report.hpp"
 #include "json.hpp"
+#include "properties.hpp"
 
 #include <algorithm>
 #include <cstdio>
@@ -13,15 +14,15 @@ namespace json = llvm::json;
 
 namespace {
 
-struct Totals {
-    unsigned proved = 0, refuted = 0, unknown = 0, open = 0, closed = 0;
-    double seconds = 0;
-    double slowest = 0;
-    long largest = 0;
-};
+json::Object json_of(const Count& c) {
+    return json::Object{{"proved", c.proved},
+                        {"refuted", c.refuted},
+                        {"unknown", c.unknown},
+                        {"seconds", c.seconds}};
+}
 
 void write_json(const std::vector<Outcomes>& outcomes, const Options& options,
-                const Totals& totals) {
+                const Summary& summary) {
     json::Array all;
     for (const Outcomes& o : outcomes) {
         auto one = json::parse(to_json(o.result, o.seconds, o.megabytes));
@@ -32,16 +33,31 @@ void write_json(const std::vector<Outcomes>& outcomes, const Options& options,
         object["cached"] = o.cached;
         all.push_back(std::move(object));
     }
-    json::Object report{{"core_bitcode", file_hash(options.core)},
-                        {"spec_bitcode", file_hash(options.spec)},
-                        {"image", file_hash(options.image)},
-                        {"proved", totals.proved},
-                        {"refuted", totals.refuted},
-                        {"unknown", totals.unknown},
-                        {"seconds", totals.seconds},
-                        {"slowest_seconds", totals.slowest},
-                        {"largest_megabytes", static_cast<int64_t>(totals.largest)},
-                        {"theorems", std::move(all)}};
+    json::Array groups;
+    for (const auto& [name, count] : summary.groups) {
+        const Property p = property_of(name);
+        json::Object g = json_of(count);
+        g["name"] = name;
+        g["says"] = p.says;
+        g["means"] = p.means;
+        g["bounds"] = p.bounds;
+        g["rests_on"] = p.rests;
+        g["does_not_say"] = p.without;
+        groups.push_back(std::move(g));
+    }
+    json::Object report = json_of(summary.total);
+    report["core_bitcode"] = summary.core;
+    report["spec_bitcode"] = summary.spec;
+    report["image"] = summary.image;
+    report["cached"] = summary.cached;
+    if (summary.slowest != nullptr) {
+        report["slowest"] = summary.slowest->name;
+        report["slowest_seconds"] = summary.slowest->seconds;
+        report["largest"] = summary.largest->name;
+        report["largest_megabytes"] = static_cast<int64_t>(summary.largest->megabytes);
+    }
+    report["properties"] = std::move(groups);
+    report["theorems"] = std::move(all);
     std::error_code error;
     llvm::raw_fd_ostream out(options.json, error);
     if (error)
@@ -70,21 +86,36 @@ std::string escape(const std::string& text) {
 }
 
 void write_html(const std::vector<Outcomes>& outcomes, const Options& options,
-                const Totals& totals) {
+                const Summary& summary) {
     std::ofstream out(options.html);
     if (!out)
         throw std::runtime_error("cannot write " + options.html);
+    const Count& total = summary.total;
     out << "<!doctype html><html lang=en><meta charset=utf-8><title>horos prove</title>"
            "<style>body{font:15px/1.4 sans-serif;margin:2em;max-width:80em}"
            "table{border-collapse:collapse}td,th{padding:.2em .7em;text-align:left;"
            "border-bottom:1px solid #ccc;vertical-align:top}.proved{color:#060}"
            ".refuted{color:#a00;font-weight:bold}.unknown{color:#850;font-weight:bold}"
            "pre{white-space:pre-wrap}</style><h1>horos prove</h1><p>"
-        << totals.proved << " proved, " << totals.refuted << " refuted, " << totals.unknown
-        << " unknown.<p>core.bc " << file_hash(options.core) << "<br>spec.bc "
-        << file_hash(options.spec) << "<br>image " << file_hash(options.image)
-        << "<table><tr><th>theorem<th>says<th>verdict<th>seconds<th>MB<th>bound<th>goals"
-           "<th>rests on";
+        << total.proved << " proved, " << total.refuted << " refuted, " << total.unknown
+        << " unknown; " << seconds_text(total.seconds) << " s of processor time";
+    if (summary.slowest != nullptr)
+        out << ", slowest " << escape(summary.slowest->name) << " in "
+            << seconds_text(summary.slowest->seconds) << " s, largest "
+            << escape(summary.largest->name) << " with " << summary.largest->megabytes << " MB";
+    out << ".<p>core.bc " << summary.core << "<br>spec.bc " << summary.spec << "<br>image "
+        << summary.image
+        << "<h2>Properties</h2><table><tr><th>property<th>proved<th>refuted<th>unknown<th>seconds"
+           "<th>says<th>means<th>bounds<th>rests on<th>does not say";
+    for (const auto& [name, c] : summary.groups) {
+        const Property p = property_of(name);
+        out << "<tr><td>" << escape(name) << "<td>" << c.proved << "<td>" << c.refuted << "<td>"
+            << c.unknown << "<td>" << seconds_text(c.seconds);
+        for (const char* words : {p.says, p.means, p.bounds, p.rests, p.without})
+            out << "<td>" << escape(words);
+    }
+    out << "</table><h2>Theorems</h2><table><tr><th>theorem<th>says<th>verdict<th>seconds<th>MB"
+           "<th>bound<th>goals<th>rests on";
     for (const Outcomes& o : outcomes) {
         out << "<tr><td>" << escape(o.name) << "<td>" << escape(o.says)
             << "<td class=" << verdict_name(o.result.verdict) << ">"
@@ -149,38 +180,44 @@ static void write_tests(const std::vector<Outcomes>& outcomes, const Options& op
     }
 }
 
+// By property, the same numbers as in the other forms.
+void print_summary(const Summary& s, unsigned open) {
+    std::printf("\n%-12s %8s %8s %8s %8s\n", "property", "proved", "refuted", "unknown", "seconds");
+    for (const auto& [name, c] : s.groups)
+        std::printf("%-12s %8u %8u %8u %8.1f\n", name.c_str(), c.proved, c.refuted, c.unknown,
+                    c.seconds);
+    std::printf("\n%u proved, %u refuted, %u unknown (%u of them listed as open); %.0f s of work "
+                "(%u kept from earlier)",
+                s.total.proved, s.total.refuted, s.total.unknown, open, s.total.seconds, s.cached);
+    if (s.slowest != nullptr)
+        std::printf(", slowest %s in %.1f s, largest %s with %ld MB", s.slowest->name.c_str(),
+                    s.slowest->seconds, s.largest->name.c_str(), s.largest->megabytes);
+    std::printf("\ncore.bc %s\nspec.bc %s\nimage   %s\n", s.core.c_str(), s.spec.c_str(),
+                s.image.c_str());
+}
+
 int report(const std::vector<Outcomes>& outcomes, const Options& options) {
     const std::set<std::string> expected = read_expected(options);
-    Totals totals;
+    const Summary summary(outcomes, options);
+    unsigned known_open = 0;
     std::vector<std::string> surprises;
     for (const Outcomes& o : outcomes) {
         print(o, options);
         const bool proved = o.result.verdict == Verdict::proved;
         const bool open = expected.contains(o.name);
-        totals.proved += proved;
-        totals.refuted += o.result.verdict == Verdict::refuted;
-        totals.unknown += o.result.verdict == Verdict::unknown;
-        totals.open += open && !proved;
-        totals.seconds += o.seconds;
-        totals.slowest = std::max(totals.slowest, o.seconds);
-        totals.largest = std::max(totals.largest, o.megabytes);
+        known_open += open && !proved;
         if (proved && open)
             std::printf("note: %s is proved and still listed as open\n", o.name.c_str());
         if (!proved && !open)
             surprises.push_back(o.name + " is " + verdict_name(o.result.verdict));
     }
-    std::printf("\n%u proved, %u refuted, %u unknown (%u of them listed as open); "
-                "%.0f s of work, slowest %.1f s, largest %ld MB\n",
-                totals.proved, totals.refuted, totals.unknown, totals.open, totals.seconds,
-                totals.slowest, totals.largest);
-    std::printf("core.bc %s\nimage   %s\n", file_hash(options.core).c_str(),
-                file_hash(options.image).c_str());
+    print_summary(summary, known_open);
     if (!options.json.empty())
-        write_json(outcomes, options, totals);
+        write_json(outcomes, options, summary);
     if (!options.tests.empty())
         write_tests(outcomes, options);
     if (!options.html.empty())
-        write_html(outcomes, options, totals);
+        write_html(outcomes, options, summary);
     if (!options.assurance.empty())
         write_assurance(outcomes, options);
     for (const std::string& s : surprises)

@@ -13,13 +13,17 @@ The options are those of horos-prove; --jobs, --cache and --expected have defaul
   --only PATTERN     only theorems whose name contains PATTERN; several: A,B
   --mutants N        change one instruction of the kernel at a time, in N ways: each mutant must be
                      refuted by a theorem, or shown to be equivalent
-  --table FILE       write the table of mutants
+  --table FILE       write the table of mutants (docs/mutants.md), with what proofs/mutants.txt
+                     says of single ones
+  --proved FILE      for --mutants: what is proved is in this report (--json) of the same bitcode
+  --mutant-seconds N  of processor time for one mutant (120)
   --tests DIR        write each counterexample as a GoogleTest of the code for the host
   --jobs N           at once (number of processors)
   --timeout SECONDS  of processor time for one theorem (60)
   --query-timeout SECONDS  for one question to the solver (8), counted in its own steps
   --json FILE        write the report as JSON
   --html FILE        write the report as a page
+  --assurance [FILE]  write docs/assurance.md; proofs/assurance.md is its beginning
   --all              also the theorems of proofs/open.txt, which are known not to go through: they
                      then count as failures
   --verbose          show what each theorem needed
@@ -29,7 +33,7 @@ HELP
 }
 
 main() {
-    local options=() expected=(--expected proofs/open.txt) threads=(--jobs "$jobs")
+    local options=(--remarks proofs/mutants.txt --preface proofs/assurance.md) expected=(--expected proofs/open.txt) threads=(--jobs "$jobs")
     while (($#)); do
         case $1 in
         --help | -h)
@@ -41,6 +45,14 @@ main() {
             need_value "$1" $#
             threads=(--jobs "$2")
             shift
+            ;;
+        --assurance)
+            if [[ ${2:--} == -* ]]; then
+                options+=(--assurance docs/assurance.md)
+            else
+                options+=(--assurance "$2")
+                shift
+            fi
             ;;
         *) options+=("$1") ;;
         esac
