@@ -105,6 +105,7 @@ guest_begin:
     sti
     nop
     out %al, $0x76
+    mov 0x7080, %edi
     movl $0x42, 0x7080
     nop
     mov 0x7020, %ebx            // 6 bytes: ID

@@ -112,6 +112,26 @@ void inject(std::string_view what, u64 e, u32 number, u64 rflags) {
     expect(what, state().interrupted_event, 0);
 }
 
+// Which ring 3 may not read where the processor has UMIP (CPUID 7, ECX bit 2).
+u32 descriptor_table_limit() {
+    u32 a = 7, b, c = 0, d;
+    asm volatile("cpuid" : "+a"(a), "=b"(b), "+c"(c), "=d"(d));
+    struct [[gnu::packed]] {
+        rt::u16 limit;
+        u64 base;
+    } table{};
+    if ((c & 4) == 0)
+        asm volatile("sgdt %0" : "=m"(table));
+    return table.limit;
+}
+
+// An exit of VMX sets the limit of the host's descriptor table to 64 KiB (SDM vol. 3C §27.5.2):
+// what lies behind the table is not for ring 3 to see. `before` is of the time before the first
+// run.
+void test_host_tables(u32 before) {
+    expect("the host's descriptor table is as long as before", descriptor_table_limit(), before);
+}
+
 void test_vendor(const abi::StartPage& page) {
     const abi::Vendor expected = is_intel() ? abi::Vendor::vmx : abi::Vendor::svm;
     expect("vendor", static_cast<u64>(page.vendor), static_cast<u64>(expected));
@@ -301,6 +321,7 @@ void test_task_priority_in_memory(u32 page) {
     expect("the interrupt waits", state().pending_interrupt, abi::pending::valid | vector);
     state().rip = state().next_rip;
     run_to_handler("TPR below the interrupt", vector);
+    expect("TPR after the exit", gpr(abi::Gpr::rdi), 0x65);
     expect("TPR keeps its low half", guest.apic(apic::task_priority), 0x42);
     expect("the interrupt was delivered", state().pending_interrupt, 0);
     state().rip = state().next_rip;
@@ -390,6 +411,7 @@ void horos::rt::program_main(const abi::StartPage& start) {
                  abi::free_address + 0x1000'0000);
     guest.load(guest_begin, guest_end);
     make_tables();
+    const u32 limit = descriptor_table_limit();
     test_vendor(start);
     test_injection();
     test_nmi_window();
@@ -401,5 +423,6 @@ void horos::rt::program_main(const abi::StartPage& start) {
     test_virtual_apic();
     test_block();
     test_refusals();
+    test_host_tables(limit);
     print("guests: {} passed, {} failed\n", passed, failed);
 }
