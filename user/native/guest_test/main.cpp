@@ -132,6 +132,14 @@ void test_host_tables(u32 before) {
     expect("the host's descriptor table is as long as before", descriptor_table_limit(), before);
 }
 
+// The page that FS points into begins with its own address.
+void test_own_fs() {
+    u64 base;
+    run("an exit before FS is used", ExitReason::deadline, 1);
+    asm volatile("mov %%fs:0, %0" : "=r"(base));
+    expect("FS base after an exit", base, abi::thread_fs_base(0));
+}
+
 void test_vendor(const abi::StartPage& page) {
     const abi::Vendor expected = is_intel() ? abi::Vendor::vmx : abi::Vendor::svm;
     expect("vendor", static_cast<u64>(page.vendor), static_cast<u64>(expected));
@@ -424,5 +432,6 @@ void horos::rt::program_main(const abi::StartPage& start) {
     test_block();
     test_refusals();
     test_host_tables(limit);
+    test_own_fs();
     print("guests: {} passed, {} failed\n", passed, failed);
 }
