@@ -45,7 +45,7 @@ struct Answer {
 
 struct Limits {
     unsigned milliseconds = 10'000; // of one call of the solver
-    unsigned rounds = 80;
+    unsigned rounds = 240;
     unsigned depth = 5;
 };
 
