@@ -7,8 +7,8 @@ bool boot_frame(Frame f) {
     const FrameInfo& i = frames[f];
     const bool plain = i.owner == 0 && i.generation == 0 && i.references == 0 && i.mappings == 0 &&
                        i.live == 0 && i.level == 0;
-    const bool memory = i.type == ObjectType::ram || i.type == ObjectType::reserved ||
-                        i.type == ObjectType::kernel;
+    const bool memory =
+        i.type == ObjectType::ram || i.type == ObjectType::reserved || i.type == ObjectType::kernel;
     return plain && memory &&
            (blocks[block_of(f)].state == BlockState::split || i.type == ObjectType::ram);
 }

@@ -1,6 +1,7 @@
 // frame_reclaim does something else for each type of frame. It is executed once for each, with the
-// type known as a number: what one type needs is then in nobody else's way. The last case is that the
-// frame has no type that there is (the frame does not exist), so that the cases are all there are.
+// type known as a number: what one type needs is then in nobody else's way. The last case is that
+// the frame has no type that there is (the frame does not exist), so that the cases are all there
+// are.
 #include "theorem.hpp"
 
 #include <cstdio>
@@ -19,11 +20,11 @@ struct Case {
 constexpr uint64_t types = static_cast<uint64_t>(ObjectType::block);
 constexpr uint64_t top_level = 4;
 
-const char* const names[] = {
-    "ram",          "reserved",  "kernel",      "domain", "cap_table", "space", "page_table",
-    "thread",       "sched_context", "endpoint", "notification", "interrupt", "ports", "mmio",
-    "vcpu",         "vmcb",      "fpu",         "io_map", "msr_map",   "core",  "irq_control",
-    "platform"};
+const char* const names[] = {"ram",          "reserved",   "kernel", "domain",        "cap_table",
+                             "space",        "page_table", "thread", "sched_context", "endpoint",
+                             "notification", "interrupt",  "ports",  "mmio",          "vcpu",
+                             "vmcb",         "fpu",        "io_map", "msr_map",       "core",
+                             "irq_control",  "platform"};
 static_assert(std::size(names) == types);
 
 std::vector<Case> cases_of(const Hypercall& call) {
@@ -63,8 +64,8 @@ void assume(Step& step, const Case& one) {
     if (one.level)
         step.assumptions.push_back(kernel.assume("frames", "[].level", {frame}, *one.level));
     else if (*one.type == ObjectType::page_table)
-        step.start = step.start.with(lor(eq(level, num(width_of(level), 0)),
-                                         ult(num(width_of(level), top_level), level)));
+        step.start = step.start.with(
+            lor(eq(level, num(width_of(level), 0)), ult(num(width_of(level), top_level), level)));
     step.assumptions.push_back(
         kernel.assume("frames", "[].type", {frame}, static_cast<uint64_t>(*one.type)));
 }

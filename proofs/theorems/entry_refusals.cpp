@@ -88,7 +88,7 @@ Term found_in_page(const Step& step, size_t field) {
         if (r.object->name != "state_pages" || r.offset != static_cast<int64_t>(offset))
             continue;
         if (found != nullptr)
-            throw Unsupported("a field of the shared page is read twice: " +
+            throw NotReadOnce("a field of the shared page is read twice: " +
                               std::to_string(offset));
         found = r.value;
     }
@@ -98,7 +98,8 @@ Term found_in_page(const Step& step, size_t field) {
 Term read_of_page(const Step& step, size_t field) {
     const Term found = found_in_page(step, field);
     if (found == nullptr)
-        throw Unsupported("a field of the shared page is not read");
+        throw NotReadOnce("a field of the shared page is not read: " +
+                          std::to_string(abi::vcpu_state_offset + field));
     return found;
 }
 

@@ -314,6 +314,19 @@ void page_goals(Request& r) {
     gone("the event stays in the page", group::events, page(offsetof(VcpuState, inject), 8));
 }
 
+void collect(Request& r) {
+    r.dirty = keep(r.asked(offsetof(VcpuState, dirty)), group::all);
+    for (const Same& s : copied)
+        r.field(s.name, s.group, s.vmcb, s.bytes, keep(r.asked(s.page), s.mask));
+    control_goals(r);
+    register_goals(r);
+    debug_goals(r);
+    event_goals(r);
+    policy_goals(r);
+    register_exit_goals(r);
+    page_goals(r);
+}
+
 struct AtEntry {
     Guard guard;
     World world;
@@ -321,7 +334,7 @@ struct AtEntry {
 
 } // namespace
 
-Result requests(Bitcode& code, const Settings& settings, unsigned number) {
+static Result accepted(Bitcode& code, const Settings& settings, unsigned number) {
     Step step(code, settings);
     step.engine.obligations_on = false; // theorem 1 is about these
     std::vector<AtEntry> entries;
@@ -343,20 +356,22 @@ Result requests(Bitcode& code, const Settings& settings, unsigned number) {
         before.vcpu = now.vcpu;
         before.control = now.control;
         Request r{step, now, before, {}, nullptr};
-        r.dirty = keep(r.asked(offsetof(VcpuState, dirty)), group::all);
-        for (const Same& s : copied)
-            r.field(s.name, s.group, s.vmcb, s.bytes, keep(r.asked(s.page), s.mask));
-        control_goals(r);
-        register_goals(r);
-        debug_goals(r);
-        event_goals(r);
-        policy_goals(r);
-        register_exit_goals(r);
-        page_goals(r);
+        collect(r);
         prove_all(step, result, r.goals);
     }
     finish(result);
     return result;
+}
+
+Result requests(Bitcode& code, const Settings& settings, unsigned number) {
+    try {
+        return accepted(code, settings, number);
+    } catch (const NotReadOnce& e) {
+        Result result;
+        result.verdict = Verdict::refuted;
+        result.details = {std::string("refuted: ") + e.what()};
+        return result;
+    }
 }
 
 } // namespace horos::proofs::entry

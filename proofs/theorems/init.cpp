@@ -85,8 +85,8 @@ Row any_index(const Kernel::Invariant& inv) {
     return at;
 }
 
-// Before the root task: what is assumed is the statements of spec/boot.hpp, and the machine's sizes.
-// Gives back the invariants.
+// Before the root task: what is assumed is the statements of spec/boot.hpp, and the machine's
+// sizes. Gives back the invariants.
 std::vector<Kernel::Invariant> start_at_boot(Step& step) {
     std::vector<Kernel::Invariant> boot = at_boot(step.kernel);
     std::vector<Kernel::Invariant> real = std::move(step.kernel.invariants);
@@ -95,8 +95,7 @@ std::vector<Kernel::Invariant> start_at_boot(Step& step) {
     step.assumptions.clear();
     for (const auto& inv : real) {
         if (inv.name == "inv_machine" || inv.name == "inv_svm_limits")
-            step.assumptions.push_back(
-                step.kernel.instance(inv, {}, step.kernel.old, nullptr));
+            step.assumptions.push_back(step.kernel.instance(inv, {}, step.kernel.old, nullptr));
     }
     return real;
 }
@@ -111,10 +110,9 @@ void table_is_right(Step& step, llvm::Function& f, unsigned at) {
     if (at + 1 >= f.arg_size())
         throw std::runtime_error("no table and entry in " + f.getName().str());
     Kernel::Touches touched;
-    step.assumptions.push_back(
-        step.kernel.evaluate(*step.kernel.spec_function("boot_table"),
-                             {argument(at), table_level(), argument(at + 1)}, step.kernel.old,
-                             &touched));
+    step.assumptions.push_back(step.kernel.evaluate(*step.kernel.spec_function("boot_table"),
+                                                    {argument(at), table_level(), argument(at + 1)},
+                                                    step.kernel.old, &touched));
     step.assumptions.push_back(at == 0 ? ule(num(32, 2), table_level())
                                        : eq(table_level(), num(32, 1)));
     step.kernel.touch(touched, 1);
@@ -213,9 +211,8 @@ void established(Step& step, Result& result, std::vector<Kernel::Invariant> inva
         for (const Term index : at) // what it was decides whether the statement is about it
             touched.emplace_back(step.kernel.objects.find("frames"), Row{index});
         const Term after = step.kernel.instance(inv, at, step.now, &touched);
-        const Term before = is_fact(inv)
-                                ? step.kernel.instance(inv, at, step.kernel.old, &touched)
-                                : truth(true);
+        const Term before =
+            is_fact(inv) ? step.kernel.instance(inv, at, step.kernel.old, &touched) : truth(true);
         const Kernel::Focus focus(step.kernel);
         step.kernel.touch(touched, 0);
         step.shown = touched;
@@ -307,17 +304,17 @@ std::vector<Theorem> init_theorems(const Bitcode&) {
                    [](Bitcode& code, const Settings&) { return only_steps_write(code); }});
     for (const InitStep& s : steps) {
         const std::string name = s.name;
-        all.push_back({"init/" + name, "init",
-                       s.kind == Kind::root
-                           ? name + " makes every invariant true"
-                           : name + " keeps every " +
-                                 (s.kind == Kind::before_root ? "statement of spec/boot.hpp"
-                                                              : "invariant"),
-                       [s](Bitcode& code, const Settings& settings) {
-                           Step step(code, settings);
-                           step.engine.obligations_on = false;
-                           return invariants_of(step, s);
-                       }});
+        all.push_back(
+            {"init/" + name, "init",
+             s.kind == Kind::root
+                 ? name + " makes every invariant true"
+                 : name + " keeps every " +
+                       (s.kind == Kind::before_root ? "statement of spec/boot.hpp" : "invariant"),
+             [s](Bitcode& code, const Settings& settings) {
+                 Step step(code, settings);
+                 step.engine.obligations_on = false;
+                 return invariants_of(step, s);
+             }});
         all.push_back({"init-safety/" + name, "init",
                        name + ", in its place at boot, has no undefined behaviour and ends",
                        [s](Bitcode& code, const Settings& settings) {

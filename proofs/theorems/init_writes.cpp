@@ -68,7 +68,8 @@ Result only_steps_write(Bitcode& code) {
     result.verdict = Verdict::proved;
     result.bound = "every instruction of them";
     std::set<llvm::Function*> seen;
-    for (const char* name : {"core_add_ram", "core_reserve", "core_split", "core_init_root", "core_root_map"})
+    for (const char* name :
+         {"core_add_ram", "core_reserve", "core_split", "core_init_root", "core_root_map"})
         look(function(code, name), result, seen);
     return result;
 }

@@ -9,9 +9,9 @@ namespace {
 
 constexpr const char* of_one_step =
     "symbolic execution of the bitcode, all paths, loops to their end; each goal decided by Z3";
-constexpr const char* any_state =
-    "every state that satisfies the invariants, every argument, up to 64 cores and 2^24 frames; the "
-    "number of instructions of the longest path is in the line";
+constexpr const char* any_state = "every state that satisfies the invariants, every argument, up "
+                                  "to 64 cores and 2^24 frames; the "
+                                  "number of instructions of the longest path is in the line";
 
 const std::vector<Property> all{
     {"safety",
@@ -28,9 +28,8 @@ const std::vector<Property> all{
      "vcpu_create and vcpu_run, and what is stored at an exit between two rounds, spec/ leaves to "
      "the backend's own function: guard/ and exit/ speak of that",
      "what comes after a VMRUN; the text of log messages"},
-    {"invariants",
-     "Every invariant of spec/ that holds before holds afterwards, at every index.", of_one_step,
-     any_state, "the preconditions, and the sums of counts before the step",
+    {"invariants", "Every invariant of spec/ that holds before holds afterwards, at every index.",
+     of_one_step, any_state, "the preconditions, and the sums of counts before the step",
      "that boot establishes them, where no line here says so"},
     {"counts",
      "Each count (references, mappings, live entries, owned memory) moves by exactly what the "
@@ -38,7 +37,8 @@ const std::vector<Property> all{
      "the rows that the step writes, one by one", any_state, "the preconditions",
      "that the sums are right at the start"},
     {"guard",
-     "What a guest is entered with satisfies the model's VMRUN rules, mandatory controls and fields "
+     "What a guest is entered with satisfies the model's VMRUN rules, mandatory controls and "
+     "fields "
      "of the kernel's included, and is what was asked for; what is refused breaks the rule that is "
      "named.",
      "the model's own predicates, evaluated over the control block at the VMRUN",

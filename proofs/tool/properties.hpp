@@ -1,5 +1,5 @@
-// What the groups of theorems mean, for whoever has to rely on them: the same words in every form of
-// the report.
+// What the groups of theorems mean, for whoever has to rely on them: the same words in every form
+// of the report.
 #pragma once
 #include "run.hpp"
 
