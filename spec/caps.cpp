@@ -11,7 +11,7 @@ u32 generation_of(ObjectType type, u32 object) {
 }
 
 static CapSlot& slot(Frame domain, u32 selector) {
-    const Frame table = domains[domain].tables[selector / slots_per_table % tables_per_domain];
+    const Frame table = domains[domain].tables[selector / slots_per_table];
     return cap_tables[table].slots[selector % slots_per_table];
 }
 

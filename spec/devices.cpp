@@ -174,8 +174,8 @@ Answer mmio_create(const Caller& me, const MmioCreateArgs& a) {
     if (refuse(find(me.domain, a.mmio, ObjectType::mmio, right::write, whole)))
         return refuse.reason;
     const Mmio& range = mmio_ranges[whole.object];
-    const bool inside = a.first >= range.first && a.first - range.first < range.count &&
-                        a.count <= range.count - (a.first - range.first);
+    const u64 end = range.first + range.count;
+    const bool inside = a.first >= range.first && a.first < end && a.count <= end - a.first;
     if (refuse(a.count == 0 || !inside, Error::bad_argument) ||
         refuse(vacant(me.domain, a.slot)) || //
         refuse(raw_memory_of(me.domain, a.frame)))

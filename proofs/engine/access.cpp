@@ -98,6 +98,15 @@ Value Executor::load(const Value& pointer, uint64_t size, const Guard& guard,
     return all;
 }
 
+std::string Executor::numbered(const std::string& name, const Guard& guard) {
+    unsigned number = 0; // of those on the way here
+    auto& before = readings_[name];
+    for (const auto& [path, n] : before)
+        number = path.excludes(guard) ? number : std::max(number, n + 1);
+    before.emplace_back(guard, number);
+    return name + "#" + std::to_string(number);
+}
+
 Term Executor::volatile_value(const Value& pointer, uint64_t size, const Guard& guard) {
     // A function of where: two executions can write the same index in different ways.
     std::string name = "volatile";
@@ -112,12 +121,7 @@ Term Executor::volatile_value(const Value& pointer, uint64_t size, const Guard& 
             where.push_back(resize(term, 64));
         }
     }
-    unsigned number = 0; // of those on the way here
-    auto& before = volatile_reads_[name];
-    for (const auto& [path, n] : before)
-        number = path.excludes(guard) ? number : std::max(number, n + 1);
-    before.emplace_back(guard, number);
-    name += "#" + std::to_string(number);
+    name = numbered(name, guard);
     const auto width = static_cast<unsigned>(size * 8);
     const std::vector<Z3_sort> domain(where.size(), Z3_mk_bv_sort(context(), 64));
     Z3_func_decl f = Z3_mk_func_decl(

@@ -98,8 +98,10 @@ public:
               const std::string& place);
     void copy(const Value& to, const Value& from, uint64_t size, const Guard& guard,
               const std::string& place);
-    // What a volatile read finds: anything, another value each time. The n-th read of a place has
-    // the same name in every execution, so that two of them can be compared.
+    // A name for the n-th reading of something on a path, which is the same in every execution, so
+    // that two of them can be compared.
+    std::string numbered(const std::string& name, const Guard& guard);
+    // What a volatile read finds: anything, another value each time.
     Term volatile_value(const Value& pointer, uint64_t size, const Guard& guard);
     Objects& objects() { return objects_; }
     World& world() { return world_; }
@@ -126,7 +128,7 @@ private:
     World& world_;
     const Policy& policy_;
     int depth_ = 0;
-    std::map<std::string, std::vector<std::pair<Guard, unsigned>>> volatile_reads_;
+    std::map<std::string, std::vector<std::pair<Guard, unsigned>>> readings_;
 };
 
 // One activation of a function (control.cpp, instructions.cpp, calls.cpp).

@@ -155,14 +155,15 @@ bool Kernel::guest_step(Executor& engine, const Call& call, Value& result) {
         llvm::Type* type = call.instruction->getType();
         if (type->isVoidTy())
             return true;
+        const std::string name = engine.numbered(n, call.guard);
         if (type->isIntegerTy()) {
-            result = Value::of(fresh_bits("register", bits_of(*type)));
+            result = Value::of(named_bits(name, bits_of(*type)));
             return true;
         }
         std::vector<Value> parts;
         for (unsigned i = 0; i < type->getStructNumElements(); ++i)
-            parts.push_back(
-                Value::of(fresh_bits("register", bits_of(*type->getStructElementType(i)))));
+            parts.push_back(Value::of(named_bits(name + "." + std::to_string(i),
+                                                 bits_of(*type->getStructElementType(i)))));
         result = Value::of_parts(std::move(parts));
         return true;
     }
