@@ -95,6 +95,7 @@ void wrong_exits(std::vector<Fault>& faults, const Profile& profile) {
     if (profile.proc.can(proc::MONITOR_TRAP_FLAG)) {
         swap("monitor trap overlooked", ExitReason::MONITOR_TRAP_FLAG, ExitReason::VMCALL);
     }
+    swap("a task switch is done in the guest", ExitReason::TASK_SWITCH, ExitReason::VMCALL);
     swap("#UD before the exit of XSETBV", ExitReason::XSETBV, ExitReason::EXCEPTION_OR_NMI);
     swap("MOV DR checked for CPL first", ExitReason::MOV_DR, ExitReason::EXCEPTION_OR_NMI);
     swap("RDMSR outside the bitmaps does not exit", ExitReason::RDMSR, ExitReason::VMCALL);
@@ -114,6 +115,8 @@ void wrong_information(std::vector<Fault>& faults) {
         });
     };
     const F q = F::EXIT_QUALIFICATION, info = F::EXIT_INSTRUCTION_INFO;
+    flip("task switch: source wrong", ExitReason::TASK_SWITCH, q, 1u << 30);
+    flip("task switch: selector of the gate", ExitReason::TASK_SWITCH, q, 0x18);
     flip("I/O direction inverted", ExitReason::IO, q, io_access::IN);
     flip("I/O port lost", ExitReason::IO, q, 0x60u << 16);
     flip("REP not reported", ExitReason::IO, q, io_access::REP);
@@ -194,6 +197,24 @@ void wrong_state(std::vector<Fault>& faults) {
             e[F::GUEST_RSP].value += 4;
         }
     });
+    const auto went = [](const GuestExit& e, std::string_view step) {
+        return std::ranges::find(e.path, step) != e.path.end();
+    };
+    flip("an inner stack has the old level", F::GUEST_SS_SELECTOR, 3,
+         [=](const GuestExit& e) { return went(e, "stack switch"); });
+    flip("the interrupt-stack table is not read", F::GUEST_RSP, 0x40,
+         [=](const GuestExit& e) { return went(e, "stack by IST"); });
+    flip("virtual-8086 mode goes on in the handler", F::GUEST_RFLAGS, x86::rflags::VM,
+         [=](const GuestExit& e) { return went(e, "stack switch from virtual-8086 mode"); });
+    flip("#TS as #GP", F::EXIT_INTERRUPTION_INFO, 10 ^ 13, [](const GuestExit& e) {
+        return (e[F::EXIT_INTERRUPTION_INFO].value & 0x800007ff) == 0x8000030a;
+    });
+    edit(faults, "an access that the I/O bitmaps leave alone exits", "wrong exit",
+         [=](GuestExit& e) {
+             if (went(e, "port input") || went(e, "port output")) {
+                 e[F::EXIT_REASON].value = uint64_t(ExitReason::IO);
+             }
+         });
     edit(faults, "real-address mode keeps IF", "wrong saved state", [](GuestExit& e) {
         if (std::ranges::find(e.path, "real-mode vector") != e.path.end()) {
             e[F::GUEST_RFLAGS].value |= x86::rflags::IF;

@@ -1,5 +1,6 @@
 // Guests that do one sensitive thing: a mode, a snippet of code, controls and maps near it.
 #include "guest_maker.hpp"
+#include "layout.hpp"
 
 #include <cstring>
 #include <string_view>
@@ -18,13 +19,12 @@ void put_flat(RuleState& s, uint32_t code, uint32_t data) {
         s[plus(F::GUEST_ES_BASE, n)] = 0;
     }
 }
-void put_real(RuleState& s, bool v86) {
+void put_real(RuleState& s) {
     for (unsigned n = 0; n < 6; ++n) {
-        const uint64_t base = v86 ? 0 : n == 1 ? CODE_PA : 0;
         s[plus(F::GUEST_ES_SELECTOR, n)] = n == 1 ? 0xf000 : 0;
-        s[plus(F::GUEST_ES_BASE, n)] = base;
-        s[plus(F::GUEST_ES_LIMIT, n)] = v86 ? 0xffff : 0xffffffff;
-        s[plus(F::GUEST_ES_RIGHTS, n)] = v86 ? 0xf3 : n == 1 ? 0x809b : 0x8093;
+        s[plus(F::GUEST_ES_BASE, n)] = n == 1 ? CODE_PA : 0;
+        s[plus(F::GUEST_ES_LIMIT, n)] = 0xffffffff;
+        s[plus(F::GUEST_ES_RIGHTS, n)] = n == 1 ? 0x809b : 0x8093;
     }
 }
 
@@ -32,7 +32,7 @@ void put_real(RuleState& s, bool v86) {
 
 void Maker::mode() {
     const bool unrestricted = p.proc2.can(proc2::UNRESTRICTED_GUEST);
-    const uint64_t what = below(8);
+    const uint64_t what = below(9);
     if (what < 5) {
         return; // 64-bit mode, as the base is
     }
@@ -43,24 +43,28 @@ void Maker::mode() {
     if (what == 5) { // 32-bit, four-mebibyte pages
         s()[F::GUEST_CR4] = (s()[F::GUEST_CR4] & ~x86::cr4::PAE) | x86::cr4::PSE;
         s()[F::GUEST_CR3] = GUEST_PD32_PA;
-    } else if (what == 6 || !unrestricted) { // 32-bit, PAE
+    } else if (what == 6 || what == 8 || !unrestricted) { // 32-bit, PAE
         s()[F::GUEST_CR3] = PAE_PDPT_PA;
         for (unsigned n = 0; n < 4; ++n) {
             const uint64_t entry = n == 0 ? GUEST_PD_PA | 1 : 0;
             s()[plus(F::GUEST_PDPTE0, n)] = entry;
             s()[static_cast<E>(unsigned(E::PDPTE0) + n)] = entry;
         }
+        if (what == 8) {
+            virtual_8086();
+        }
     } else { // real-address mode
         s()[F::GUEST_CR0] &= ~(x86::cr0::PE | x86::cr0::PG);
         s()[F::GUEST_CR4] &= ~x86::cr4::PAE;
         set(F::PROC_CONTROLS, p.proc, proc::ACTIVATE_SECONDARY, true);
         set(F::PROC_CONTROLS_2, p.proc2, proc2::ENABLE_EPT | proc2::UNRESTRICTED_GUEST, true);
-        put_real(s(), false);
+        put_real(s());
     }
 }
 
 void Maker::user() {
-    if (!one_in(4) || (s()[F::GUEST_CR0] & x86::cr0::PE) == 0) {
+    const bool v86 = (s()[F::GUEST_RFLAGS] & x86::rflags::VM) != 0;
+    if (v86 || !one_in(4) || (s()[F::GUEST_CR0] & x86::cr0::PE) == 0) {
         return;
     }
     for (unsigned n = 0; n < 6; ++n) {
@@ -160,6 +164,10 @@ void Maker::registers(const Snippet& snippet) {
     }
     if (uses_port(snippet)) {
         g.gpr[2] = pick(0x80, 0x84, 0x378, 0x7ffe, 0x7fff, 0x8000, 0xfffe, 0xffff);
+    }
+    if ((s()[F::GUEST_RFLAGS] & x86::rflags::VM) != 0) {
+        virtual_8086_registers();
+        return;
     }
     s()[F::GUEST_RSP] = STACK_PA;
     s()[F::GUEST_RIP] = (s()[F::GUEST_CS_BASE] != 0) ? CODE_PA - s()[F::GUEST_CS_BASE] : CODE_PA;
@@ -269,7 +277,7 @@ void Maker::events() {
         const bool real = (s()[F::GUEST_CR0] & x86::cr0::PE) == 0;
         s()[F::GUEST_IDTR_BASE] = wide ? DESCRIPTORS_PA + 0x400 : real ? VECTORS_PA : GATES32_PA;
         s()[F::GUEST_GDTR_BASE] = DESCRIPTORS_PA;
-        s()[F::GUEST_GDTR_LIMIT] = pick(0x1f, 0x1f, 0x0e, 0);
+        s()[F::GUEST_GDTR_LIMIT] = pick(selector::GDT_LIMIT, selector::GDT_LIMIT, 0x1f, 0x0e, 0);
         s()[F::GUEST_IDTR_LIMIT] =
             wide ? pick(0x1ff, 0x1ff, 0xff, 0x8f, 0) : pick(0xff, 0xff, 0x6f, 0x17, 0);
         if (real) { // a stack, and the arena where real-address mode reaches it
@@ -356,6 +364,7 @@ Test guest_test(const RuleState& base, const Profile& profile, std::mt19937_64& 
     m.guest_tables();
     m.events();
     m.fields();
+    m.tasks(snippet);
     m.apic(snippet);
     if (snippet.use == Snippet::TWICE) {
         m.twice();

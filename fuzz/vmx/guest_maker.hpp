@@ -57,6 +57,11 @@ struct Maker {
     void fields();
     void apic(const Snippet& snippet);
     void apic_state();
+    void tasks(const Snippet& snippet);
+    void task_state();
+    void task_target(uint64_t gates);
+    void virtual_8086();
+    void virtual_8086_registers();
     void twice();
     void twice_edit();
     void twice_context();

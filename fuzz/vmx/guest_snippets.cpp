@@ -132,6 +132,19 @@ const Snippet SNIPPETS[] = {
      0,
      Snippet::TWICE},
     {"nop", {0x90}, 0, Snippet::TWICE},
+    {"call far [rbx]", {0xff, 0x1b}, 0, Snippet::TASK},
+    {"jmp far [rbx]", {0xff, 0x2b}, 0, Snippet::TASK},
+    {"call 20h:0", {0x9a, 0, 0, 0, 0, 0x20, 0}, 0, Snippet::TASK},
+    {"jmp 38h:0", {0xea, 0, 0, 0, 0, 0x38, 0}, 0, Snippet::TASK},
+    {"iret", {0xcf}, 0, Snippet::TASK},
+    {"ud2", {0x0f, 0x0b}, 0, Snippet::TASK},
+    {"int3", {0xcc}, 0, Snippet::TASK},
+    {"int1", {0xf1}, 0, Snippet::TASK},
+    {"int 6", {0xcd, 0x06}, 0, Snippet::TASK},
+    {"int 13", {0xcd, 0x0d}, 0, Snippet::TASK},
+    {"div edx", {0xf7, 0xf2}, 0, Snippet::TASK},
+    {"xrstors [rbx]", {0x0f, 0xc7, 0x1b}},
+    {"monitor; mwait", {0x0f, 0x01, 0xc8, 0x0f, 0x01, 0xc9}},
 };
 
 } // namespace

@@ -11,8 +11,8 @@ namespace horos::fuzz::vmx {
 struct Snippet {
     const char* name;
     std::initializer_list<uint8_t> bytes;
-    uint64_t msr = 0;                                  // RCX
-    enum Use : uint8_t { ANY, APIC, TWICE } use = ANY; // what it is for
+    uint64_t msr = 0;                                        // RCX
+    enum Use : uint8_t { ANY, APIC, TWICE, TASK } use = ANY; // what it is for
 };
 
 // RBX points to data, RSI and RDI too; the code runs in every mode unless it says otherwise.

@@ -83,8 +83,44 @@ constexpr void put_descriptors(Put put) {
 // Quadword n of the page that a case may map in place of the data page.
 constexpr uint64_t second_data(uint64_t n) { return 0x5ec0dd0000000000ull + n; }
 
+// Selectors of the GDT beyond the flat segments: task-state segments to switch to (one of each
+// width, and one that is busy), a task gate, and segments of level 1.
+namespace selector {
+inline constexpr uint16_t TSS32 = 0x20, TSS16 = 0x28, BUSY_TSS = 0x30, GATE = 0x38, CODE1 = 0x40,
+                          DATA1 = 0x48, CODE1_LONG = 0x50, GDT_LIMIT = 0x57;
+}
+constexpr uint64_t system_descriptor(uint64_t base, uint64_t limit, uint64_t type) {
+    return limit | (base & 0xffffff) << 16 | type << 40 | (base >> 24) << 56;
+}
+
+// The stacks of a guest's TSS end at STACK_PA: 64-bit (with IST), 32-bit, 16-bit (its stack is
+// where SS.base leads with 16 bits). A fourth names a busy TSS as the task before it.
+template <class Put>
+constexpr void put_tasks(Put put) {
+    put(DESCRIPTORS_PA + selector::TSS32, system_descriptor(TSS32_PA, 0x67, 0x89));
+    put(DESCRIPTORS_PA + selector::TSS16, system_descriptor(TSS16_PA, 0x2b, 0x81));
+    put(DESCRIPTORS_PA + selector::BUSY_TSS, system_descriptor(TSS32_PA, 0x67, 0x8b));
+    put(DESCRIPTORS_PA + selector::GATE, uint64_t{selector::TSS32} << 16 | 0xe5ull << 40);
+    put(DESCRIPTORS_PA + selector::CODE1, 0x00cfbb000000ffffull);
+    put(DESCRIPTORS_PA + selector::DATA1, 0x00cfb3000000ffffull);
+    put(DESCRIPTORS_PA + selector::CODE1_LONG, 0x00afbb000000ffffull);
+    // RSP0 to RSP2 at 4, 12, 20; IST1 to IST7 at 24h and up: quadwords that lie across two.
+    for (uint64_t at = 0; at < 0x60; at += 8) {
+        put(TSS_PA + at, STACK_PA << 32);
+    }
+    constexpr uint64_t NO_MAP = 0x80; // the offset of an I/O map, at 66h: 32 ports' bits
+    put(TSS_PA + 0x60, NO_MAP << 48);
+    put(TSS32_PA, STACK_PA << 32 | selector::BUSY_TSS);
+    put(TSS32_PA + 8, STACK_PA << 32 | 0x10); // SS0, ESP1
+    put(TSS32_PA + 16, selector::DATA1 | 1);
+    put(TSS32_PA + 0x60, NO_MAP << 48);
+    put(TSS16_PA, 0x10ull << 32 | (STACK_PA & 0xffff) << 16 | selector::BUSY_TSS);
+    put(BACK_TSS_PA, STACK_PA << 32 | selector::BUSY_TSS);
+}
+
 template <class Put>
 constexpr void put_arena(Put put) {
+    put_tasks(put);
     for (uint64_t n = 0; n < 512; ++n) {
         put(SECOND_DATA_PA + n * 8, second_data(n));
     }

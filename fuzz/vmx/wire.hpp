@@ -50,6 +50,9 @@ inline constexpr uint64_t SECOND_DATA_PA = 0x51b000;
 inline constexpr uint64_t OTHER_EPT_PA = 0x51c000; // a second EPT root, for EPTP switching
 inline constexpr uint64_t APIC_PA = 0x51d000;      // the APIC-access page
 inline constexpr uint64_t IDT_PA = 0x51e000;       // 256 gates
+inline constexpr uint64_t TSS_PA = 0x51f000;       // task-state segments: layout.hpp
+inline constexpr uint64_t TSS32_PA = TSS_PA + 0x400, TSS16_PA = TSS_PA + 0x800,
+                          BACK_TSS_PA = TSS_PA + 0xc00;
 inline constexpr uint64_t ARENA_END = 0x520000;
 inline constexpr uint64_t MSR_ENTRIES = 512;
 

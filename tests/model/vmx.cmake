@@ -18,6 +18,7 @@ horos_vmx_test(model_vmx_apic_test vmx_apic_test.cpp)
 horos_vmx_test(model_vmx_ve_test vmx_ve_test.cpp)
 horos_vmx_test(model_vmx_delivery_test vmx_delivery_test.cpp)
 horos_vmx_test(model_vmx_tlb_test vmx_tlb_test.cpp)
+horos_vmx_test(model_vmx_stack_test vmx_stack_test.cpp)
 
 add_executable(model_vmx_reference_test vmx_reference_test.cpp)
 target_link_libraries(model_vmx_reference_test PRIVATE horos::model_vmx GTest::gtest)

@@ -13,18 +13,6 @@ uint64_t Cpu::error_on_stack(const Event& event) const {
 
 namespace {
 
-struct Gate {
-    uint64_t low = 0;
-    uint64_t high = 0;
-    unsigned type() const { return low >> 40 & 0x1f; }
-    unsigned dpl() const { return low >> 45 & 3; }
-    bool present() const { return (low >> 47 & 1) != 0; }
-    unsigned ist() const { return low >> 32 & 7; }
-    uint16_t selector() const { return static_cast<uint16_t>(low >> 16); }
-    unsigned upper_type() const { return high >> 40 & 0x1f; } // ignored (§4.8.4)
-    uint64_t target() const { return ((low & 0xffff) | ((low >> 32) & 0xffff0000)) | (high << 32); }
-};
-
 Gate read_gate(Cpu& cpu, const Event& event) {
     const uint64_t entry = event.vector * 16ull;
     if (entry + 15 > cpu.idtr.limit) {
@@ -49,7 +37,7 @@ uint64_t stack_from_tss(Cpu& cpu, const Event& event, unsigned ist, uint8_t leve
     if (!cpu.canonical(cpu.tr.base)) {
         throw Open{"a stack from a TSS whose base is not canonical"};
     }
-    const uint64_t offset = ist != 0 ? 0x24 + (ist - 1) * 8ull : 4 + level * 8ull;
+    const uint64_t offset = tss::long_stack_offset(ist, level);
     if (offset + 7 > cpu.tr.limit) {
         throw fault(Vector::TS, selector_error(cpu, event, cpu.tr.selector));
     }

@@ -46,7 +46,7 @@ struct InnerStack {
 InnerStack inner_stack(Cpu& cpu, const Event& event, uint8_t level) {
     check_tss(cpu, true);
     const bool wide = (cpu.tr.attributes & 8) != 0;
-    const uint64_t offset = wide ? 4 + 8ull * level : 2 + 4ull * level;
+    const uint64_t offset = tss::stack_offset(wide, level);
     const unsigned esp_bytes = wide ? 4 : 2;
     if (offset + esp_bytes + 1 > cpu.tr.limit) {
         throw fault(Vector::TS, selector_error(cpu, event, cpu.tr.selector));

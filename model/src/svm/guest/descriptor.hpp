@@ -2,16 +2,15 @@
 #pragma once
 
 #include "guest/cpu.hpp"
+#include "tables.hpp"
 
 namespace horos::model::svm::guest {
 
-struct Descriptor {
-    uint64_t low = 0;
+struct Descriptor : SegmentDescriptor {
+    Descriptor(uint64_t value) : SegmentDescriptor{value} {}
     uint16_t attributes() const {
         return static_cast<uint16_t>(((low >> 40) & 0xff) | ((low >> 44) & 0xf00));
     }
-    unsigned dpl() const { return (attributes() & x86::seg::DPL_MASK) >> x86::seg::DPL_SHIFT; }
-    bool present() const { return (attributes() & x86::seg::P) != 0; }
     bool code() const {
         return (attributes() & (x86::seg::S | x86::seg::CODE)) == (x86::seg::S | x86::seg::CODE);
     }
@@ -25,9 +24,8 @@ struct Descriptor {
         Segment s{};
         s.selector = selector;
         s.attributes = attributes();
-        s.base = ((low >> 16) & 0xffffff) | ((low >> 32) & 0xff000000);
-        const uint32_t limit = static_cast<uint32_t>((low & 0xffff) | ((low >> 32) & 0xf0000));
-        s.limit = (s.attributes & x86::seg::G) != 0 ? (limit << 12) | 0xfff : limit;
+        s.base = base();
+        s.limit = limit();
         return s;
     }
 };

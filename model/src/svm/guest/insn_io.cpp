@@ -1,5 +1,6 @@
 // IN, OUT, INS, OUTS through the I/O map (APM vol. 2 rev. 3.42 §15.10).
 #include "guest/sensitive.hpp"
+#include "tables.hpp"
 
 namespace horos::model::svm::guest {
 
@@ -55,20 +56,16 @@ PortAccess port_access(Cpu& cpu, const Insn& insn) {
 bool tss_refuses(Cpu& cpu, const PortAccess& a) {
     const Segment& tr = cpu.tr;
     const unsigned type = tr.attributes & 0xf;
-    if ((type != 9 && type != 11) || tr.limit < 0x67 ||
-        (type == 11 && cpu.deviates(Deviation::IO_BUSY_TSS))) {
+    if ((type != tss::AVAILABLE_32 && type != tss::BUSY_32) || tr.limit < tss::LEAST_LIMIT_32 ||
+        (type == tss::BUSY_32 && cpu.deviates(Deviation::IO_BUSY_TSS))) {
         return true;
     }
     if (cpu.long_mode() && !cpu.canonical(tr.base)) {
         throw Open{"the I/O bitmap of a TSS whose base is not canonical"};
     }
-    const uint64_t base = cpu.read_linear(cpu.canonicalize(tr.base + 0x66), 2, true);
-    const uint64_t at = base + a.port / 8;
-    if (at + 1 > tr.limit) {
-        return true;
-    }
-    const uint64_t bits = cpu.read_linear(cpu.canonicalize(tr.base + at), 2, true);
-    return ((bits >> (a.port % 8)) & ((1u << a.bytes) - 1)) != 0;
+    return tss::refuses_port(tr.limit, a.port, a.bytes, [&](uint64_t offset) {
+        return cpu.read_linear(cpu.canonicalize(tr.base + offset), 2, true);
+    });
 }
 
 void port_checks(Cpu& cpu, const Insn& insn) {

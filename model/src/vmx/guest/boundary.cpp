@@ -14,10 +14,15 @@ using namespace horos::vmx;
 void Guest::wake_before_exit() {
     if (activity != 0 && deviates(Deviation::EXIT_WAKES)) {
         activity = 0;
+        interruptibility &=
+            ~(interruptibility::BLOCKING_BY_STI | interruptibility::BLOCKING_BY_MOV_SS);
     }
 }
 
-void Guest::monitor_trap() {
+void Guest::monitor_trap(bool injected) {
+    if (!injected && deviates(Deviation::MONITOR_TRAP_IGNORED)) {
+        return;
+    }
     wake_before_exit();
     path.push_back("monitor trap");
     throw Exit(ExitReason::MONITOR_TRAP_FLAG);
@@ -90,7 +95,7 @@ void Guest::after_entry() {
     const bool debug = (pending & (pending_debug::ENABLED_BREAKPOINT | pending_debug::BS)) != 0;
     if (injects && (info & interruption::TYPE) >> interruption::TYPE_SHIFT ==
                        uint32_t(InterruptionType::OTHER)) {
-        monitor_trap();
+        monitor_trap(true);
     }
     if (injects) {
         if (pending != 0) {
@@ -101,6 +106,9 @@ void Guest::after_entry() {
         event.vector = uint8_t(info & interruption::VECTOR);
         if ((info & interruption::ERROR_CODE_VALID) != 0) {
             event.error = uint32_t(s[F::ENTRY_EXCEPTION_ERROR_CODE]);
+        }
+        if (event.type == InterruptionType::SOFTWARE_INTERRUPT && v86()) {
+            throw Open{"an injected software interrupt in virtual-8086 mode"};
         }
         event.length = has_length(event.type) ? unsigned(s[F::ENTRY_INSTRUCTION_LENGTH]) : 0;
         event.injected = true;
@@ -147,6 +155,10 @@ void Guest::after_entry() {
         raise(trap);
     }
     if (timer) {
+        const bool nmi = (interruptibility & interruptibility::BLOCKING_BY_NMI) != 0;
+        if (proc(proc::NMI_WINDOW_EXITING) && !nmi) {
+            wake_before_exit();
+        }
         path.push_back("preemption timer");
         throw Exit(ExitReason::PREEMPTION_TIMER);
     }

@@ -248,10 +248,10 @@ void Guest::exit_register_form(ExitReason reason, const Insn& insn, Masked infor
 void Guest::step() {
     const bool trap = (rflags & x86::rflags::TF) != 0;
     const Insn insn = fetch();
-    mov_ss_next = sti_shadow_next = false;
+    mov_ss_next = sti_shadow_next = jumped = false;
     execute(insn);
     ++instructions;
-    rip = insn.next;
+    rip = jumped ? rip : insn.next;
     path.push_back(std::string(ZydisMnemonicGetString(insn.zydis.mnemonic)) + ": completed");
     rflags &= ~x86::rflags::RF;
     namespace i = interruptibility;
@@ -259,10 +259,10 @@ void Guest::step() {
     interruptibility |=
         (sti_shadow_next ? i::BLOCKING_BY_STI : 0) | (mov_ss_next ? i::BLOCKING_BY_MOV_SS : 0);
     end_apic_access(); // before all other events of this boundary (§29.4.3.2)
-    if (trap && proc(proc::MONITOR_TRAP_FLAG)) {
+    if (trap && !jumped && proc(proc::MONITOR_TRAP_FLAG)) {
         throw Open{"a monitor trap and a single step"};
     }
-    if (trap) {
+    if (trap && !jumped) { // a handler begins without TF
         if (mov_ss_next) {
             throw Open{"a single step of MOV SS"};
         }
@@ -273,7 +273,7 @@ void Guest::step() {
 
 void Guest::execute(const Insn& insn) {
     if (execute_cr_dr(insn) || execute_io_msr(insn) || execute_vmx(insn) || execute_tables(insn) ||
-        execute_system(insn) || execute_plain(insn)) {
+        execute_system(insn) || execute_plain(insn) || execute_task(insn)) {
         return;
     }
     throw Open{std::string("the instruction ") + ZydisMnemonicGetString(insn.zydis.mnemonic)};

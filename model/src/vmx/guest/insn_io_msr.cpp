@@ -1,5 +1,6 @@
 // IN, OUT, INS, OUTS, RDMSR, WRMSR (§24.6.4, §24.6.9, §25.1.3; exit qualification: table 27-5).
 #include "guest/machine.hpp"
+#include "tables.hpp"
 
 namespace horos::model::vmx::guest {
 
@@ -9,13 +10,6 @@ using namespace horos::vmx;
 
 bool bitmap_bit(const Guest& g, uint64_t page, uint32_t bit) {
     return (g.physical(page + (bit >> 6) * 8) >> (bit & 63) & 1) != 0;
-}
-
-// Vol. 1 §18.5.2: at CPL > IOPL, or in virtual-8086 mode, the bitmap of the TSS decides.
-void check_permission(Guest& g) {
-    if (g.protected_mode() && (g.cpl() > g.iopl() || g.v86())) {
-        throw Open{"the I/O permission bitmap of the TSS"};
-    }
 }
 
 bool io_exits(const Guest& g, uint16_t port, unsigned bytes) {
@@ -54,12 +48,66 @@ Io decode(Guest& g, const Insn& insn) {
     return io;
 }
 
+// Vol. 1 §18.5.2: at CPL > IOPL, or in virtual-8086 mode, the bitmap of the TSS decides.
+void check_permission(Guest& g, const Io& io) {
+    if (!g.protected_mode() || (g.cpl() <= g.iopl() && !g.v86())) {
+        return;
+    }
+    const unsigned type = g.rights(Seg::TR) & 0xf;
+    if (type == tss::BUSY_16 ||
+        tss::refuses_port(uint32_t(g.limit(Seg::TR)), io.port, io.bytes,
+                          [&](uint64_t offset) { return g.read_tss(offset, 2); })) {
+        gp0();
+    }
+}
+
+uint64_t address_mask(const Insn& insn) {
+    return insn.zydis.address_width == 64   ? ~0ull
+           : insn.zydis.address_width == 32 ? 0xffffffffull
+                                            : 0xffffull;
+}
+
+// Without an exit: what a port gives is the machine's; one that takes shows nothing.
+void plain_io(Guest& g, const Insn& insn, const Io& io, bool rep) {
+    g.path.push_back(io.in ? "port input" : "port output");
+    if (!io.string) {
+        if (io.in) {
+            g.set_reg(insn.operands[0].reg.value, 0, ~((1ull << io.bytes * 8) - 1));
+        }
+        return;
+    }
+    const uint64_t mask = address_mask(insn);
+    if (rep && (g.gpr_value(1) & mask) == 0) {
+        return;
+    }
+    if (rep && (g.gpr_value(1) & mask) != 1) {
+        throw Open{"a repeated I/O instruction with several steps"};
+    }
+    const ZydisDecodedOperand& memory = insn.operands[io.in ? 0 : 1];
+    const uint64_t at = g.operand_linear(memory, io.bytes, io.in ? Kind::WRITE : Kind::READ);
+    if (io.in) {
+        g.write(at, 0, io.bytes, 0);
+    } else {
+        (void)g.read(at, io.bytes);
+    }
+    const auto count = [&](unsigned n, uint64_t change) {
+        const uint64_t keep = mask == 0xffff ? ~mask : 0; // a 32-bit result clears the rest
+        g.gpr[n] = (g.gpr_value(n) & keep) | ((g.gpr[n] + change) & mask);
+    };
+    const uint64_t step = io.bytes;
+    count(io.in ? 7 : 6, (g.rflags & x86::rflags::DF) != 0 ? 0 - step : step);
+    if (rep) {
+        count(1, ~0ull);
+    }
+}
+
 void io(Guest& g, const Insn& insn) {
-    check_permission(g);
     const Io io = decode(g, insn);
+    check_permission(g, io);
     const bool rep = (insn.zydis.attributes & (ZYDIS_ATTRIB_HAS_REP | ZYDIS_ATTRIB_HAS_REPNE)) != 0;
     if (!io_exits(g, io.port, io.bytes)) {
-        throw Open{"an I/O access that does not exit"};
+        plain_io(g, insn, io, rep);
+        return;
     }
     Exit exit(ExitReason::IO);
     exit.length = insn.length;
@@ -67,10 +115,7 @@ void io(Guest& g, const Insn& insn) {
                  (io.immediate ? io_access::IMMEDIATE : 0) |
                  uint64_t{io.port} << io_access::PORT_SHIFT;
     if (io.string) {
-        const uint64_t count_mask = insn.zydis.address_width == 64   ? ~0ull
-                                    : insn.zydis.address_width == 32 ? 0xffffffffull
-                                                                     : 0xffffull;
-        if (rep && (g.gpr_value(1) & count_mask) == 0) {
+        if (rep && (g.gpr_value(1) & address_mask(insn)) == 0) {
             throw Open{"a repeated I/O instruction with count 0"};
         }
         q |= io_access::STRING | (rep ? io_access::REP : 0);

@@ -68,20 +68,38 @@ void monitor(Guest& g, const Insn& insn) {
     if (g.proc(proc::MONITOR_EXITING)) {
         g.exit_instruction(ExitReason::MONITOR, insn);
     }
-    throw Open{"MONITOR"};
+    if (uint32_t(g.gpr_value(1)) != 0) { // no extensions are defined
+        gp0();
+    }
+    const ZydisDecodedOperand* memory = &insn.operands[0];
+    const uint64_t mask = insn.zydis.address_width == 64   ? ~0ull
+                          : insn.zydis.address_width == 32 ? 0xffffffff
+                                                           : 0xffff;
+    const Seg segment = memory->type == ZYDIS_OPERAND_TYPE_MEMORY ? g.segment(*memory) : Seg::DS;
+    (void)g.read(g.linear_of(segment, g.gpr_value(0) & mask, 1, Kind::READ), 1);
+    g.monitoring = true;
 }
+// Vol. 2B MWAIT: without an armed monitor it does nothing; with one it waits, for as long as it
+// likes. What ends the wait here is the preemption timer; the processor is in the active state
+// (§24.4.2).
 void mwait(Guest& g, const Insn& insn) {
     if (!cpuid1_ecx(g, 3) || g.cpl() != 0) {
         ud();
     }
-    if (!g.proc(proc::MWAIT_EXITING)) {
-        throw Open{"MWAIT"};
+    if (g.proc(proc::MWAIT_EXITING)) {
+        Exit exit(ExitReason::MWAIT);
+        exit.qualification = {0, ~1ull}; // bit 0: whether the monitor was armed
+        exit.length = insn.length;
+        g.path.push_back("mwait: exit");
+        throw exit;
     }
-    Exit exit(ExitReason::MWAIT);
-    exit.qualification = {0, ~1ull}; // bit 0: whether the monitor was armed
-    exit.length = insn.length;
-    g.path.push_back("mwait: exit");
-    throw exit;
+    const bool breaks = (g.profile.leaf(5).ecx & 3) == 3; // ECX bit 0 is known
+    if ((uint32_t(g.gpr_value(1)) & ~uint32_t{breaks}) != 0) {
+        gp0();
+    }
+    if (g.monitoring) {
+        throw Open{"how long an MWAIT waits"};
+    }
 }
 
 void pause(Guest& g, const Insn& insn) {
@@ -110,9 +128,9 @@ void wbinvd(Guest& g, const Insn& insn) {
     }
 }
 
-// §24.6.20: without the control #UD; with it the bitmap decides.
-void xsaves(Guest& g, const Insn& insn) {
-    (void)insn;
+// §24.6.20: without the control #UD; with it the bitmap decides, of components that IA32_XSS has.
+// It is 0 as long as the guest does not write it.
+void xsaves(Guest& g, const Insn& insn, bool store) {
     const bool enabled = g.proc2(proc2::ENABLE_XSAVES);
     const bool ts = (g.cr0 & x86::cr0::TS) != 0;
     // A part that has no XSAVES raises #UD whatever else holds.
@@ -124,7 +142,33 @@ void xsaves(Guest& g, const Insn& insn) {
     if ((g.cr4 & x86::cr4::OSXSAVE) == 0 || !enabled) {
         ud();
     }
-    throw Open{"XSAVES or XRSTORS"};
+    if (ts) {
+        throw Exception{7, std::nullopt};
+    }
+    if (g.cpl() != 0) {
+        gp0();
+    }
+    constexpr unsigned HEADER = 512, COMPACTED = HEADER + 8, BYTES = HEADER + 64;
+    const ZydisDecodedOperand& memory = insn.operands[0];
+    const uint64_t at = g.operand_linear(memory, BYTES, store ? Kind::WRITE : Kind::READ);
+    if (at % 64 != 0) {
+        gp0();
+    }
+    if (store) {
+        throw Open{"what XSAVES stores"};
+    }
+    bool compacted = true;
+    try {
+        compacted = g.read(at + COMPACTED, 8) >> 63 != 0;
+    } catch (const Exit&) {
+        throw Open{"where XRSTORS touches its area first"};
+    } catch (const Exception&) {
+        throw Open{"where XRSTORS touches its area first"};
+    }
+    if (!compacted) {
+        gp0();
+    }
+    throw Open{"what XRSTORS loads"};
 }
 
 [[noreturn]] void software_exception(Guest& g, uint8_t vector, InterruptionType type,
@@ -140,19 +184,26 @@ void xsaves(Guest& g, const Insn& insn) {
     throw e;
 }
 
+// In virtual-8086 mode below IOPL 3 it faults, unless CR4.VME has the TSS say where it goes
+// (vol. 3A §20.3.3).
 void software_interrupt(Guest& g, const Insn& insn) {
-    const auto vector = uint8_t(insn.operands[0].imm.value.u);
-    if (g.v86()) {
-        throw Open{"INT n in virtual-8086 mode"};
+    if (g.v86() && (g.cr4 & x86::cr4::VME) != 0) {
+        throw Open{"INT n in virtual-8086 mode with CR4.VME"};
     }
     Event event;
     event.type = InterruptionType::SOFTWARE_INTERRUPT;
-    event.vector = vector;
+    event.vector = uint8_t(insn.operands[0].imm.value.u);
     event.length = insn.length;
+    if (g.v86() && g.iopl() < 3) {
+        if (g.choices.flip()) { // §27.2.4 does not say whether this is part of the delivery
+            g.delivering = event;
+        }
+        gp0();
+    }
     g.delivering = event;
     g.deliver(event);
     g.delivering.reset();
-    throw Open{"a handler after INT n"};
+    g.jumped = true;
 }
 
 void change_if(Guest& g, bool set) {
@@ -241,10 +292,12 @@ bool Guest::execute_system(const Insn& insn) {
         wbinvd(*this, insn);
         return true;
     case ZYDIS_MNEMONIC_XSAVES:
-    case ZYDIS_MNEMONIC_XRSTORS:
     case ZYDIS_MNEMONIC_XSAVES64:
+        xsaves(*this, insn, true);
+        return true;
+    case ZYDIS_MNEMONIC_XRSTORS:
     case ZYDIS_MNEMONIC_XRSTORS64:
-        xsaves(*this, insn);
+        xsaves(*this, insn, false);
         return true;
     case ZYDIS_MNEMONIC_UD2:
     case ZYDIS_MNEMONIC_RSM: // outside SMM

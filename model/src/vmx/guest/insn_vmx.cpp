@@ -249,7 +249,7 @@ bool Guest::execute_vmx(const Insn& insn) {
             ud();
         }
         if (cpl() != 0 &&
-            !(proc(proc::INVLPG_EXITING) && deviates(Deviation::INVPCID_EXITS_FIRST))) {
+            !(proc(proc::INVLPG_EXITING) && !v86() && deviates(Deviation::INVPCID_EXITS_FIRST))) {
             gp0();
         }
         if (!proc(proc::INVLPG_EXITING)) {

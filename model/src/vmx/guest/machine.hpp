@@ -7,7 +7,9 @@
 //   tlb.cpp       cached translations
 //   vapic.cpp     the virtual APIC and virtual interrupts
 //   boundary.cpp  what is pending between instructions, and after an entry
-//   events.cpp    exceptions, delivery through the IDT
+//   events.cpp    exceptions
+//   delivery*.cpp delivery through the IDT
+//   task_switch.cpp  far transfers and IRET to other tasks
 //   decode.cpp    fetching, operands, instruction information
 //   insn_*.cpp    instructions
 #pragma once
@@ -15,7 +17,10 @@
 #include "horos/model/vmx/guest.hpp"
 #include "path_choices.hpp"
 
+#include "tables.hpp"
+
 #include <Zydis/Zydis.h>
+#include <functional>
 
 namespace horos::model::vmx::guest {
 
@@ -185,7 +190,7 @@ public:
     void after_entry();
     void load_msrs();
     void between_instructions();
-    void monitor_trap();
+    void monitor_trap(bool injected = false); // §25.5.2, §26.6.2
     void wake_before_exit();
     [[noreturn]] void wait(); // what is not active, until the preemption timer
     void page_fault(uint64_t linear, Access access, bool present, bool reserved);
@@ -215,6 +220,10 @@ public:
     bool execute_tables(const Insn& insn);
     bool execute_system(const Insn& insn);
     bool execute_plain(const Insn& insn);
+    bool execute_task(const Insn& insn);
+    uint64_t read_tss(uint64_t offset, unsigned bytes);
+    bool jumped = false; // the instruction has set RIP itself
+    bool monitoring = false;
     [[noreturn]] void exit_instruction(ExitReason reason, const Insn& insn,
                                        uint64_t qualification = 0,
                                        std::optional<Masked> information = std::nullopt);
@@ -274,12 +283,31 @@ private:
     void virtualization_exception(uint64_t gpa, const Linear& linear, const Masked& qualification,
                                   uint64_t entry);
     void log_dirty(uint64_t gpa);
-    void deliver_long(const Event& event, uint64_t gate_low, uint64_t gate_high);
+    void deliver_long(const Event& event, const Gate& gate);
     void deliver_real(const Event& event);
-    void deliver_32(const Event& event, uint64_t low);
-    void push_old_stack(uint64_t value, unsigned bytes, uint64_t known, uint32_t ext);
-    uint64_t handler_descriptor(uint16_t selector, uint32_t ext);
-    void enter_handler(uint16_t selector, uint64_t descriptor, bool interrupt_gate);
+    void deliver_32(const Event& event, const Gate& gate);
+    void push(uint64_t value, unsigned bytes, uint64_t known, uint32_t error);
+    SegmentDescriptor handler_descriptor(uint16_t selector, uint32_t ext);
+    SegmentDescriptor gdt_descriptor(uint16_t selector, uint8_t fault, uint32_t error);
+    unsigned handler_level(const SegmentDescriptor& d) const;
+    void enter_handler(uint16_t selector, const SegmentDescriptor& d, bool interrupt_gate);
+    void load_segment(Seg r, uint16_t selector, const SegmentDescriptor& d);
+    void load_null(Seg r, unsigned level);
+    void on_new_stack(const std::function<void()>& body);
+    struct InnerStack {
+        uint16_t selector = 0;
+        uint64_t pointer = 0;
+        SegmentDescriptor descriptor;
+    };
+    InnerStack inner_stack(unsigned level, uint32_t ext);
+    uint64_t long_stack(unsigned ist, unsigned level, uint32_t ext);
+    enum class TaskSource : uint8_t { CALL, IRET, JMP, IDT_GATE }; // as the qualification has it
+    [[noreturn]] void gate_to_task(uint16_t selector, uint32_t ext, TaskSource source,
+                                   std::optional<unsigned> length);
+    [[noreturn]] void switch_task(uint16_t selector, const SegmentDescriptor& d, uint32_t ext,
+                                  TaskSource source, std::optional<unsigned> length);
+    void far_transfer(const Insn& insn, TaskSource source);
+    void iret(const Insn& insn);
     uint64_t read_descriptor(uint64_t linear);
     void begin_delivery();
 
@@ -308,6 +336,8 @@ private:
 
 [[noreturn]] inline void gp0() { throw Exception{13, 0u}; }
 [[noreturn]] inline void ud() { throw Exception{6, std::nullopt}; }
+uint32_t ext_bit(const Event& event);
+uint32_t rights_in(const SegmentDescriptor& d); // as the VMCS has them
 inline constexpr uint8_t DEBUG_VECTOR = 1;
 // Whether an event of this type comes with an instruction length.
 constexpr bool has_length(InterruptionType t) {

@@ -98,8 +98,11 @@ void Guest::save_registers(GuestExit& out, const Exit& exit) {
         if (n != unsigned(Seg::CS)) { // L is reserved elsewhere (table 24-2)
             out[plus(F::GUEST_ES_RIGHTS, n)].known &= ~uint64_t{1u << 13};
         }
-        if (unusable(static_cast<Seg>(n))) { // §27.3.2: little of it is defined
-            out[plus(F::GUEST_ES_RIGHTS, n)] = {rights::UNUSABLE, rights::UNUSABLE};
+        if (unusable(static_cast<Seg>(n))) {           // §27.3.2: little of it is defined
+            const bool is_ss = n == unsigned(Seg::SS); // its DPL is CPL
+            const uint32_t level = rights(Seg::SS) & rights::DPL;
+            out[plus(F::GUEST_ES_RIGHTS, n)] = {rights::UNUSABLE | (is_ss ? level : 0),
+                                                rights::UNUSABLE | (is_ss ? rights::DPL : 0)};
             out[plus(F::GUEST_ES_LIMIT, n)].known = 0;
             out[plus(F::GUEST_ES_BASE, n)].known = 0;
         }
@@ -202,9 +205,7 @@ GuestExit Guest::run(bool stuck, bool caches) {
             } catch (const Exception& exception) {
                 raise(exception);
                 end_apic_access();
-                if (activity != 0) { // by HLT_OUTLASTS_TRAP
-                    wait();
-                }
+                between_instructions(); // before the handler's first one
             }
         }
     } catch (const Exit& exit) {
@@ -287,7 +288,9 @@ constexpr std::string_view DEVIATIONS[] = {"virtual-nmi-sticks",
                                            "apic-write-within",
                                            "virtual-interrupt-unrecorded",
                                            "eptp-index-not-loaded",
-                                           "hlt-misses-virtual-interrupt"};
+                                           "hlt-misses-virtual-interrupt",
+                                           "tss-stack-names-ss",
+                                           "monitor-trap-ignored"};
 static_assert(std::size(DEVIATIONS) == static_cast<size_t>(Deviation::COUNT));
 } // namespace
 

@@ -52,7 +52,7 @@ enum class Deviation : uint8_t {
     PML_LOGS_OFFSET,            // page-modification logging stores the address with its offset
     HLT_OUTLASTS_TRAP,          // the single-step trap after HLT does not end it
     DR7_BIT_12_KEPT,            // an entry loads bit 12 of DR7
-    EXIT_WAKES,                 // NMI-window and monitor-trap exits from HLT save the active state
+    EXIT_WAKES,                 // such events end HLT, and blocking, though the exit comes first
     REGISTER_DISPLACEMENT,      // a displacement is reported of instructions that have none
     ENTRY_PPR_AFTER_EVENT, // an entry's TPR or PPR virtualisation comes after the injected event
     SELF_IPI_NOT_STORED,   // WRMSR of the self-IPI register does not store to the page
@@ -60,6 +60,8 @@ enum class Deviation : uint8_t {
     VIRTUAL_INTERRUPT_UNRECORDED, // exits from its delivery name an earlier event
     EPTP_INDEX_NOT_LOADED,        // #VE stores the EPTP index of the last VMFUNC
     HLT_MISSES_VIRTUAL_INTERRUPT, // a virtual interrupt does not end HLT
+    TSS_STACK_NAMES_SS,           // a stack of the TSS that is not canonical: #SS names the old SS
+    MONITOR_TRAP_IGNORED, // the monitor trap flag brings no exit, other than an injected one
     COUNT,
 };
 using Deviations = std::bitset<static_cast<size_t>(Deviation::COUNT)>;
