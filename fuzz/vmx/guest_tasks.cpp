@@ -1,5 +1,5 @@
-// Guests whose events change to another stack, that are in virtual-8086 mode, or that ask for a task
-// switch (SDM vol. 3A §6.12, §6.14, §20.3; vol. 3C §25.4.2).
+// Guests whose events change to another stack, that are in virtual-8086 mode, or that ask for a
+// task switch (SDM vol. 3A §6.12, §6.14, §20.3; vol. 3C §25.4.2).
 #include "guest_maker.hpp"
 #include "layout.hpp"
 

@@ -219,11 +219,11 @@ TEST(VmxTaskSwitch, TheTssIsCheckedBeforeTheExit) {
         m.ram.word(GDT + 0x28) = descriptor;
         m.expect_fault(information, 0x28);
     };
-    with(0x66 | TSS << 16 | 0x89ull << 40, TS);         // its limit
-    with(0x67 | TSS << 16 | 0x09ull << 40, NP);         // not present
-    with(0x67 | TSS << 16 | 0x8bull << 40, GP);         // busy
-    with(0x67 | TSS << 16 | 0x82ull << 40, GP);         // an LDT
-    User wide({0xff, 0x1b}, true, 0);                   // call far [rbx]
+    with(0x66 | TSS << 16 | 0x89ull << 40, TS); // its limit
+    with(0x67 | TSS << 16 | 0x09ull << 40, NP); // not present
+    with(0x67 | TSS << 16 | 0x8bull << 40, GP); // busy
+    with(0x67 | TSS << 16 | 0x82ull << 40, GP); // an LDT
+    User wide({0xff, 0x1b}, true, 0);           // call far [rbx]
     wide.ram.word(DATA) = 0x28ull << 32;
     wide.expect_fault(GP, 0x28); // no task switches in IA-32e mode
 }

@@ -43,8 +43,8 @@ Guest::InnerStack Guest::inner_stack(unsigned level, uint32_t ext) {
     const uint32_t error = (stack.selector & 0xfffcu) | ext;
     stack.descriptor = gdt_descriptor(stack.selector, 10, error);
     const uint32_t ar = rights_in(stack.descriptor);
-    const bool data = (ar & (rights::S | rights::CODE | rights::WRITABLE)) ==
-                      (rights::S | rights::WRITABLE);
+    const bool data =
+        (ar & (rights::S | rights::CODE | rights::WRITABLE)) == (rights::S | rights::WRITABLE);
     if ((stack.selector & 3u) != level || stack.descriptor.dpl() != level || !data) {
         throw Exception{10, error};
     }
