@@ -81,7 +81,8 @@ std::vector<Result> Campaign::run_alone(const Test& test) {
 }
 
 bool Campaign::over() const {
-    return Clock::now() >= end_ || (options_.cases != 0 && report_.cases >= options_.cases);
+    return interrupted || Clock::now() >= end_ ||
+           (options_.cases != 0 && report_.cases >= options_.cases);
 }
 
 void Campaign::probe_fields() {
@@ -119,7 +120,7 @@ void Campaign::note_lost(const Test& test, const std::string& how) {
 // The dead do not say which case it was.
 void Campaign::rerun(const std::vector<Test>& tests) {
     for (const Test& test : tests) {
-        if (Clock::now() >= end_) {
+        if (interrupted || Clock::now() >= end_) {
             return;
         }
         if ((broken_rules(test.state, profile_) & fatal_).any()) {
@@ -199,6 +200,9 @@ void Campaign::submit_entry(const RuleState& wanted) {
 
 void Campaign::witnesses() {
     for (const Witness& witness : rule_witnesses(profile_, base_)) {
+        if (interrupted) {
+            break;
+        }
         const bool boundary = witness.name.ends_with(":boundary");
         Test test;
         test.state = canonical(witness.state, profile_, bochs_.host());

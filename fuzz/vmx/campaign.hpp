@@ -6,10 +6,14 @@
 #include "clusters.hpp"
 #include "faults.hpp"
 
+#include <atomic>
 #include <chrono>
 #include <set>
 
 namespace horos::fuzz::vmx {
+
+// Set by a signal: a campaign ends and reports what it has found.
+inline std::atomic<bool> interrupted{false};
 
 struct Options {
     std::string cpu;     // Bochs's name of the model

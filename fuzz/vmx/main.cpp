@@ -8,6 +8,7 @@
 #include <nlohmann/json.hpp>
 
 #include <algorithm>
+#include <csignal>
 
 namespace {
 
@@ -173,6 +174,8 @@ int main(int argc, char** argv) {
         for (const std::string& path : {files.json, files.html, files.markdown}) {
             horos::fuzz::requireWritable(path);
         }
+        std::signal(SIGINT, [](int) { interrupted = true; });
+        std::signal(SIGTERM, [](int) { interrupted = true; });
         Campaign campaign(options, load_triage(files.triage));
         return files.replay.empty() ? run(campaign, files) : replay(campaign, files, options);
     } catch (const CLI::ParseError& error) {
