@@ -21,19 +21,10 @@ public:
     Term relative_to(const Guard& weaker) const; // the literals that the other has not
     static Guard join(const std::vector<Guard>& any);
 
-    bool operator==(const Guard& other) const {
-        return impossible_ == other.impossible_ && literals_ == other.literals_;
-    }
+    bool operator==(const Guard&) const = default;
 
 private:
-    bool knows(Term condition) const;
-    Term decide(Term condition, int depth) const;
-    bool contradicts(Term condition) const;
-    void learn(Term fact);
-    void conclude();
-
     std::vector<Term> literals_; // sorted by address
-    std::vector<Term> facts_;    // that follow from them, sorted likewise
     bool impossible_ = false;
 };
 

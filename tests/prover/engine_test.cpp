@@ -168,45 +168,6 @@ TEST(Guards, DecideWhatTheyCan) {
               Guard().with(b));
 }
 
-// What is left when the other alternatives are excluded, and what several conditions decide.
-TEST(Guards, ConcludeFromAlternatives) {
-    const Term a = named_bits("ga", 1);
-    const Term b = named_bits("gb", 1);
-    const Term f = named_bits("gf", 1);
-    const Guard either = Guard().with(lor({a, b}));
-    EXPECT_TRUE(is_true(either.with(lnot(a)).fold(b)));
-    EXPECT_FALSE(is_true(either.fold(b)));
-    EXPECT_TRUE(either.with(lnot(a)).with(lnot(b)).impossible());
-    EXPECT_TRUE(Guard().with(lnot(a)).with(lnot(b)).excludes(either));
-    EXPECT_FALSE(Guard().with(lnot(a)).excludes(either));
-    EXPECT_TRUE(Guard().with(a).implies(either));
-    // What all paths know is known where they join, and the join says no less than they do.
-    const Guard left = Guard().with(a).with(lor({lnot(a), f}));
-    const Guard right = Guard().with(b).with(f);
-    const Guard joined = Guard::join({left, right});
-    EXPECT_TRUE(is_true(joined.fold(f)));
-    const auto possible = [&](Term t) {
-        return consistent({joined.term()}, t, 1000) == Verdict::proved;
-    };
-    EXPECT_TRUE(possible(land(b, lnot(a))));
-    EXPECT_FALSE(possible(lnot(f)));
-    EXPECT_FALSE(possible(land(lnot(a), lnot(b))));
-    const Guard certain = Guard::join({Guard().with(lor({a, f})).with(lnot(a)), Guard().with(f)});
-    EXPECT_EQ(consistent({certain.term()}, lnot(f), 1000), Verdict::refuted);
-}
-TEST(Terms, ComparisonsHaveOneForm) {
-    const Term x = named_bits("cx", 32);
-    const Term y = named_bits("cy", 32);
-    EXPECT_EQ(ult(num(32, 9), x), lnot(ult(x, num(32, 10))));
-    EXPECT_TRUE(is_false(ult(num(32, ~uint32_t{0}), x)));
-    EXPECT_EQ(ult(bor(x, y), num(32, 16)), land(ult(x, num(32, 16)), ult(y, num(32, 16))));
-    EXPECT_EQ(eq(bxor(x, y), num(32, 0)), eq(x, y));
-    const Term c = named_bits("cc", 1);
-    const Term d = named_bits("cd", 1);
-    const Term chosen = ite(c, ite(d, num(8, 1), num(8, 2)), extract(7, 0, x));
-    EXPECT_EQ(eq(chosen, num(8, 3)), land(lnot(c), eq(extract(7, 0, x), num(8, 3))));
-}
-
 TEST(Queries, LemmasAreAddedWhenNeeded) {
     const Term x = named_bits("qx", 32);
     const Term y = named_bits("qy", 32);
