@@ -3,19 +3,13 @@
 // has a tag and permission maps that are its own, and nothing that is the host's was touched; or
 // the call is refused with a rule that is broken, and nothing changes.
 #include "entry_view.hpp"
+#include <algorithm>
 
 namespace horos::proofs {
 
 using namespace entry;
 
 namespace {
-
-// The moment before a VMRUN.
-struct Entry {
-    Guard guard;
-    World world;
-    Value vmcb; // its address
-};
 
 // In legacy modes the manual leaves open whether CR3[63:32] matter (§3.1.2), and a guest that
 // leaves long mode can make that state by itself: not claimed.
@@ -112,24 +106,13 @@ void untouched_goals(Step& step, Result& result, const View& view) {
 template <class Run>
 Result at_entries(Bitcode& code, const Settings& settings, Run run) {
     Step step(code, settings);
-    step.engine.obligations_on = false; // theorem 1 is about these
-    std::vector<Entry> entries;
-    const auto usual = step.kernel.policy.external;
-    step.kernel.policy.external = [&](Executor& engine, const Call& call, Value& out) {
-        if (call.name == "svm_run")
-            entries.push_back({call.guard, engine.world(), call.arguments.at(0)});
-        return usual(engine, call, out);
-    };
-    run(step);
+    std::vector<Vmrun> entries = entries_of(step, [&] { run(step); });
     Result result;
     result.verdict = Verdict::proved;
     result.bound = std::to_string(step.outcome.steps) + " instructions, to VMRUN; " +
                    std::to_string(profiles().size()) + " processor profiles";
-    if (entries.empty()) {
-        result.verdict = Verdict::unknown;
-        result.details.push_back("vacuous: no path comes to VMRUN");
-    }
-    for (Entry& e : entries) {
+    need_entry(result, entries);
+    for (Vmrun& e : entries) {
         const View view(step, e.guard, e.world);
         step.kernel.touch({{step.kernel.objects.find("vcpus"), {view.vcpu}},
                            {step.kernel.objects.find("cores"), {view.core}},
@@ -156,37 +139,28 @@ Result at_entries(Bitcode& code, const Settings& settings, Run run) {
 } // namespace
 
 std::vector<Theorem> guard_theorems(const Bitcode&) {
+    const auto& calls = hypercalls();
+    const auto named = [](const Hypercall& h) { return h.name == "vcpu_run"; };
+    const unsigned vcpu_run = std::find_if(calls.begin(), calls.end(), named)->number;
     std::vector<Theorem> all;
-    for (const Hypercall& h : hypercalls()) {
-        if (h.name != "vcpu_run")
-            continue;
-        all.push_back({"guard/vcpu_run", "guard",
-                       "what vcpu_run enters a guest with satisfies every VMRUN rule of the model",
-                       [h](Bitcode& code, const Settings& settings) {
-                           return at_entries(code, settings,
-                                             [&](Step& s) { s.run_hypercall(h.number); });
-                       }});
-    }
-    for (const Hypercall& h : hypercalls()) {
-        if (h.name != "vcpu_run")
-            continue;
-        all.push_back({"guard/refusal", "guard",
-                       "a request that the guard refuses breaks the rule that it names, and "
-                       "changes nothing",
-                       [h](Bitcode& code, const Settings& settings) {
-                           return refusals(code, settings, h.number);
-                       }});
-    }
-    for (const Hypercall& h : hypercalls()) {
-        if (h.name != "vcpu_run")
-            continue;
-        all.push_back({"guard/request", "guard",
-                       "a guest is entered with all that an accepted request asks for, and "
-                       "otherwise as it was left",
-                       [h](Bitcode& code, const Settings& settings) {
-                           return requests(code, settings, h.number);
-                       }});
-    }
+    all.push_back({"guard/vcpu_run", "guard",
+                   "what vcpu_run enters a guest with satisfies every VMRUN rule of the model",
+                   [vcpu_run](Bitcode& code, const Settings& settings) {
+                       return at_entries(code, settings,
+                                         [&](Step& s) { s.run_hypercall(vcpu_run); });
+                   }});
+    all.push_back({"guard/refusal", "guard",
+                   "a request that the guard refuses breaks the rule that it names, and "
+                   "changes nothing",
+                   [vcpu_run](Bitcode& code, const Settings& settings) {
+                       return refusals(code, settings, vcpu_run);
+                   }});
+    all.push_back({"guard/request", "guard",
+                   "a guest is entered with all that an accepted request asks for, and "
+                   "otherwise as it was left",
+                   [vcpu_run](Bitcode& code, const Settings& settings) {
+                       return requests(code, settings, vcpu_run);
+                   }});
     all.push_back({"guard/core_run_guest", "guard",
                    "so does what a run goes on with after an interruption",
                    [](Bitcode& code, const Settings& settings) {

@@ -45,72 +45,35 @@ constexpr Same copied[] = {
     {"pat", group::system, offsetof(VcpuState, pat), offsetof(Vmcb, save.g_pat), 8},
     {"tsc_offset", group::policy, offsetof(VcpuState, tsc_offset),
      offsetof(Vmcb, control.tsc_offset), 8},
-    {"es.selector", group::segments, offsetof(VcpuState, es.selector),
-     offsetof(Vmcb, save.es.selector), 2},
-    {"es.attributes", group::segments, offsetof(VcpuState, es.attributes),
-     offsetof(Vmcb, save.es.attributes), 2, x86::seg::DEFINED},
-    {"es.limit", group::segments, offsetof(VcpuState, es.limit), offsetof(Vmcb, save.es.limit), 4},
-    {"es.base", group::segments, offsetof(VcpuState, es.base), offsetof(Vmcb, save.es.base), 8},
-    {"cs.selector", group::segments, offsetof(VcpuState, cs.selector),
-     offsetof(Vmcb, save.cs.selector), 2},
-    {"cs.attributes", group::segments, offsetof(VcpuState, cs.attributes),
-     offsetof(Vmcb, save.cs.attributes), 2, x86::seg::DEFINED},
-    {"cs.limit", group::segments, offsetof(VcpuState, cs.limit), offsetof(Vmcb, save.cs.limit), 4},
-    {"cs.base", group::segments, offsetof(VcpuState, cs.base), offsetof(Vmcb, save.cs.base), 8},
-    {"ss.selector", group::segments, offsetof(VcpuState, ss.selector),
-     offsetof(Vmcb, save.ss.selector), 2},
-    {"ss.attributes", group::segments, offsetof(VcpuState, ss.attributes),
-     offsetof(Vmcb, save.ss.attributes), 2, x86::seg::DEFINED},
-    {"ss.limit", group::segments, offsetof(VcpuState, ss.limit), offsetof(Vmcb, save.ss.limit), 4},
-    {"ss.base", group::segments, offsetof(VcpuState, ss.base), offsetof(Vmcb, save.ss.base), 8},
-    {"ds.selector", group::segments, offsetof(VcpuState, ds.selector),
-     offsetof(Vmcb, save.ds.selector), 2},
-    {"ds.attributes", group::segments, offsetof(VcpuState, ds.attributes),
-     offsetof(Vmcb, save.ds.attributes), 2, x86::seg::DEFINED},
-    {"ds.limit", group::segments, offsetof(VcpuState, ds.limit), offsetof(Vmcb, save.ds.limit), 4},
-    {"ds.base", group::segments, offsetof(VcpuState, ds.base), offsetof(Vmcb, save.ds.base), 8},
-    {"fs.selector", group::segments, offsetof(VcpuState, fs.selector),
-     offsetof(Vmcb, save.fs.selector), 2},
-    {"fs.attributes", group::segments, offsetof(VcpuState, fs.attributes),
-     offsetof(Vmcb, save.fs.attributes), 2, x86::seg::DEFINED},
-    {"fs.limit", group::segments, offsetof(VcpuState, fs.limit), offsetof(Vmcb, save.fs.limit), 4},
-    {"fs.base", group::segments, offsetof(VcpuState, fs.base), offsetof(Vmcb, save.fs.base), 8},
-    {"gs.selector", group::segments, offsetof(VcpuState, gs.selector),
-     offsetof(Vmcb, save.gs.selector), 2},
-    {"gs.attributes", group::segments, offsetof(VcpuState, gs.attributes),
-     offsetof(Vmcb, save.gs.attributes), 2, x86::seg::DEFINED},
-    {"gs.limit", group::segments, offsetof(VcpuState, gs.limit), offsetof(Vmcb, save.gs.limit), 4},
-    {"gs.base", group::segments, offsetof(VcpuState, gs.base), offsetof(Vmcb, save.gs.base), 8},
-    {"ldtr.selector", group::segments, offsetof(VcpuState, ldtr.selector),
-     offsetof(Vmcb, save.ldtr.selector), 2},
-    {"ldtr.attributes", group::segments, offsetof(VcpuState, ldtr.attributes),
-     offsetof(Vmcb, save.ldtr.attributes), 2, x86::seg::DEFINED},
-    {"ldtr.limit", group::segments, offsetof(VcpuState, ldtr.limit),
-     offsetof(Vmcb, save.ldtr.limit), 4},
-    {"ldtr.base", group::segments, offsetof(VcpuState, ldtr.base), offsetof(Vmcb, save.ldtr.base),
-     8},
-    {"tr.selector", group::segments, offsetof(VcpuState, tr.selector),
-     offsetof(Vmcb, save.tr.selector), 2},
-    {"tr.attributes", group::segments, offsetof(VcpuState, tr.attributes),
-     offsetof(Vmcb, save.tr.attributes), 2, x86::seg::DEFINED},
-    {"tr.limit", group::segments, offsetof(VcpuState, tr.limit), offsetof(Vmcb, save.tr.limit), 4},
-    {"tr.base", group::segments, offsetof(VcpuState, tr.base), offsetof(Vmcb, save.tr.base), 8},
-    {"gdtr.selector", group::segments, offsetof(VcpuState, gdtr.selector),
-     offsetof(Vmcb, save.gdtr.selector), 2},
-    {"gdtr.attributes", group::segments, offsetof(VcpuState, gdtr.attributes),
-     offsetof(Vmcb, save.gdtr.attributes), 2, x86::seg::DEFINED},
-    {"gdtr.limit", group::segments, offsetof(VcpuState, gdtr.limit),
-     offsetof(Vmcb, save.gdtr.limit), 4},
-    {"gdtr.base", group::segments, offsetof(VcpuState, gdtr.base), offsetof(Vmcb, save.gdtr.base),
-     8},
-    {"idtr.selector", group::segments, offsetof(VcpuState, idtr.selector),
-     offsetof(Vmcb, save.idtr.selector), 2},
-    {"idtr.attributes", group::segments, offsetof(VcpuState, idtr.attributes),
-     offsetof(Vmcb, save.idtr.attributes), 2, x86::seg::DEFINED},
-    {"idtr.limit", group::segments, offsetof(VcpuState, idtr.limit),
-     offsetof(Vmcb, save.idtr.limit), 4},
-    {"idtr.base", group::segments, offsetof(VcpuState, idtr.base), offsetof(Vmcb, save.idtr.base),
-     8},
+};
+
+struct SameSegment {
+    const char* name;
+    size_t page;
+    size_t vmcb;
+};
+constexpr SameSegment copied_segments[] = {
+    {"es", offsetof(VcpuState, es), offsetof(Vmcb, save.es)},
+    {"cs", offsetof(VcpuState, cs), offsetof(Vmcb, save.cs)},
+    {"ss", offsetof(VcpuState, ss), offsetof(Vmcb, save.ss)},
+    {"ds", offsetof(VcpuState, ds), offsetof(Vmcb, save.ds)},
+    {"fs", offsetof(VcpuState, fs), offsetof(Vmcb, save.fs)},
+    {"gs", offsetof(VcpuState, gs), offsetof(Vmcb, save.gs)},
+    {"ldtr", offsetof(VcpuState, ldtr), offsetof(Vmcb, save.ldtr)},
+    {"tr", offsetof(VcpuState, tr), offsetof(Vmcb, save.tr)},
+    {"gdtr", offsetof(VcpuState, gdtr), offsetof(Vmcb, save.gdtr)},
+    {"idtr", offsetof(VcpuState, idtr), offsetof(Vmcb, save.idtr)},
+};
+using PageSegment = abi::Segment;
+using VmcbSegment = horos::svm::Segment;
+constexpr Same segment_parts[] = {
+    // places within a segment
+    {".selector", group::segments, offsetof(PageSegment, selector), offsetof(VmcbSegment, selector),
+     2},
+    {".attributes", group::segments, offsetof(PageSegment, attributes),
+     offsetof(VmcbSegment, attributes), 2, x86::seg::DEFINED},
+    {".limit", group::segments, offsetof(PageSegment, limit), offsetof(VmcbSegment, limit), 4},
+    {".base", group::segments, offsetof(PageSegment, base), offsetof(VmcbSegment, base), 8},
 };
 
 // The state at the VMRUN that a vcpu_run comes to.
@@ -318,6 +281,11 @@ void collect(Request& r) {
     r.dirty = keep(r.asked(offsetof(VcpuState, dirty)), group::all);
     for (const Same& s : copied)
         r.field(s.name, s.group, s.vmcb, s.bytes, keep(r.asked(s.page), s.mask));
+    for (const SameSegment& segment : copied_segments) {
+        for (const Same& part : segment_parts)
+            r.field(std::string(segment.name) + part.name, part.group, segment.vmcb + part.vmcb,
+                    part.bytes, keep(r.asked(segment.page + part.page), part.mask));
+    }
     control_goals(r);
     register_goals(r);
     debug_goals(r);
@@ -327,30 +295,15 @@ void collect(Request& r) {
     page_goals(r);
 }
 
-struct AtEntry {
-    Guard guard;
-    World world;
-};
-
 } // namespace
 
 static Result accepted(Bitcode& code, const Settings& settings, unsigned number) {
     Step step(code, settings);
     step.engine.obligations_on = false; // theorem 1 is about these
-    std::vector<AtEntry> entries;
-    const auto usual = step.kernel.policy.external;
-    step.kernel.policy.external = [&](Executor& engine, const Call& call, Value& out) {
-        if (call.name == "svm_run")
-            entries.push_back({call.guard, engine.world()});
-        return usual(engine, call, out);
-    };
-    step.run_hypercall(number);
+    std::vector<Vmrun> entries = entries_of(step, [&] { step.run_hypercall(number); });
     Result result = begin(step);
-    if (entries.empty()) {
-        result.verdict = Verdict::unknown;
-        result.details.push_back("vacuous: no path comes to VMRUN");
-    }
-    for (AtEntry& e : entries) {
+    need_entry(result, entries);
+    for (Vmrun& e : entries) {
         View now(step, e.guard, e.world);
         View before(step, e.guard, step.kernel.old);
         before.vcpu = now.vcpu;

@@ -130,6 +130,27 @@ std::vector<const svm::Profile*> profiles() {
     return all;
 }
 
+std::vector<Vmrun> entries_of(Step& step, const std::function<void()>& run) {
+    step.engine.obligations_on = false; // theorem 1 is about these
+    std::vector<Vmrun> entries;
+    const auto usual = step.kernel.policy.external;
+    step.kernel.policy.external = [&](Executor& engine, const Call& call, Value& out) {
+        if (call.name == "svm_run")
+            entries.push_back({call.guard, engine.world(), call.arguments.at(0)});
+        return usual(engine, call, out);
+    };
+    run();
+    step.kernel.policy.external = usual;
+    return entries;
+}
+
+void need_entry(Result& result, const std::vector<Vmrun>& entries) {
+    if (!entries.empty())
+        return;
+    result.verdict = Verdict::unknown;
+    result.details.push_back("vacuous: no path comes to VMRUN");
+}
+
 // One by one: together they take longer.
 void prove_all(Step& step, Result& result, const Goals& goals) {
     for (const auto& [name, violated] : goals)

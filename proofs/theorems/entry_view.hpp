@@ -49,6 +49,17 @@ Term runs_on(const View& view, const svm::Profile& profile);
 // The model's processors that have nested paging.
 std::vector<const svm::Profile*> profiles();
 
+// The moment before a VMRUN.
+struct Vmrun {
+    Guard guard;
+    World world;
+    Value vmcb; // its address
+};
+// Every VMRUN that `run`, which takes the step, comes to.
+std::vector<Vmrun> entries_of(Step& step, const std::function<void()>& run);
+// Without one the statement is empty.
+void need_entry(Result& result, const std::vector<Vmrun>& entries);
+
 using Goals = std::vector<std::pair<std::string, Term>>;
 void prove_all(Step& step, Result& result, const Goals& goals);
 
