@@ -80,4 +80,9 @@ bool inv_vmcb_host_owned(Frame vcpu); // features that Horos does not use are of
 bool inv_vmcb_state(Frame vcpu);      // what VMRUN checks and the guard promises
 bool inv_vmcb_event(Frame vcpu);      // what is to be injected can be
 
+// ---- the same on VMX (inv_vmx.cpp), true of nothing on SVM
+bool inv_vmx_limits();
+bool inv_vmx_vcpu(Frame vcpu); // what the kernel keeps beside a VMCS
+bool inv_vmx_core(u32 core);   // a core holds a control block, or none
+
 } // namespace horos::spec

@@ -46,6 +46,8 @@ Value Activation::constant_value(const llvm::Constant* v) {
     if (const auto* g = llvm::dyn_cast<llvm::GlobalVariable>(v))
         return Value::to(engine.objects_.global(*g));
     if (const auto* e = llvm::dyn_cast<llvm::ConstantExpr>(v)) {
+        if (e->getOpcode() == llvm::Instruction::PtrToInt) // any number
+            return Value::of(fresh_bits("address", type->getIntegerBitWidth()));
         if (const auto* gep = llvm::dyn_cast<llvm::GEPOperator>(e))
             return address(*gep,
                            constant_value(llvm::cast<llvm::Constant>(gep->getPointerOperand())));

@@ -89,6 +89,9 @@ const std::map<std::string, Domain>& all() {
         {"inv_vmcb_host_owned", object("vcpus", T::vcpu)},
         {"inv_vmcb_state", object("vcpus", T::vcpu)},
         {"inv_vmcb_event", object("vcpus", T::vcpu)},
+        {"inv_vmx_limits", {}},
+        {"inv_vmx_vcpu", object("vcpus", T::vcpu)},
+        {"inv_vmx_core", {Over::core, Over::nothing, "cores", -1, ""}},
         {"reach_owned_frame", frames()},
         {"reach_owned_block", {Over::block, Over::nothing, "blocks", -1, ""}},
         {"reach_slot", within("cap_tables", T::cap_table, Over::slot)},
@@ -126,7 +129,7 @@ int type_of_view(const std::string& name) {
         {"interrupts", T::interrupt}, {"port_ranges", T::ports},
         {"mmio_ranges", T::mmio},     {"core_objects", T::core},
         {"vcpus", T::vcpu},           {"vmcbs", T::vmcb},
-        {"state_pages", T::ram}};
+        {"vmcss", T::vmcb},           {"state_pages", T::ram}};
     const auto at = types.find(name);
     return at == types.end() ? -1 : type(at->second);
 }

@@ -12,7 +12,8 @@ namespace {
 constexpr const char* views[] = {"cap_tables", "page_tables",    "domains",     "spaces",
                                  "threads",    "sched_contexts", "endpoints",   "notifications",
                                  "interrupts", "port_ranges",    "mmio_ranges", "core_objects",
-                                 "vcpus",      "vmcbs",          "state_pages", "permission_maps"};
+                                 "vcpus",      "vmcbs",          "state_pages", "permission_maps",
+                                 "vmcss"};
 
 std::unique_ptr<llvm::Module> load(llvm::LLVMContext& context, const std::string& path) {
     llvm::SMDiagnostic problem;
@@ -32,14 +33,18 @@ std::unique_ptr<Bitcode> load_bitcode(const std::string& core, const std::string
     return all;
 }
 
-Kernel::Kernel(Bitcode& code)
-    : objects(code.core().getDataLayout()), this_core(named_bits("core", 32)), bitcode(code) {
+Kernel::Kernel(Bitcode& code, core::Vendor which)
+    : objects(code.core().getDataLayout()), this_core(named_bits("core", 32)), bitcode(code),
+      vendor(which) {
     for (const char* view : views)
         objects.declare_view(view);
-    // The theorems are about processors with SVM (docs/theorems.md): what is only reached on others
+    // A theorem is about one vendor's processors (docs/theorems.md): what is only reached on others
     // is not executed.
-    objects.fix("machine", ".vendor", static_cast<uint64_t>(core::Vendor::svm));
-    objects.fix("machine", ".guest_format", static_cast<uint64_t>(core::TableFormat::long_mode));
+    const bool is_vmx = vendor == core::Vendor::vmx;
+    objects.fix("machine", ".vendor", static_cast<uint64_t>(vendor));
+    objects.fix("machine", ".guest_format",
+                static_cast<uint64_t>(is_vmx ? core::TableFormat::ept
+                                             : core::TableFormat::long_mode));
     // Every table exists from the start, so that a cleared row is seen by all its views.
     for (const auto& module : code.program.modules) {
         for (const llvm::GlobalVariable& g : module->globals()) {
@@ -64,6 +69,8 @@ void Kernel::find_invariants() {
         const bool ghost = name.starts_with("ghost_");
         if ((!name.starts_with("inv_") && !ghost) || name == "inv_host_leaf")
             continue;
+        if (vendor != core::Vendor::svm && name.starts_with("inv_vmcb_"))
+            continue; // of SVM's control blocks
         if (const Domain* domain = domain_of(name))
             invariants.push_back({name, &f, *domain, ghost});
         else

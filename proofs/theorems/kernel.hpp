@@ -47,7 +47,7 @@ const Domain* domain_of(const std::string& invariant);
 
 class Kernel {
 public:
-    explicit Kernel(Bitcode& bitcode);
+    explicit Kernel(Bitcode& bitcode, core::Vendor vendor = core::Vendor::svm);
 
     Objects objects;
     Policy policy;      // for the kernel's code: with obligations
@@ -112,6 +112,9 @@ public:
 
     Term this_core;
     Bitcode& bitcode;
+    const core::Vendor vendor; // of the processor
+    // After a guest has run on VMX; the default: the path is not followed further.
+    std::function<void(const Call&)> after_run;
     bool one_time = false;           // shell_now answers the same throughout a step
     unsigned calls = 0;              // numbers the answers of privileged steps
     std::vector<Guard> switches;     // where a step ends by going on in another thread
@@ -124,6 +127,7 @@ private:
     bool summary(Executor& engine, const Call& call, Value& result);
     void say_of_core(Term core, unsigned depth);
     bool guest_step(Executor& engine, const Call& call, Value& result);
+    bool vmx_step(Executor& engine, const Call& call, Value& result); // vmx_steps.cpp
     void on_access(Executor& engine, const Piece& piece, const Object& object, bool store);
     void instantiate(const Invariant& invariant, const std::vector<Term>& arguments,
                      unsigned depth);

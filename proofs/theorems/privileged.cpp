@@ -65,6 +65,8 @@ bool Kernel::external(Executor& engine, const Call& call, Value& result) {
         engine.events.push_back({n, call.guard, call.arguments, result.bits});
         return true;
     }
+    if (n == "must_succeed") // kernel/vmx/machine.cpp: stops if not; here it goes on all the same
+        return true;
     if (is_plain_effect(n)) {
         if (n != "shell_stop")
             engine.events.push_back({n, call.guard, call.arguments});
@@ -90,7 +92,9 @@ bool Kernel::guest_step(Executor& engine, const Call& call, Value& result) {
         e.number = number;
         engine.world().add(*objects.find(table), e);
     };
-    if (n == "svm_init_msr_map") {
+    if (n.starts_with("vmx_") && vmx_step(engine, call, result))
+        return true;
+    if (n == "svm_init_msr_map" || n == "vmx_init_msr_map") {
         ++calls;
         for (unsigned i = 0; i < 2; ++i) {
             const Term row = add(call.arguments[0].bits, num(32, i));
@@ -103,7 +107,7 @@ bool Kernel::guest_step(Executor& engine, const Call& call, Value& result) {
         engine.events.push_back({n, call.guard, call.arguments});
         return true;
     }
-    if (n == "svm_set_msr") {
+    if (n == "svm_set_msr" || n == "vmx_set_msr") {
         ++calls;
         for (unsigned i = 0; i < 2; ++i)
             havoc_rows("permission_maps", add(call.arguments[0].bits, num(32, i)), i);
@@ -130,7 +134,7 @@ bool Kernel::guest_step(Executor& engine, const Call& call, Value& result) {
         call.ends = true;
         return true;
     }
-    if (n == "svm_run") {
+    if (n == "svm_run" || n == "shell_take_interrupt") {
         left_out.insert(n);
         call.ends = true;
         return true;
@@ -153,8 +157,21 @@ bool Kernel::guest_step(Executor& engine, const Call& call, Value& result) {
     if (n.starts_with("asm ")) {
         // Registers of the processor that are no state of the core: read as anything.
         llvm::Type* type = call.instruction->getType();
+        if (n == "asm sidt $0" || n == "asm sgdt $0") { // a limit and an address
+            engine.store(call.arguments[0], Value::of(fresh_bits("register", 16)), 2, call.guard,
+                         call.place);
+            Value base = call.arguments[0];
+            base.targets[0].offset.add(2);
+            engine.store(base, Value::of(fresh_bits("register", 64)), 8, call.guard, call.place);
+        }
         if (type->isVoidTy())
             return true;
+        if (type->isPointerTy()) { // this core's own area, of which only addresses are taken
+            result = Value::to(objects.local("per-cpu", llvm::ArrayType::get(
+                                                            llvm::Type::getInt8Ty(bitcode.context),
+                                                            4096)));
+            return true;
+        }
         const std::string name = engine.numbered(n, call.guard);
         if (type->isIntegerTy()) {
             result = Value::of(named_bits(name, bits_of(*type)));

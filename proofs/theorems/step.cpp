@@ -7,8 +7,8 @@
 
 namespace horos::proofs {
 
-Step::Step(Bitcode& bitcode, const Settings& how)
-    : kernel(bitcode), settings(how), engine(kernel.objects, now, kernel.policy) {
+Step::Step(Bitcode& bitcode, const Settings& how, core::Vendor vendor)
+    : kernel(bitcode, vendor), settings(how), engine(kernel.objects, now, kernel.policy) {
     kernel.policy.feasible = [this](const Guard& guard) {
         Kernel::Focus focus(kernel);
         kernel.touch(engine.touched, 1);

@@ -47,6 +47,7 @@ std::vector<Theorem> isolation_theorems(const Bitcode& bitcode);
 std::vector<Theorem> exit_theorems(const Bitcode& bitcode);
 std::vector<Theorem> summary_theorems(const Bitcode& bitcode);
 std::vector<Theorem> init_theorems(const Bitcode& bitcode);
+std::vector<Theorem> vmx_theorems(const Bitcode& bitcode);
 
 // Each makes the theorems of one group.
 std::vector<std::function<std::vector<Theorem>(const Bitcode&)>> theorem_groups();
@@ -54,7 +55,8 @@ std::vector<std::function<std::vector<Theorem>(const Bitcode&)>> theorem_groups(
 // ---- shared by the theorems
 // A hypercall or another way into the core, executed once from an arbitrary state.
 struct Step {
-    explicit Step(Bitcode& bitcode, const Settings& settings);
+    explicit Step(Bitcode& bitcode, const Settings& settings,
+                  core::Vendor vendor = core::Vendor::svm);
     Kernel kernel;
     const Settings& settings;
     World now; // the state afterwards

@@ -98,6 +98,7 @@ void check_vcpu(Frame f) {
     HOLD(inv_vmcb_host_owned, f);
     HOLD(inv_vmcb_state, f);
     HOLD(inv_vmcb_event, f);
+    HOLD(inv_vmx_vcpu, f);
 }
 
 void check_endpoint(Frame f) {
@@ -166,6 +167,7 @@ void check_core(u32 c) {
     HOLD(inv_core_current, c);
     HOLD(inv_core_windows, c);
     HOLD(inv_core_tags, c);
+    HOLD(inv_vmx_core, c);
     for (u32 p = 0; p < sc_slots; ++p) {
         HOLD(inv_position, c, p);
         HOLD(inv_ready, c, p);
@@ -177,6 +179,7 @@ void check_core(u32 c) {
 void check_machine() {
     HOLD(inv_machine);
     HOLD(inv_svm_limits);
+    HOLD(inv_vmx_limits);
     HOLD(inv_frame_zero);
     for (u32 i = 0; i < 3; ++i)
         HOLD(inv_machine_io_map, i);

@@ -1,0 +1,226 @@
+// The theorems about processors with VMX: machine.vendor is `vmx`, guests have extended page tables.
+// Safety of every way into the core that behaves otherwise there, and of a guest's exit.
+#include "vmx.hpp"
+
+namespace horos::proofs {
+
+namespace {
+
+constexpr core::Vendor intel = core::Vendor::vmx;
+
+llvm::Function& function(Bitcode& code, const std::string& plain) {
+    for (llvm::Function& f : code.core()) {
+        if (!f.isDeclaration() && Objects::plain_name(f.getName()) == plain)
+            return f;
+    }
+    throw std::runtime_error("core.bc has no " + plain);
+}
+
+// Whether it comes to code of kernel/vmx.
+bool is_different(const llvm::Function& f, std::set<const llvm::Function*>& seen) {
+    if (!seen.insert(&f).second)
+        return false;
+    const std::string name = Objects::plain_name(f.getName());
+    if (name.starts_with("vmx_"))
+        return true;
+    for (const llvm::BasicBlock& block : f) {
+        for (const llvm::Instruction& i : block) {
+            if (const auto* c = llvm::dyn_cast<llvm::CallBase>(&i)) {
+                const llvm::Function* callee = c->getCalledFunction();
+                if (callee != nullptr && is_different(*callee, seen))
+                    return true;
+            }
+        }
+    }
+    return false;
+}
+bool is_different(const llvm::Function& f) {
+    std::set<const llvm::Function*> seen;
+    return is_different(f, seen);
+}
+
+// A virtual CPU that this core's thread runs; its VMCS is the core's.
+struct Running {
+    Step& step;
+    Term vcpu = named_bits("vcpu", 32);
+
+    Term statement(const char* name, const std::vector<Term>& at, World& world) {
+        for (const auto& inv : step.kernel.invariants) {
+            if (inv.name == name)
+                return step.kernel.instance(inv, at, world, nullptr);
+        }
+        throw std::runtime_error(std::string("no invariant ") + name);
+    }
+    Term is_vcpu(World& world) {
+        const Term limit = step.kernel.field("machine", ".frame_limit", {}, world);
+        return land({ult(vcpu, limit), eq(step.kernel.frame_type(vcpu, world),
+                                          num(8, static_cast<uint64_t>(ObjectType::vcpu)))});
+    }
+    void assume() {
+        World& old = step.kernel.old;
+        const Term core = step.kernel.this_core;
+        step.assumptions.push_back(
+            ult(core, step.kernel.field("machine", ".core_count", {}, old)));
+        step.assumptions.push_back(is_vcpu(old));
+        step.kernel.touch({{step.kernel.objects.find("vcpus"), {vcpu}},
+                           {step.kernel.objects.find("frames"), {vcpu}},
+                           {step.kernel.objects.find("cores"), {core}}},
+                          0);
+        const Term thread = step.kernel.field("cores", "[].thread", {core}, old);
+        step.kernel.touch({{step.kernel.objects.find("threads"), {thread}}}, 0);
+        step.assumptions.push_back(
+            eq(step.kernel.field("threads", "[].vcpu", {thread}, old), vcpu));
+        Kernel::Touches touched;
+        step.assumptions.push_back(step.kernel.evaluate(
+            *step.kernel.spec_function("pre_core_run_guest"), {core}, old, &touched));
+        step.kernel.touch(touched, 1);
+    }
+    // What other cores' steps leave: all invariants, the virtual CPU, which nobody can take apart
+    // while it runs, and the control block that this core holds.
+    void rely(World& world) {
+        step.assumptions.push_back(is_vcpu(world));
+        for (const char* name : {"inv_vcpu_links", "inv_vmx_vcpu"})
+            step.assumptions.push_back(statement(name, {vcpu}, world));
+        const Term core = step.kernel.this_core;
+        step.assumptions.push_back(statement("inv_vmx_core", {core}, world));
+        const Term control = step.kernel.field("vcpus", "[].control", {vcpu}, step.kernel.old);
+        step.assumptions.push_back(
+            eq(step.kernel.field("vcpus", "[].control", {vcpu}, world), control));
+        step.assumptions.push_back(
+            eq(step.kernel.field("cores", "[].control", {core}, world), control));
+    }
+};
+
+// vmx_enter, all of it: to the guest and back.
+struct GuestEntry {
+    Step step;
+    Running running;
+    World back{}; // the state when the guest has come back
+
+    GuestEntry(Bitcode& code, const Settings& settings) : step(code, settings, intel), running{step} {
+        step.name = "vmx_enter";
+        step.kernel.after_run = [this](const Call&) {
+            back = step.engine.world();
+            running.rely(back);
+        };
+        running.assume();
+        step.arguments = {running.vcpu};
+    }
+    void run() {
+        step.outcome = step.engine.run(function(step.kernel.bitcode, "vmx_enter"),
+                                       {Value::of(step.kernel.this_core), Value::of(running.vcpu)},
+                                       Guard());
+        step.kernel.touch(step.engine.touched, 1);
+    }
+};
+
+// After the exit every invariant holds that held when the guest came back.
+Result exit_keeps(GuestEntry& e) {
+    Result result = begin(e.step);
+    for (const auto& inv : e.step.kernel.invariants) {
+        if (inv.ghost)
+            continue;
+        std::vector<Term> at;
+        if (inv.domain.first != Over::nothing)
+            at.push_back(named_bits("any", 32));
+        if (inv.domain.second != Over::nothing)
+            at.push_back(named_bits("any2", 32));
+        Kernel::Touches touched;
+        const Guard& over = e.step.outcome.returns;
+        const Term before = e.step.kernel.instance(inv, at, e.back, &touched, over);
+        const Term after = e.step.kernel.instance(inv, at, e.step.now, &touched, over);
+        const Kernel::Focus focus(e.step.kernel);
+        e.step.kernel.touch(touched, 0);
+        e.step.goal(result, inv.name, land({e.step.over(), before, lnot(after)}));
+    }
+    finish(result);
+    return result;
+}
+
+} // namespace
+
+std::vector<Theorem> vmx_theorems(const Bitcode& bitcode) {
+    std::vector<Theorem> all;
+    for (const Hypercall& h : hypercalls()) {
+        const llvm::Function* f = hypercall_entry(bitcode, h.number);
+        const bool maps = h.name.starts_with("map_") || h.name == "table_map";
+        if (f == nullptr || (!maps && !is_different(*f)))
+            continue;
+        all.push_back({"vmx-safety/" + h.name, "vmx-safety",
+                       "hypercall " + h.name + " on VMX has no undefined behaviour and ends",
+                       [h](Bitcode& code, const Settings& settings) {
+                           Step step(code, settings, intel);
+                           step.run_hypercall(h);
+                           return prove_safety(step, {});
+                       }});
+        all.push_back({"vmx-invariants/" + h.name, "vmx-invariants",
+                       "hypercall " + h.name + " on VMX preserves every invariant",
+                       [h](Bitcode& code, const Settings& settings) {
+                           Step step(code, settings, intel);
+                           step.run_hypercall(h);
+                           return preserved(step);
+                       }});
+    }
+    for (const std::string& symbol : core_exports()) {
+        const llvm::Function* f = bitcode.core().getFunction(symbol);
+        const std::string plain = Objects::plain_name(symbol);
+        if (f == nullptr || f->isDeclaration() || symbol == "hypercall_unknown" ||
+            is_boot(plain) || !is_different(*f))
+            continue;
+        all.push_back({"vmx-safety/" + plain, "vmx-safety",
+                       plain + " on VMX has no undefined behaviour and ends",
+                       [symbol](Bitcode& code, const Settings& settings) {
+                           Step step(code, settings, intel);
+                           step.run_export(*code.core().getFunction(symbol));
+                           return prove_safety(step, {});
+                       }});
+        all.push_back({"vmx-invariants/" + plain, "vmx-invariants",
+                       plain + " on VMX preserves every invariant",
+                       [symbol](Bitcode& code, const Settings& settings) {
+                           Step step(code, settings, intel);
+                           step.run_export(*code.core().getFunction(symbol));
+                           return preserved(step);
+                       }});
+    }
+    all.push_back({"vmx-safety/vmx_enter", "vmx-safety",
+                   "an entry into a guest, its exit, and what is told of it have no undefined "
+                   "behaviour and end",
+                   [](Bitcode& code, const Settings& settings) {
+                       GuestEntry e(code, settings);
+                       e.run();
+                       return prove_safety(e.step, {});
+                   }});
+    all.push_back({"vmx-invariants/vmx_enter", "vmx-invariants",
+                   "a guest's exit keeps every invariant",
+                   [](Bitcode& code, const Settings& settings) {
+                       GuestEntry e(code, settings);
+                       e.step.engine.obligations_on = false;
+                       e.run();
+                       return exit_keeps(e);
+                   }});
+    all.push_back({"vmx-guard/vmx_enter", "vmx-guard",
+                   "what is written into a VMCS at an entry keeps the mandatory controls, its "
+                   "space's tables, its own tag and maps, and goes into no other VMCS",
+                   [](Bitcode& code, const Settings& settings) {
+                       GuestEntry e(code, settings);
+                       e.step.engine.obligations_on = false;
+                       e.run();
+                       return vmx::writes(e.step, e.running.vcpu);
+                   }});
+    for (const Hypercall& h : hypercalls()) {
+        if (h.name != "vcpu_create")
+            continue;
+        all.push_back({"vmx-guard/vcpu_create", "vmx-guard",
+                       "a new VMCS has the mandatory controls, and nothing of the host's state in "
+                       "it is what a VMM says",
+                       [h](Bitcode& code, const Settings& settings) {
+                           Step step(code, settings, intel);
+                           step.engine.obligations_on = false;
+                           step.run_hypercall(h);
+                           return vmx::writes(step, nullptr);
+                       }});
+    }
+    return all;
+}
+
+} // namespace horos::proofs
