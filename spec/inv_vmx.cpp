@@ -17,14 +17,15 @@ bool inv_vmx_limits() {
             has(c.proc2, mandatory_vmx::proc_controls_2) &&
             has(c.exit, mandatory_vmx::exit_controls) &&
             has(c.entry, mandatory_vmx::entry_controls) &&
-            vmx_limits.timer_shift <= 31 && vmx_limits.virtual_apics <= 3);
+            vmx_limits.timer_shift <= 31 && vmx_limits.virtual_apics <= virtual_apic::known);
 }
 
 bool inv_vmx_vcpu(Frame f) {
     const VmxState& v = vcpus[f].vmx;
     const bool page = v.apic_page == 0 || is(v.apic_page, ObjectType::ram);
     return machine.vendor != core::Vendor::vmx ||
-           (v.virtual_apic <= virtual_apic::memory && page &&
+           (v.virtual_apic <= virtual_apic::task_priority &&
+            (v.virtual_apic & (v.virtual_apic - 1)) == 0 && page &&
             has(v.proc_controls, mandatory_vmx::proc_controls));
 }
 

@@ -39,6 +39,33 @@ bool is_different(const llvm::Function& f) {
     return is_different(f, seen);
 }
 
+// What contradicts itself has every property. So it must be possible, with every lemma there is,
+// that the step ends, that it does so with success, and that it comes to the instructions of VMX.
+Result not_vacuous(Step& step, Result result) {
+    if (result.verdict != Verdict::proved)
+        return result;
+    const auto possible = [&](const std::string& what, Term way) {
+        const bool alone = consistent(step.assumptions, way, step.settings.limits.milliseconds) ==
+                           Verdict::proved;
+        if (alone && step.prove(way).verdict == Verdict::refuted)
+            return;
+        result.verdict = Verdict::unknown;
+        result.details.push_back("vacuous: it cannot be shown to " + what);
+    };
+    possible("end", step.over());
+    const Value& word = step.outcome.value;
+    if (step.number >= 0 && step.kernel.left_out.empty() && word.kind == Value::Kind::bits)
+        possible("succeed", land(step.over(), eq(word.bits, num(width_of(word.bits), 0))));
+    std::map<std::string, std::vector<Term>> reached;
+    for (const Event& e : step.engine.events) {
+        if (e.name == "vmx_run" || e.name == "vmx_write" || e.name == "vmx_clear")
+            reached[e.name].push_back(e.guard.term());
+    }
+    for (const auto& [name, guards] : reached)
+        possible("come to " + name, lor(guards));
+    return result;
+}
+
 // A virtual CPU that this core's thread runs; its VMCS is the core's.
 struct Running {
     Step& step;
@@ -151,14 +178,14 @@ std::vector<Theorem> vmx_theorems(const Bitcode& bitcode) {
                        [h](Bitcode& code, const Settings& settings) {
                            Step step(code, settings, intel);
                            step.run_hypercall(h);
-                           return prove_safety(step, {});
+                           return not_vacuous(step, prove_safety(step, {}));
                        }});
         all.push_back({"vmx-invariants/" + h.name, "vmx-invariants",
                        "hypercall " + h.name + " on VMX preserves every invariant",
                        [h](Bitcode& code, const Settings& settings) {
                            Step step(code, settings, intel);
                            step.run_hypercall(h);
-                           return preserved(step);
+                           return not_vacuous(step, preserved(step));
                        }});
     }
     for (const std::string& symbol : core_exports()) {
@@ -172,14 +199,14 @@ std::vector<Theorem> vmx_theorems(const Bitcode& bitcode) {
                        [symbol](Bitcode& code, const Settings& settings) {
                            Step step(code, settings, intel);
                            step.run_export(*code.core().getFunction(symbol));
-                           return prove_safety(step, {});
+                           return not_vacuous(step, prove_safety(step, {}));
                        }});
         all.push_back({"vmx-invariants/" + plain, "vmx-invariants",
                        plain + " on VMX preserves every invariant",
                        [symbol](Bitcode& code, const Settings& settings) {
                            Step step(code, settings, intel);
                            step.run_export(*code.core().getFunction(symbol));
-                           return preserved(step);
+                           return not_vacuous(step, preserved(step));
                        }});
     }
     all.push_back({"vmx-safety/vmx_enter", "vmx-safety",
@@ -188,7 +215,7 @@ std::vector<Theorem> vmx_theorems(const Bitcode& bitcode) {
                    [](Bitcode& code, const Settings& settings) {
                        GuestEntry e(code, settings);
                        e.run();
-                       return prove_safety(e.step, {});
+                       return not_vacuous(e.step, prove_safety(e.step, {}));
                    }});
     all.push_back({"vmx-invariants/vmx_enter", "vmx-invariants",
                    "a guest's exit keeps every invariant",
@@ -196,7 +223,7 @@ std::vector<Theorem> vmx_theorems(const Bitcode& bitcode) {
                        GuestEntry e(code, settings);
                        e.step.engine.obligations_on = false;
                        e.run();
-                       return exit_keeps(e);
+                       return not_vacuous(e.step, exit_keeps(e));
                    }});
     all.push_back({"vmx-guard/vmx_enter", "vmx-guard",
                    "what is written into a VMCS at an entry keeps the mandatory controls, its "
@@ -205,7 +232,7 @@ std::vector<Theorem> vmx_theorems(const Bitcode& bitcode) {
                        GuestEntry e(code, settings);
                        e.step.engine.obligations_on = false;
                        e.run();
-                       return vmx::writes(e.step, e.running.vcpu);
+                       return not_vacuous(e.step, vmx::writes(e.step, e.running.vcpu));
                    }});
     for (const Hypercall& h : hypercalls()) {
         if (h.name != "vcpu_create")
@@ -217,7 +244,7 @@ std::vector<Theorem> vmx_theorems(const Bitcode& bitcode) {
                            Step step(code, settings, intel);
                            step.engine.obligations_on = false;
                            step.run_hypercall(h);
-                           return vmx::writes(step, nullptr);
+                           return not_vacuous(step, vmx::writes(step, nullptr));
                        }});
     }
     return all;

@@ -106,6 +106,10 @@ struct Writes {
                      eq(value, frame_address(add(first, num(32, 1))))));
         }
     }
+    void loaded(const Event& e) {
+        const Term own = step.kernel.field("vcpus", "[].control", {vcpu}, step.kernel.old);
+        must("another VMCS is loaded", e, eq(e.arguments[0].bits, frame_address(own)));
+    }
     void one(const Event& e) {
         const auto field = constant(e.arguments[0].bits);
         if (!field) {
@@ -134,6 +138,8 @@ Result writes(Step& step, Term vcpu) {
     Writes w{step, result, vcpu};
     std::map<uint64_t, std::vector<Term>> written;
     for (const Event& e : step.engine.events) {
+        if (e.name == "vmx_load" && vcpu != nullptr)
+            w.loaded(e);
         if (e.name != "vmx_write")
             continue;
         w.one(e);

@@ -69,6 +69,27 @@ const std::vector<Property> all{
      "the walker of spec/translate.cpp, over the tables after the step", "walks of four levels",
      "the sums of counts; that the processor's walker writes to no table (docs/decisions/0015)",
      "stale translations in a TLB: that a flush is ordered is part of refinement"},
+    {"vmx-safety",
+     "On a processor with VMX: as safety/, for every way into the core that comes to kernel/vmx or "
+     "maps memory, and for one entry into a guest, its exit and what is told of it.",
+     of_one_step, any_state,
+     "the preconditions; that while a guest runs other cores leave its virtual CPU, its control "
+     "block and what this core holds",
+     "what a VMCS contains: VMREAD may give back anything; other ways into the core, which are "
+     "looked at on SVM alone"},
+    {"vmx-invariants",
+     "On a processor with VMX: every invariant of spec/ that is not about SVM's control blocks, "
+     "and those of virtual CPUs on VMX, that holds before holds afterwards, at every index.",
+     of_one_step, any_state, "as vmx-safety/, and the sums of counts before the step",
+     "that boot establishes those of VMX (kernel/vmx/machine.cpp)"},
+    {"vmx-guard",
+     "At an entry into a guest on VMX every VMWRITE keeps the mandatory controls; EPTP, VPID and "
+     "the maps that are written are those of the guest's space; the host's state is nothing that a "
+     "VMM wrote; all goes into the virtual CPU's own VMCS.",
+     "each VMWRITE and VMPTRLD on all paths, one by one", any_state,
+     "as vmx-safety/; that at first the processor's current VMCS is the one the core holds",
+     "the rules of a VM entry (SDM vol. 3C chapter 26): tests alone show that the guard keeps "
+     "them; fields that this entry does not write"},
     {"init",
      "Initialisation establishes the invariants and the sums of counts: its steps hold for any "
      "arguments and in any order what spec/boot.hpp says, and with the root task's first objects "
