@@ -109,7 +109,8 @@ bool ghost_sched_context(Frame f) { return counted(sched_contexts[f].thread); }
 bool ghost_interrupt(Frame f) { return counted(interrupts[f].notification); }
 bool ghost_vcpu(Frame f) {
     const Vcpu& v = vcpus[f];
-    return counted(v.space) && counted(v.control) && counted(v.fpu) && counted(v.state);
+    return counted(v.space) && counted(v.control) && counted(v.fpu) && counted(v.state) &&
+           counted(vcpu_reference(v, 4));
 }
 
 bool ghost_entry(Frame table, u32 i) {

@@ -22,7 +22,8 @@ bool inv_vmx_limits() {
 
 bool inv_vmx_vcpu(Frame f) {
     const VmxState& v = vcpus[f].vmx;
-    const bool page = v.apic_page == 0 || is(v.apic_page, ObjectType::ram);
+    const bool page = v.apic_page == 0 ||
+                      (is(v.apic_page, ObjectType::ram) && v.apic_page != vcpus[f].state);
     return machine.vendor != core::Vendor::vmx ||
            (v.virtual_apic <= virtual_apic::task_priority &&
             (v.virtual_apic & (v.virtual_apic - 1)) == 0 && page &&

@@ -94,7 +94,8 @@ Written all_written(Step& step, const Guard& path) {
             w.objects);
     written(step, path, "sched_contexts", {"[].thread"}, 1, false, w.objects);
     written(step, path, "interrupts", {"[].notification"}, 1, false, w.objects);
-    written(step, path, "vcpus", {"[].space", "[].control", "[].fpu", "[].state"}, 1, false,
+    written(step, path, "vcpus",
+            {"[].space", "[].control", "[].fpu", "[].state", "[].vmx.apic_page"}, 1, false,
             w.objects);
     written(step, path, "page_tables", {"[].entries[]"}, 2, false, w.entries);
     written(step, path, "frames", {"[].type", "[].level"}, 1, false, w.renewed);
