@@ -16,14 +16,14 @@ bool inv_vmx_limits() {
            (has(c.pin, mandatory_vmx::pin_controls) && has(c.proc, mandatory_vmx::proc_controls) &&
             has(c.proc2, mandatory_vmx::proc_controls_2) &&
             has(c.exit, mandatory_vmx::exit_controls) &&
-            has(c.entry, mandatory_vmx::entry_controls) &&
-            vmx_limits.timer_shift <= 31 && vmx_limits.virtual_apics <= virtual_apic::known);
+            has(c.entry, mandatory_vmx::entry_controls) && vmx_limits.timer_shift <= 31 &&
+            vmx_limits.virtual_apics <= virtual_apic::known);
 }
 
 bool inv_vmx_vcpu(Frame f) {
     const VmxState& v = vcpus[f].vmx;
-    const bool page = v.apic_page == 0 ||
-                      (is(v.apic_page, ObjectType::ram) && v.apic_page != vcpus[f].state);
+    const bool page =
+        v.apic_page == 0 || (is(v.apic_page, ObjectType::ram) && v.apic_page != vcpus[f].state);
     return machine.vendor != core::Vendor::vmx ||
            (v.virtual_apic <= virtual_apic::task_priority &&
             (v.virtual_apic & (v.virtual_apic - 1)) == 0 && page &&

@@ -42,9 +42,9 @@ Kernel::Kernel(Bitcode& code, core::Vendor which)
     // is not executed.
     const bool is_vmx = vendor == core::Vendor::vmx;
     objects.fix("machine", ".vendor", static_cast<uint64_t>(vendor));
-    objects.fix("machine", ".guest_format",
-                static_cast<uint64_t>(is_vmx ? core::TableFormat::ept
-                                             : core::TableFormat::long_mode));
+    objects.fix(
+        "machine", ".guest_format",
+        static_cast<uint64_t>(is_vmx ? core::TableFormat::ept : core::TableFormat::long_mode));
     // Every table exists from the start, so that a cleared row is seen by all its views.
     for (const auto& module : code.program.modules) {
         for (const llvm::GlobalVariable& g : module->globals()) {

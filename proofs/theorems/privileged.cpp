@@ -167,9 +167,8 @@ bool Kernel::guest_step(Executor& engine, const Call& call, Value& result) {
         if (type->isVoidTy())
             return true;
         if (type->isPointerTy()) { // this core's own area, of which only addresses are taken
-            result = Value::to(objects.local("per-cpu", llvm::ArrayType::get(
-                                                            llvm::Type::getInt8Ty(bitcode.context),
-                                                            4096)));
+            result = Value::to(objects.local(
+                "per-cpu", llvm::ArrayType::get(llvm::Type::getInt8Ty(bitcode.context), 4096)));
             return true;
         }
         const std::string name = engine.numbered(n, call.guard);

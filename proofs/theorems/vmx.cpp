@@ -1,5 +1,5 @@
-// The theorems about processors with VMX: machine.vendor is `vmx`, guests have extended page tables.
-// Safety of every way into the core that behaves otherwise there, and of a guest's exit.
+// The theorems about processors with VMX: machine.vendor is `vmx`, guests have extended page
+// tables. Safety of every way into the core that behaves otherwise there, and of a guest's exit.
 #include "vmx.hpp"
 
 namespace horos::proofs {
@@ -45,8 +45,8 @@ Result not_vacuous(Step& step, Result result) {
     if (result.verdict != Verdict::proved)
         return result;
     const auto possible = [&](const std::string& what, Term way) {
-        const bool alone = consistent(step.assumptions, way, step.settings.limits.milliseconds) ==
-                           Verdict::proved;
+        const bool alone =
+            consistent(step.assumptions, way, step.settings.limits.milliseconds) == Verdict::proved;
         if (alone && step.prove(way).verdict == Verdict::refuted)
             return;
         result.verdict = Verdict::unknown;
@@ -95,8 +95,7 @@ struct Running {
     void assume() {
         World& old = step.kernel.old;
         const Term core = step.kernel.this_core;
-        step.assumptions.push_back(
-            ult(core, step.kernel.field("machine", ".core_count", {}, old)));
+        step.assumptions.push_back(ult(core, step.kernel.field("machine", ".core_count", {}, old)));
         step.assumptions.push_back(is_vcpu(old));
         step.kernel.touch({{step.kernel.objects.find("vcpus"), {vcpu}},
                            {step.kernel.objects.find("frames"), {vcpu}},
@@ -133,7 +132,8 @@ struct GuestEntry {
     Running running;
     World back{}; // the state when the guest has come back
 
-    GuestEntry(Bitcode& code, const Settings& settings) : step(code, settings, intel), running{step} {
+    GuestEntry(Bitcode& code, const Settings& settings)
+        : step(code, settings, intel), running{step} {
         step.name = "vmx_enter";
         step.kernel.after_run = [this](const Call&) {
             back = step.engine.world();
@@ -143,9 +143,9 @@ struct GuestEntry {
         step.arguments = {running.vcpu};
     }
     void run() {
-        step.outcome = step.engine.run(function(step.kernel.bitcode, "vmx_enter"),
-                                       {Value::of(step.kernel.this_core), Value::of(running.vcpu)},
-                                       Guard());
+        step.outcome =
+            step.engine.run(function(step.kernel.bitcode, "vmx_enter"),
+                            {Value::of(step.kernel.this_core), Value::of(running.vcpu)}, Guard());
         step.kernel.touch(step.engine.touched, 1);
     }
 };
@@ -212,8 +212,8 @@ std::vector<Theorem> vmx_theorems(const Bitcode& bitcode) {
     for (const std::string& symbol : core_exports()) {
         const llvm::Function* f = bitcode.core().getFunction(symbol);
         const std::string plain = Objects::plain_name(symbol);
-        if (f == nullptr || f->isDeclaration() || symbol == "hypercall_unknown" ||
-            is_boot(plain) || !is_different(*f))
+        if (f == nullptr || f->isDeclaration() || symbol == "hypercall_unknown" || is_boot(plain) ||
+            !is_different(*f))
             continue;
         all.push_back({"vmx-safety/" + plain, "vmx-safety",
                        plain + " on VMX has no undefined behaviour and ends",

@@ -4,7 +4,8 @@
 
 namespace horos::proofs::vmx {
 
-// Of every VMWRITE of a step. With a virtual CPU: all go into its VMCS. Without: the step makes one.
+// Of every VMWRITE of a step. With a virtual CPU: all go into its VMCS. Without: the step makes
+// one.
 Result writes(Step& step, Term vcpu);
 
 } // namespace horos::proofs::vmx

@@ -1,7 +1,7 @@
 // What is written into a VMCS. Its fields change by VMWRITE alone, so what is shown of each write
 // is true of the fields once they have been written, which vcpu_create does with all of them.
-#include "vmx.hpp"
 #include "kernel/vmx/vmx.hpp"
+#include "vmx.hpp"
 
 namespace horos::proofs::vmx {
 
@@ -15,12 +15,9 @@ struct Mandatory {
     uint64_t bits;
 };
 constexpr Mandatory always[] = {
-    {F::PIN_CONTROLS, mandatory::pin_controls},
-    {F::PROC_CONTROLS, mandatory::proc_controls},
-    {F::PROC_CONTROLS_2, mandatory::proc_controls_2},
-    {F::EXIT_CONTROLS, mandatory::exit_controls},
-    {F::ENTRY_CONTROLS, mandatory::entry_controls},
-    {F::EXCEPTION_BITMAP, mandatory::exceptions},
+    {F::PIN_CONTROLS, mandatory::pin_controls},       {F::PROC_CONTROLS, mandatory::proc_controls},
+    {F::PROC_CONTROLS_2, mandatory::proc_controls_2}, {F::EXIT_CONTROLS, mandatory::exit_controls},
+    {F::ENTRY_CONTROLS, mandatory::entry_controls},   {F::EXCEPTION_BITMAP, mandatory::exceptions},
 };
 // Written at the creation of a VMCS; the primary controls follow at each entry (arm).
 bool at_creation(F field) { return field != F::PROC_CONTROLS; }
@@ -36,8 +33,7 @@ bool is_of_page(Term t, std::set<Term>& seen) {
     const Z3_app app = Z3_to_app(context(), t);
     const Z3_func_decl decl = Z3_get_app_decl(context(), app);
     if (Z3_get_decl_kind(context(), decl) == Z3_OP_UNINTERPRETED) {
-        const std::string name =
-            Z3_get_symbol_string(context(), Z3_get_decl_name(context(), decl));
+        const std::string name = Z3_get_symbol_string(context(), Z3_get_decl_name(context(), decl));
         if (name.find("state_pages") != std::string::npos)
             return true;
     }

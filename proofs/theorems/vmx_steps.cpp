@@ -34,8 +34,7 @@ bool Kernel::vmx_step(Executor& engine, const Call& call, Value& result) {
     }
     // The kernel lock was free: other cores have taken steps.
     for (const auto& object : objects.all()) {
-        const bool is_state =
-            object->storage == Storage::table || object->storage == Storage::view;
+        const bool is_state = object->storage == Storage::table || object->storage == Storage::view;
         if (!is_state || object->name == "machine" || object->name == "vmx_limits")
             continue;
         Entry e;

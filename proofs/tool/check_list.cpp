@@ -13,6 +13,43 @@ bool has_no_specification(const std::string& entry) {
     return is_fast_entry(entry) || entry == "svm_set_msr" || entry == "vmx_set_msr";
 }
 
+void come_to(const llvm::Function* f, std::set<const llvm::Function*>& seen) {
+    if (f == nullptr || !seen.insert(f).second)
+        return;
+    for (const llvm::BasicBlock& block : *f) {
+        for (const llvm::Instruction& i : block) {
+            if (const auto* call = llvm::dyn_cast<llvm::CallBase>(&i))
+                come_to(call->getCalledFunction(), seen);
+        }
+    }
+}
+
+// What kernel/vmx/ is entered by, and no theorem about a processor with VMX comes to.
+std::vector<std::string> left_out_on_vmx(const Bitcode& bitcode,
+                                         const std::set<std::string>& theorems) {
+    const auto is_looked_at = [&](const std::string& name) {
+        return theorems.contains("vmx-safety/" + name);
+    };
+    std::set<const llvm::Function*> seen;
+    for (const Hypercall& h : hypercalls()) {
+        if (is_looked_at(h.name))
+            come_to(hypercall_entry(bitcode, h.number), seen);
+    }
+    std::vector<std::string> left;
+    for (const bool asking : {false, true}) {
+        for (const llvm::Function& f : bitcode.core()) {
+            const std::string plain = Objects::plain_name(f.getName());
+            if (f.isDeclaration())
+                continue;
+            if (!asking && is_looked_at(plain))
+                come_to(&f, seen);
+            if (asking && plain.starts_with("vmx_") && !seen.contains(&f))
+                left.push_back(plain);
+        }
+    }
+    return left;
+}
+
 } // namespace
 
 int check_list(const Bitcode& bitcode, const Options& options) {
@@ -59,6 +96,11 @@ int check_list(const Bitcode& bitcode, const Options& options) {
         const std::string plain = Objects::plain_name(symbol);
         if (f != nullptr && !f->isDeclaration() && symbol != "hypercall_unknown" && !is_boot(plain))
             want_all(plain);
+    }
+    for (const std::string& plain : left_out_on_vmx(bitcode, theorems)) {
+        std::fprintf(stderr, "horos prove: no theorem of a group vmx-... comes to %s\n",
+                     plain.c_str());
+        ++missing;
     }
     for (const std::string& name : read_expected(options)) {
         if (!theorems.contains(name)) {

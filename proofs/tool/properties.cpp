@@ -82,6 +82,10 @@ const std::vector<Property> all{
      "and those of virtual CPUs on VMX, that holds before holds afterwards, at every index.",
      of_one_step, any_state, "as vmx-safety/, and the sums of counts before the step",
      "that boot establishes those of VMX (kernel/vmx/machine.cpp)"},
+    {"vmx-counts",
+     "On a processor with VMX: every count stays the sum of what it counts, the references to a "
+     "virtual CPU's APIC-access page among them, in calls that come to kernel/vmx.",
+     of_one_step, any_state, "as vmx-safety/", "calls that do not come to kernel/vmx"},
     {"vmx-guard",
      "At an entry into a guest on VMX every VMWRITE keeps the mandatory controls; EPTP, VPID and "
      "the maps that are written are those of the guest's space; the host's state is nothing that a "
