@@ -54,23 +54,22 @@ static void charge(Core& core, u64 now) {
 
 static u64 length_of(const Core& core, u32 window) { return core.windows[window % 16].length; }
 
+static bool window_is_over(const Core& core, u64 now) {
+    return core.window_count != 0 && core.window_end <= now;
+}
+
 // Windows follow each other without gaps; with the first, a major frame begins and budgets are full
-// again. A core that was away for a whole table begins its window anew instead of running after.
-static void follow_windows(u32 number, u64 now) {
+// again. A core that has missed 16 windows begins one anew instead of running after them.
+static void follow_window(u32 number, u64 now) {
     Core& core = cores[number];
-    if (core.window_count == 0)
-        return;
-    u32 window = core.window;
-    u64 end = core.window_end;
-    bool first = false; // was entered
-    for (u32 i = 0; i < max_windows && now >= end; ++i) {
-        window = window + 1 < core.window_count ? window + 1 : 0;
-        first = first || window == 0;
-        end += length_of(core, window);
-    }
+    const bool last = core.window + 1u >= core.window_count;
+    const u32 window = last ? 0 : core.window + 1u;
+    const u64 length = core.windows[window % 16].length;
+    const u64 end = core.window_end + length;
+    core.windows_late++;
     core.window = static_cast<u8>(window);
-    core.window_end = now >= end ? now + length_of(core, window) : end;
-    if (first)
+    core.window_end = core.windows_late >= max_windows && end <= now ? now + length : end;
+    if (last)
         refill_budgets(number);
 }
 
@@ -84,31 +83,12 @@ static u16 due_at(const Core& core, u64 now) {
     return due;
 }
 
-// Those of them whose thread waits. A guest's deadline only makes its loop look.
-static u16 waiting_of(const Core& core, u16 due) {
-    u16 waiting = 0;
-    for (u32 p = 0; p < sc_slots; ++p) {
-        const Frame thread = has(due, p) ? sched_contexts[core.sc[p]].running : 0;
-        const bool waits = thread != 0 && threads[thread].state == ThreadState::wait_notification;
-        waiting |= waits ? bit_of(p) : 0;
-    }
-    return waiting;
-}
-
-// Who waits until a time that has come goes on.
-static void pass_deadlines(Core& core, u64 now) {
-    const u16 due = due_at(core, now);
-    const u16 waiting = waiting_of(core, due);
-    core.timed = static_cast<u16>(core.timed & ~due);
-    for (u32 p = 0; p < sc_slots; ++p) {
-        if (has(waiting, p))
-            notifications[threads[sched_contexts[core.sc[p]].running].waiting_for].waiter = 0;
-    }
-    for (u32 p = 0; p < sc_slots; ++p) {
-        if (has(waiting, p))
-            goes_on(sched_contexts[core.sc[p]].running, Error::timeout);
-    }
-    core.ready |= waiting;
+// Who waits until a time that has come goes on. A guest's deadline only makes its loop look.
+static void pass_deadline(Core& core, u32 position) {
+    exclude(core.timed, position);
+    const Frame thread = sched_contexts[core.sc[position]].running;
+    if (threads[thread].state == ThreadState::wait_notification)
+        end_wait(thread, Error::timeout, 0);
 }
 
 // Positions that may run now.
@@ -135,23 +115,19 @@ static u64 next_decision(const Core& core, u16 allowed, u64 now) {
     return sc.budget != 0 && sc.left < when - now ? now + sc.left : when;
 }
 
-// The lowest position that is ready and may run.
-static u32 most_urgent(u16 candidates) {
+// The lowest of some positions.
+static u32 most_urgent(u16 positions) {
     u32 position = 0;
     for (u32 p = sc_slots; p > 0; --p) {
-        if (has(candidates, p - 1))
+        if (has(positions, p - 1))
             position = p - 1;
     }
     return position;
 }
 
-static void decide(u32 number) {
-    Core& core = cores[number];
-    const u64 now = shell_now();
-    charge(core, now);
-    follow_windows(number, now);
-    pass_deadlines(core, now);
+static void choose(Core& core, u64 now) {
     core.reschedule = 0;
+    core.windows_late = 0;
     const u16 allowed = allowed_now(core);
     const u16 candidates = static_cast<u16>(core.ready & allowed);
     core.context = candidates != 0 ? core.sc[most_urgent(candidates)] : 0;
@@ -162,10 +138,25 @@ static void decide(u32 number) {
     core.timer = when;
 }
 
+// One thing: the next window, the most urgent deadline that has passed, or who runs.
+static void decide(u32 number) {
+    Core& core = cores[number];
+    const u64 now = shell_now();
+    charge(core, now);
+    if (window_is_over(core, now))
+        return follow_window(number, now);
+    if (const u16 due = due_at(core, now); due != 0)
+        return pass_deadline(core, most_urgent(due));
+    choose(core, now);
+}
+
+// Until the core has chosen, it is asked again.
 extern "C" Next spec_core_next(u32 number) {
     Core& core = cores[number];
     if (core.reschedule != 0)
         decide(number);
+    if (core.reschedule != 0)
+        return Next::again;
     core.space = core.thread != 0 ? threads[core.thread].space : 0; // an unmap reaches this core
     if (core.thread == 0)
         return Next::idle;

@@ -44,7 +44,7 @@ static Error end_page_table(Frame f, u32 step) {
     for (u32 i = 0; i < entries; ++i) {
         const u32 index = step * entries + i;
         const bool kernels = frames[f].level == 4 && is_kernels_entry(f, index);
-        if (!kernels)
+        if (!kernels && frames[f].live != 0) // after the last one there is nothing to remove
             remove_entry(f, index);
     }
     return frames[f].live != 0 ? Error::again : Error::ok;

@@ -122,6 +122,8 @@ extern "C" core::Registers* shell_resume() {
     PerCpu& cpu = this_cpu();
     while (true) {
         const core::Next next = core::core_next(cpu.core);
+        if (next == core::Next::again)
+            continue;
         if (next == core::Next::idle) {
             idle(cpu);
             continue;

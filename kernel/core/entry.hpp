@@ -35,10 +35,11 @@ HOROS_FAST_ENTRY u64 core_reply_receive_fast(Core& core, u64 number, u64, u64, u
 // entry.S: runs the thread, whose call returns with Error::ok and zero in r10.
 HOROS_FAST_ENTRY u64 entry_switch(Thread& thread);
 
-enum class Next : u8 { idle, user, guest };
+enum class Next : u8 { idle, user, guest, again };
 
 // Decides what this core does now and sets its timer. For user and guest the thread is
-// cores[core].thread; its space's root is in spaces[threads[t].space].root.
+// cores[core].thread; its space's root is in spaces[threads[t].space].root. `again`: it did
+// something that comes before (a window, a deadline), and is to be called once more.
 Next core_next(u32 core);
 
 void core_interrupt(u32 core, u8 vector); // a device interrupt arrived on this vector

@@ -69,50 +69,39 @@ static void refill_budgets(Core& core) {
     }
 }
 
+static bool window_over(const Core& core, u64 now) {
+    return core.window_count != 0 && now >= core.window_end;
+}
+
 // Windows follow each other without gaps. A core that was away for long (a debugger, a suspended
-// emulator) starts its current window anew instead of running after lost ones.
-static void advance_windows(Core& core, u64 now) {
-    if (core.window_count == 0 || now < core.window_end)
-        return;
-    u32 window = core.window;
-    u64 end = core.window_end;
-    bool again = false; // the table began anew
-    for (u32 i = 0; i < max_windows && now >= end; ++i) {
-        window = window + 1 < core.window_count ? window + 1 : 0;
-        again |= window == 0;
-        end += core.windows[window & 15].length;
-    }
+// emulator) starts a window anew instead of running after lost ones.
+static void next_window(Core& core, u64 now) {
+    const u32 window = core.window + 1u < core.window_count ? core.window + 1u : 0;
+    const u64 length = core.windows[window & 15].length;
+    const u64 end = core.window_end + length;
+    const bool anew = ++core.windows_late >= max_windows && now >= end;
     core.window = static_cast<u8>(window);
-    core.window_end = now < end ? end : now + core.windows[window & 15].length;
-    if (again)
+    core.window_end = anew ? now + length : end;
+    if (window == 0)
         refill_budgets(core);
 }
 
-// Threads whose deadline has passed go on. A guest's deadline only needs its loop to look again.
-// All is read before anything is written that could be the same object.
-static void expire_deadlines(Core& core, u64 now) {
-    u16 due = 0;
+// Positions whose deadline has passed.
+static u16 due(const Core& core, u64 now) {
+    u16 mask = 0;
     for (u32 p = 0; p < sc_slots; ++p) {
         if ((core.timed & position_bit(p)) != 0 && core.deadline[p] <= now)
-            due |= position_bit(p);
+            mask |= position_bit(p);
     }
-    if (due == 0)
-        return;
-    core.timed &= static_cast<u16>(~due);
-    for (u32 p = 0; p < sc_slots; ++p) {
-        if ((due & position_bit(p)) == 0)
-            continue;
-        const Thread& thread = threads[sched_contexts[core.sc[p]].running];
-        if (thread.state == ThreadState::wait_notification)
-            notifications[thread.waiting_for].waiter = 0;
-        else
-            due &= static_cast<u16>(~position_bit(p));
-    }
-    for (u32 p = 0; p < sc_slots; ++p) {
-        if ((due & position_bit(p)) != 0)
-            end_wait(sched_contexts[core.sc[p]].running, Error::timeout);
-    }
-    core.ready |= due;
+    return mask;
+}
+
+// The thread that waits there goes on. A guest's deadline only needs its loop to look again.
+static void expire_deadline(Core& core, u32 position) {
+    core.timed &= static_cast<u16>(~position_bit(position));
+    const Frame thread = sched_contexts[core.sc[position]].running;
+    if (threads[thread].state == ThreadState::wait_notification)
+        wake(thread, Error::timeout, 0);
 }
 
 static u16 allowed(const Core& core) {
@@ -124,9 +113,11 @@ static u16 allowed(const Core& core) {
 // Only positions of the current window may interrupt it.
 static u64 next_event(const Core& core, u16 mask, u64 now) {
     u64 next = core.window_count != 0 ? core.window_end : no_deadline;
+    const u16 timed = core.timed & mask;
+#pragma clang loop unroll(disable)
     for (u32 p = 0; p < sc_slots; ++p) {
-        if ((core.timed & mask & position_bit(p)) != 0 && core.deadline[p] < next)
-            next = core.deadline[p];
+        const u64 earlier = next < core.deadline[p] ? next : core.deadline[p];
+        next = (timed & position_bit(p)) != 0 ? earlier : next;
     }
     if (core.thread != 0 && core.window_count != 0) {
         const SchedContext& sc = sched_contexts[core.context];
@@ -136,22 +127,18 @@ static u64 next_event(const Core& core, u16 mask, u64 now) {
     return next;
 }
 
-// Not on the path of a call or an exit that is measured: small rather than fast.
-[[gnu::noinline, clang::minsize]] static void choose(u32 number) {
-    Core& core = cores[number];
-    const u64 now = shell_now();
-    account(core, now);
-    advance_windows(core, now);
-    expire_deadlines(core, now);
+static u32 first_of(u16 positions) { return static_cast<u32>(__builtin_ctz(positions)); }
+
+static void choose(Core& core, u64 now) {
     core.reschedule = 0;
+    core.windows_late = 0;
     const u16 mask = allowed(core);
     const u16 candidates = static_cast<u16>(core.ready & mask);
     if (candidates == 0) {
         core.thread = 0;
         core.context = 0;
     } else {
-        const u32 position = static_cast<u32>(__builtin_ctz(candidates));
-        core.context = core.sc[position];
+        core.context = core.sc[first_of(candidates)];
         core.thread = sched_contexts[core.context].running;
     }
     const u64 next = next_event(core, mask, now);
@@ -161,10 +148,26 @@ static u64 next_event(const Core& core, u16 mask, u64 now) {
     }
 }
 
+// One thing at a time: a window that is over, a deadline, and when there are none, the choice.
+// Not on the path of a call or an exit that is measured: small rather than fast.
+[[gnu::noinline, clang::minsize]] static void decide(u32 number) {
+    Core& core = cores[number];
+    const u64 now = shell_now();
+    account(core, now);
+    if (window_over(core, now))
+        return next_window(core, now);
+    if (const u16 passed = due(core, now); passed != 0)
+        return expire_deadline(core, first_of(passed));
+    choose(core, now);
+}
+
 Next core_next(u32 number) {
     Core& core = cores[number];
-    if (core.reschedule != 0)
-        choose(number);
+    if (core.reschedule != 0) {
+        decide(number);
+        if (core.reschedule != 0)
+            return Next::again;
+    }
     const Frame thread = core.thread;
     core.space = thread != 0 ? threads[thread].space : 0;
     if (thread == 0)

@@ -245,8 +245,9 @@ struct Core {
     u8 window_count; // 0: no windows
     u8 window;       // current
     u8 online;
-    u8 reschedule; // look again who should run
-    u8 pad[6];
+    u8 reschedule;   // look again who should run
+    u8 windows_late; // how many ended before the core looked
+    u8 pad[5];
     u64 tlb_era;  // of TLB tags
     u32 tlb_next; // next tag to hand out
     u32 control;  // control block that the processor holds (VMX), 0 = none

@@ -67,6 +67,20 @@ TEST_F(Sched, LostWindowsAreNotMadeUpFor) {
     EXPECT_LE(shell.cores[0].timer, shell.now + 20'000);
 }
 
+TEST_F(Sched, AFewMissedWindowsDoNotMoveTheOthers) {
+    w.must(Call::core_window, {sel::first_core, 0, 20'000, 1u << 15});
+    w.must(Call::core_window, {sel::first_core, 1, 30'000, 1u << 3});
+    const u64 start = shell.now;
+    w.must(Call::core_schedule, {sel::first_core, 2});
+    w.start(sel::thread1);
+    timer_at(start + 5 * 50'000 + 20'001); // eleven have ended
+    EXPECT_EQ(running(), w.object(sel::thread1));
+    EXPECT_EQ(shell.cores[0].timer, start + 6 * 50'000);
+    timer_at(start + 14 * 50'000 + 1); // seventeen, of which 16 are followed
+    EXPECT_EQ(shell.cores[0].timer, shell.now + 30'000);
+    EXPECT_EQ(cores[0].windows_late, 0u);
+}
+
 TEST_F(Sched, ABudgetEndsAndComesBackWithTheMajorFrame) {
     w.must(Call::frame_reclaim, {sel::domain, w.object(sel::sc1), 0});
     w.must(Call::sc_create, {pool_first, sel::free, sel::first_core, 3, 5'000});

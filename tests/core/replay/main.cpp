@@ -26,8 +26,9 @@ struct Reply {
 
 // Until the root task is the one that runs. Any other thread finds nothing at its entry.
 void settle(Frame root) {
-    for (u32 round = 0; round < 64; ++round) {
-        spec::spec_core_next(0);
+    for (u32 round = 0; round < 128; ++round) {
+        if (spec::spec_core_next(0) == Next::again)
+            continue;
         const Frame running = cores[0].thread;
         if (running == root)
             return;

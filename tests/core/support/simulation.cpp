@@ -188,12 +188,15 @@ void Simulation::go_directly(u32 core, Frame thread) {
 // The entry code's way back: shell_resume.
 void Simulation::resume(u32 core) {
     ShellCore& here = shell.cores[core];
-    for (u32 round = 0; round < 64; ++round) {
+    // A window or deadline takes a round each, of which there are 16 at once at most.
+    for (u32 round = 0; round < 128; ++round) {
         Next next = Next::idle;
         promise(spec::pre_core_next(core), "core_next");
         as_specified(
             core, "core_next", [&] { return static_cast<u64>(spec::spec_core_next(core)); },
             [&] { return static_cast<u64>(next = core_next(core)); });
+        if (next == Next::again)
+            continue;
         if (next != Next::guest) {
             here.mode = next == Next::idle ? CoreMode::idle : CoreMode::user;
             return;
@@ -218,7 +221,7 @@ void Simulation::resume(u32 core) {
         here.mode = CoreMode::user;
         return;
     }
-    throw Violation("a core does not find anything to run: 64 rounds of core_next");
+    throw Violation("a core does not find anything to run: 128 rounds of core_next");
 }
 
 void Simulation::event(u32 core, const char* name, const std::function<void()>& specified,
