@@ -1,5 +1,8 @@
 // A boot ROM that holds the harness: at reset it goes to flat 32-bit mode, copies the image to
-// 1 MiB and enters it. Linked so that it ends at 4 GiB; boots in Bochs in a tenth of a second.
+// LOAD_AT and enters it. Linked so that it ends at 4 GiB; boots in Bochs in a tenth of a second.
+#ifndef LOAD_AT
+#define LOAD_AT 0x100000
+#endif
     .section .text
     .global rom_start
 rom_start:
@@ -28,10 +31,10 @@ protected:
     mov %eax, %es
     mov %eax, %ss
     mov $image, %esi
-    mov $0x100000, %edi
+    mov $LOAD_AT, %edi
     mov $(image_end - image + 3) / 4, %ecx
     rep movsl
-    mov $0x100000, %eax
+    mov $LOAD_AT, %eax
     jmp *%eax
     .balign 8
 gdt:

@@ -25,9 +25,18 @@ void Process::spawn(const std::vector<std::string>& arguments, const std::string
     argv.push_back(nullptr);
     writeFile(outputFile, ""); // there from the start, for whoever looks into it
     pid_t parent = getpid();
+    // Its other end closes when the program is there. Until then the child has a copy of our
+    // memory, and whoever looks into it would find what we know of an earlier target.
+    int loaded[2];
+    if (pipe2(loaded, O_CLOEXEC) != 0)
+        throw std::runtime_error(fmt::format("pipe: {}", std::strerror(errno)));
     pid_ = fork();
-    if (pid_ < 0)
-        throw std::runtime_error(fmt::format("fork: {}", std::strerror(errno)));
+    if (pid_ < 0) {
+        const int error = errno;
+        close(loaded[0]);
+        close(loaded[1]);
+        throw std::runtime_error(fmt::format("fork: {}", std::strerror(error)));
+    }
     if (pid_ == 0) {
         prctl(PR_SET_PDEATHSIG, SIGKILL); // never left behind
         if (getppid() != parent)
@@ -42,6 +51,11 @@ void Process::spawn(const std::vector<std::string>& arguments, const std::string
         dprintf(2, "cannot run %s: %s\n", argv[0], std::strerror(errno));
         _exit(127);
     }
+    close(loaded[1]);
+    char none;
+    while (read(loaded[0], &none, 1) < 0 && errno == EINTR) {
+    }
+    close(loaded[0]);
     ending_.clear();
 }
 

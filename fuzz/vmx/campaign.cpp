@@ -8,6 +8,12 @@ namespace horos::fuzz::vmx {
 
 using namespace model::vmx;
 
+namespace {
+
+constexpr unsigned CHECK_EVERY = 1024; // batches: about a hundredth of the time
+
+} // namespace
+
 size_t Report::fresh() const {
     size_t count = 0;
     for (const auto& [key, cluster] : clusters) {
@@ -117,6 +123,27 @@ void Campaign::note_lost(const Test& test, const std::string& how) {
     record(test, divergence);
 }
 
+// A case that leaves something behind makes those after it wrong. It was one of the last
+// CHECK_EVERY batches; `last` stands for them.
+void Campaign::check_memory(const Test& last) {
+    if (++unchecked_ < CHECK_EVERY) {
+        return;
+    }
+    unchecked_ = 0;
+    Case check{};
+    check.flags = FLAG_CHECK;
+    const uint64_t at = bochs_.run({check}, free_lane_).at(0).value[0];
+    if (at != 0) {
+        ++report_.restarts;
+        start();
+        record(last, {"lost: memory is left changed",
+                      "as it was set up",
+                      fmt::format("another value at {:#x}", at),
+                      {},
+                      {}});
+    }
+}
+
 // The dead do not say which case it was.
 void Campaign::rerun(const std::vector<Test>& tests) {
     for (const Test& test : tests) {
@@ -160,6 +187,7 @@ void Campaign::collect(unsigned lane) {
         for (size_t n = 0; n < tests.size(); ++n) {
             judge_one(tests[n], results[n]);
         }
+        check_memory(tests.back());
     } catch (const TargetLost&) {
         std::vector<Test> other;
         other.swap(flying_[lane ^ 1]);

@@ -80,6 +80,7 @@ private:
     void record(const Test& test, const Divergence& divergence, const Result* result = nullptr);
     Test minimise(const Test& test, const Divergence& divergence);
     bool same(const Test& test, const Divergence& divergence);
+    void check_memory(const Test& last);
     void note_lost(const Test& test, const std::string& how);
     void coverage();
     void progress();
@@ -94,6 +95,7 @@ private:
     std::array<std::vector<Test>, LANES> flying_;
     unsigned next_lane_ = 0;
     unsigned free_lane_ = 0; // nothing is in flight there
+    unsigned unchecked_ = 0; // batches since the target's memory was last looked at
     RuleSet broken_seen_, held_seen_, fatal_;
     std::set<std::string> fatal_keys_;
     std::map<std::string, std::string> by_raw_; // unminimised key -> cluster key

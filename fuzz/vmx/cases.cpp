@@ -224,6 +224,9 @@ Case make_case(const Test& test) {
         c.guest = test.guest;
         c.twice = test.twice;
         flag(test.twice.edits != 0, FLAG_TWICE);
+        const bool ept = (s[F::PROC_CONTROLS] & proc::ACTIVATE_SECONDARY) != 0 &&
+                         (s[F::PROC_CONTROLS_2] & proc2::ENABLE_EPT) != 0;
+        flag(!ept, FLAG_NO_EPT);
     }
     return c;
 }

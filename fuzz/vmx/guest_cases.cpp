@@ -139,12 +139,18 @@ void Maker::registers(const Snippet& snippet) {
     }
     g.gpr[6] = g.gpr[7] = DATA_PA + 32;
     const bool x2apic = snippet.msr >> 8 == x86::msr::X2APIC_BASE >> 8;
-    g.gpr[1] = x2apic             ? pick(0x808, 0x80b, 0x80b, 0x83f, 0x80a, 0x800 + below(256))
-               : snippet.msr != 0 ? pick(snippet.msr, 0x175, 0x176, 0xc0000100, 0xc0000101, 0x1fff,
-                                         0x2000, 0xc0001fff, 0xc0002000, 0x40000000, random() >> 32)
-                                  : g.gpr[1];
+    if (x2apic) {
+        g.gpr[1] = pick(0x808, 0x80b, 0x80b, 0x83f, 0x80a, 0x800 + below(256));
+    } else if (snippet.msr != 0) {
+        g.gpr[1] = one_in(2) ? snippet.msr
+                             : pick(0x175, 0x176, 0xc0000100, 0xc0000101, 0x1fff, 0x2000,
+                                    0xc0001fff, 0xc0002000, 0x40000000, random() >> 32);
+    }
     g.gpr[0] = one_in(2) ? g.gpr[0] : pick(s()[F::GUEST_CR0], s()[F::GUEST_CR4], 0, 1, 0x4400, 63);
     g.gpr[2] = one_in(2) ? g.gpr[2] : pick(s()[F::GUEST_CR3], 0, 0xffff, 0x60, 0x7fff, 0x8000);
+    if (snippet.msr == x86::msr::SYSENTER_CS && one_in(2)) {
+        g.gpr[2] = 0; // the field has 32 bits
+    }
     const std::string_view name(snippet.name);
     if (name.starts_with("vmread") || name.starts_with("vmwrite")) { // mostly fields that there are
         const auto fields = model::vmx::vmcs_fields();

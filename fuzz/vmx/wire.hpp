@@ -21,6 +21,7 @@ inline constexpr uint64_t VMCS_LAUNCHED_PA = 0x502000;
 inline constexpr uint64_t LINK_PA = 0x503000;
 inline constexpr uint64_t SEQUENCE_PA = 0x528000; // eight regions for VMX-instruction sequences
 inline constexpr unsigned SEQUENCE_REGIONS = 8;
+inline constexpr uint64_t UNBLOCKING_VMCS_PA = 0x530000;
 // Memory that a guest, or the processor on its behalf, can reach: layout.hpp fills it.
 inline constexpr uint64_t ARENA_PA = 0x504000;
 inline constexpr uint64_t VAPIC_PA = 0x504000;
@@ -70,6 +71,8 @@ enum Flag : uint32_t {
     FLAG_BARE = 512,     // the entry only: nothing written, nothing read
     FLAG_VAPIC = 1024,   // the virtual-APIC page is in use
     FLAG_TWICE = 2048,   // another entry comes first; that of the case is a VMRESUME
+    FLAG_NO_EPT = 4096,  // an entry of the case runs without EPT: the guest can write anything
+    FLAG_CHECK = 8192,   // run nothing; value[0]: an address whose memory a case has left changed
 };
 enum Outcome : uint32_t {
     FAIL_INVALID = 0,

@@ -7,7 +7,9 @@
 
 #include <array>
 #include <cstdlib>
+#include <filesystem>
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 using namespace horos::fuzz;
 using horos::svm::ExitCode;
@@ -35,6 +37,27 @@ protected:
     std::unique_ptr<Target> target_;
     Executor executor_;
 };
+
+// A target's memory is searched for its block right after the start; a child that is still a copy
+// of this process would have the block of the target before.
+TEST(FuzzProcess, IsTheProgramWhenSpawnReturns) {
+    const auto own = std::filesystem::read_symlink("/proc/self/exe");
+    const ScratchDirectory scratch("horos-fuzz-test-");
+    for (unsigned n = 0; n < 30; ++n) {
+        Process process;
+        process.spawn({"sleep", "60"}, scratch.path() + "/log");
+        const auto program =
+            std::filesystem::read_symlink("/proc/" + std::to_string(process.pid()) + "/exe");
+        ASSERT_NE(program, own) << n;
+    }
+    Process missing; // one that cannot be run ends, and says so
+    missing.spawn({"/nonexistent/program"}, scratch.path() + "/log");
+    while (missing.alive()) {
+        usleep(1000);
+    }
+    EXPECT_EQ(missing.ending(), "exited with status 127");
+    EXPECT_NE(readFile(scratch.path() + "/log").find("cannot run"), std::string::npos);
+}
 
 } // namespace
 

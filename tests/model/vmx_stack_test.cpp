@@ -96,6 +96,24 @@ TEST(VmxStack, AnIstEntryIsUsedAtEveryLevelAndAligned) {
     }
 }
 
+// Bochs saves DPL 0 there (deviation null-ss-level-0); DPL is CPL, §27.3.2.
+TEST(VmxStack, ANullSsOfAnInnerLevelIsSavedWithThatLevel) {
+    User m(UD2, true);
+    m.ram.word(GDT + 0x08) = 0x00afbb000000ffffull;
+    m.ram.word(TSS + 8) = STACK << 32;
+    m.ram.word(TSS + 16) = STACK >> 32;
+    GuestExit e = m.run();
+    EXPECT_EQ(value(e, Field::GUEST_SS_RIGHTS), v::rights::UNUSABLE | 1u << 5) << e.why;
+    m.input.deviations.set(size_t(Deviation::NULL_SS_LEVEL_0));
+    e = m.run();
+    EXPECT_EQ(value(e, Field::GUEST_SS_RIGHTS), v::rights::UNUSABLE);
+    EXPECT_TRUE(e.deviated[size_t(Deviation::NULL_SS_LEVEL_0)]);
+    User loaded({0x0f, 0x01, 0xc1}, true, 1); // unusable as the entry loaded it: no such defect
+    loaded.state[Field::GUEST_SS_RIGHTS] = v::rights::UNUSABLE | 1u << 5;
+    loaded.input.deviations.set(size_t(Deviation::NULL_SS_LEVEL_0));
+    EXPECT_EQ(value(loaded.run(), Field::GUEST_SS_RIGHTS), v::rights::UNUSABLE | 1u << 5);
+}
+
 TEST(VmxStack, ALongModeStackIsCheckedAgainstTheTssAndForItsForm) {
     User limit(UD2, true);
     limit.state[Field::GUEST_TR_LIMIT] = 0x0a;
@@ -103,6 +121,45 @@ TEST(VmxStack, ALongModeStackIsCheckedAgainstTheTssAndForItsForm) {
     User form(UD2, true);
     form.ram.word(TSS + 8) = 0x8000; // bit 47
     form.expect_fault(SS, 1);
+}
+
+// Vol. 2A, INT n: stack and target are checked before the first item is pushed.
+TEST(VmxStack, ATargetThatCannotBeReachedFaultsBeforeAnythingIsPushed) {
+    User narrow(UD2, false, 0);
+    narrow.ram.word(GDT + 0x18) = 0x00409b0000000fffull; // a limit below the handler
+    GuestExit e = narrow.run();
+    EXPECT_EQ(value(e, Field::EXIT_INTERRUPTION_INFO), GP) << e.why;
+    EXPECT_TRUE(e.writes.empty());
+    User wide(UD2, true, 0);
+    wide.ram.word(IDT + 6 * 16 + 8) = 0x8000; // bit 47
+    e = wide.run();
+    EXPECT_EQ(value(e, Field::EXIT_INTERRUPTION_INFO), GP) << e.why;
+    EXPECT_TRUE(e.writes.empty());
+    wide.input.deviations.set(size_t(Deviation::LONG_TARGET_AFTER_PUSH));
+    e = wide.run();
+    EXPECT_EQ(value(e, Field::EXIT_INTERRUPTION_INFO), GP);
+    EXPECT_EQ(e.writes.size(), 5u);
+}
+
+TEST(VmxStack, AStackWithoutRoomFaultsBeforeAnythingIsPushed) {
+    User m(UD2, false, 0);
+    m.state[Field::GUEST_SS_RIGHTS] = 0x4097;      // expands down: only what is above its limit
+    m.state[Field::GUEST_SS_LIMIT] = DATA + 0x7f9; // the second item does not fit
+    const GuestExit e = m.run();
+    EXPECT_EQ(value(e, Field::EXIT_INTERRUPTION_INFO), SS) << e.why;
+    EXPECT_TRUE(e.writes.empty());
+}
+
+// CPL stays 3 in a conforming segment, and pushes are accesses of CPL (vol. 3A §4.6.1).
+TEST(VmxStack, AConformingHandlersFrameIsPushedAtTheLevelThatGoesOn) {
+    User m(UD2, true);
+    m.ram.word(GDT + 0x08) = 0x00af9f000000ffffull;
+    m.ram.word(TABLES + 0x3000 + (DATA >> 12) * 8) &= ~4ull; // a supervisor's page
+    GuestExit e = m.run();
+    EXPECT_EQ(value(e, Field::EXIT_INTERRUPTION_INFO), 0x80000b0eu) << e.why;
+    EXPECT_EQ(value(e, Field::EXIT_INTERRUPTION_ERROR_CODE), 7u);
+    m.input.deviations.set(size_t(Deviation::CONFORMING_PUSH_LEVEL));
+    EXPECT_TRUE(exits(m.run(), ExitReason::VMCALL));
 }
 
 TEST(VmxStack, A32BitHandlerOfAnInnerLevelFindsTheOldStackBelowIt) {
@@ -179,6 +236,21 @@ TEST(VmxVirtual8086, AHandlerMustBeOfLevel0) {
     const GuestExit e = m.run();
     EXPECT_EQ(value(e, Field::EXIT_INTERRUPTION_INFO), GP) << e.why;
     EXPECT_EQ(value(e, Field::EXIT_INTERRUPTION_ERROR_CODE), 0x19u);
+}
+
+TEST(VmxVirtual8086, TheHandlersLevelIsCheckedBeforeItsStack) {
+    Virtual8086 m(UD2);
+    m.ram.word(GDT + 0x18) = 0x00cfbb000000ffffull; // level 1
+    m.state[Field::GUEST_TR_LIMIT] = 0x0b;          // no stack of level 1
+    GuestExit e = m.run();
+    EXPECT_EQ(value(e, Field::EXIT_INTERRUPTION_INFO), GP) << e.why;
+    EXPECT_EQ(value(e, Field::EXIT_INTERRUPTION_ERROR_CODE), 0x19u);
+    m.input.deviations.set(size_t(Deviation::V86_STACK_FIRST));
+    e = m.run();
+    EXPECT_EQ(value(e, Field::EXIT_INTERRUPTION_INFO), TS);
+    EXPECT_EQ(value(e, Field::EXIT_INTERRUPTION_ERROR_CODE), 0x49u);
+    m.state[Field::GUEST_TR_LIMIT] = 0x67; // with a stack both agree
+    EXPECT_EQ(value(m.run(), Field::EXIT_INTERRUPTION_INFO), GP);
 }
 
 TEST(VmxVirtual8086, ASoftwareInterruptNeedsIopl3) {

@@ -126,6 +126,9 @@ vm_exit:
     mov $2, %eax
     cld
     jmp back
+    .global unblocking_iret
+unblocking_iret:                // run by a guest
+    iretq
 
 // uint32_t vmx_step(uint32_t instruction, const Operand*, uint64_t* value): 0 VMfailInvalid,
 // 1 VMfailValid, 5 success, 100h + vector. One VMX instruction; VMLAUNCH and VMRESUME go by

@@ -62,9 +62,6 @@ inline void finish_guest(const GuestPart& g, Result& result, uint64_t host_cr0) 
     qwords(LOG_PA)[0] = 0;
     // An exit leaves CD and NW as the guest had them.
     asm volatile("mov %0, %%cr8; mov %1, %%cr0" ::"r"(uint64_t{0}), "r"(host_cr0));
-    if (g.pokes != 0) {
-        invept(2, 0);
-    }
 }
 
 // ---- two entries ----

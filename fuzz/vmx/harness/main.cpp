@@ -1,6 +1,8 @@
 // The VMX harness: takes cases from the shared block, writes the whole VMCS, enters, reads it back.
+#include "golden.hpp"
 #include "guest_memory.hpp"
 #include "standalone_run.hpp"
+#include "virtual_nmi.hpp"
 
 #include <stddef.h>
 
@@ -38,21 +40,23 @@ void set_up_descriptors() {
 }
 
 void set_up_memory() {
-    memset(reinterpret_cast<void*>(VMXON_PA), 0, 0x30000);
+    memset(reinterpret_cast<void*>(VMXON_PA), 0, UNBLOCKING_VMCS_PA + 4096 - VMXON_PA);
     put_arena([](uint64_t pa, uint64_t value) { *qwords(pa) = value; });
+    keep_arena();
 }
 
 bool set_up_vmx() {
     wrmsr(0x3a, 5);
     const auto revision = uint32_t(rdmsr(0x480));
-    constexpr uint64_t REGIONS[] = {VMXON_PA, VMCS_CLEAR_PA, VMCS_LAUNCHED_PA};
+    constexpr uint64_t REGIONS[] = {VMXON_PA, VMCS_CLEAR_PA, VMCS_LAUNCHED_PA, UNBLOCKING_VMCS_PA};
     for (const uint64_t pa : REGIONS) {
         *dwords(pa) = revision;
     }
     for (unsigned n = 0; n < SEQUENCE_REGIONS; ++n) {
         *dwords(SEQUENCE_PA + n * 4096) = revision;
     }
-    return vmxon(VMXON_PA) && vmclear(VMCS_CLEAR_PA) && vmclear(VMCS_LAUNCHED_PA);
+    return vmxon(VMXON_PA) && vmclear(VMCS_CLEAR_PA) && vmclear(VMCS_LAUNCHED_PA) &&
+           vmclear(UNBLOCKING_VMCS_PA);
 }
 
 HostValues host_values() {
@@ -98,7 +102,8 @@ void unblock_nmis() {
 
 // VMWRITE and VMREAD of all listed fields as straight code: a loop over a list costs an emulator
 // four times as much.
-alignas(16) uint8_t write_code[FIELDS * 12 + 16], read_code[FIELDS * 12 + 16];
+constexpr size_t LIST_CODE = FIELDS * 12 + 16;
+[[gnu::section(".generated")]] alignas(16) uint8_t write_code[LIST_CODE], read_code[LIST_CODE];
 
 void generate(uint8_t* code, uint8_t opcode, const uint16_t* list, const uint8_t* slots,
               unsigned count) {
@@ -128,6 +133,7 @@ void take_fields() {
     }
     generate(write_code, 0x79, box.write_list, box.write_slot, box.write_count);
     generate(read_code, 0x78, box.read_list, box.read_slot, box.read_count);
+    program(true);
 }
 void write_all(const uint64_t* values) {
     reinterpret_cast<void (*)(const uint64_t*)>(write_code)(values);
@@ -227,8 +233,19 @@ void prepare_memory(const Case& test, uint64_t pa) {
     }
 }
 
+void end_nmi_blocking(uint64_t pa, const HostValues& before) {
+    if (!virtual_nmis_blocked()) {
+        return;
+    }
+    if (unblock_virtual_nmis()) {
+        reload_tables(before);
+    }
+    data_clean = false;
+    vmptrld(pa);
+}
+
 // The entry before the one that is judged: it may leave translations cached.
-void enter_before(const Case& test, const HostValues& before) {
+void enter_before(const Case& test, uint64_t pa, const HostValues& before) {
     const Twice& t = test.twice;
     invvpid(2, 0, 0);
     put_edits(t);
@@ -238,8 +255,11 @@ void enter_before(const Case& test, const HostValues& before) {
     if (vmx_enter(test.flags, test.guest.gpr) == EXITED) {
         reload_tables(before);
         unblock_nmis();
+        take_edits_back(t);
+        end_nmi_blocking(pa, before);
+    } else {
+        take_edits_back(t);
     }
-    take_edits_back(t);
     restore_memory(test.guest);
     write_all(test.value);
     if (t.instruction == TWICE_INVEPT) {
@@ -256,7 +276,7 @@ void enter_case(const Case& test, Result& result, uint64_t pa, const HostValues&
         prepare_guest(test.guest);
     }
     if ((flags & FLAG_TWICE) != 0) {
-        enter_before(test, before);
+        enter_before(test, pa, before);
         flags |= FLAG_RESUME;
     }
     data_clean = false;
@@ -284,6 +304,13 @@ void enter_case(const Case& test, Result& result, uint64_t pa, const HostValues&
     }
     if (guest) {
         finish_guest(test.guest, result, mailbox().host.cr0);
+        restore_arena((flags & FLAG_NO_EPT) == 0);
+    }
+    if (result.outcome == EXITED) {
+        end_nmi_blocking(pa, before);
+    }
+    if (guest) {
+        invept(2, 0);
     }
     if ((flags & FLAG_TWICE) != 0) {
         fill_second_page();
@@ -301,6 +328,12 @@ void run(const Case& test, Result& result) {
     result.error = 0;
     if ((test.flags & FLAG_PROBE) != 0) {
         probe(result);
+        return;
+    }
+    if ((test.flags & FLAG_CHECK) != 0) {
+        const uint64_t arena = changed_arena();
+        result.value[0] = arena != 0 ? arena : program(false);
+        result.outcome = SUCCEEDED;
         return;
     }
     if ((test.flags & FLAG_SEQUENCE) != 0) {
@@ -324,6 +357,12 @@ void run(const Case& test, Result& result) {
     }
     vmptrld(pa);
     write_all(test.value);
+    if (!unblocking::prepared) {
+        vmptrld(UNBLOCKING_VMCS_PA); // the first case of a run is one that enters
+        write_all(test.value);
+        prepare_unblocking();
+        vmptrld(pa);
+    }
     prepare_memory(test, pa);
     enter_case(test, result, pa, before);
     if ((test.flags & FLAG_SHADOW) != 0) {

@@ -79,6 +79,91 @@ TEST(VmxGuests, AccessOnlyPortsThatStandForNothing) {
     EXPECT_GT(with_port, 100u);
 }
 
+// The address that a case has left changed, or 0.
+uint64_t left_changed(Bochs& bochs) {
+    Case check{};
+    check.flags = FLAG_CHECK;
+    return bochs.run({check}).at(0).value[0];
+}
+
+void start(Bochs& bochs) {
+    bochs.start();
+    const FieldLists lists = field_lists(skylake());
+    bochs.set_fields(lists.write, lists.write_slots, lists.read, lists.read_slots);
+}
+
+// A guest that stores EDX to what RBX points to, and is at CPL 0 in 64-bit mode.
+horos::fuzz::vmx::Test storing_guest(const HostValues& host, uint64_t address, bool ept) {
+    horos::fuzz::vmx::Test guest;
+    guest.kind = Kind::GUEST;
+    RuleState state = model::default_state(skylake());
+    state[F::GUEST_RIP] = CODE_PA;
+    if (!ept) {
+        state[F::PROC_CONTROLS_2] &=
+            ~uint64_t{horos::vmx::proc2::ENABLE_EPT | horos::vmx::proc2::UNRESTRICTED_GUEST};
+    }
+    guest.state = canonical_guest(state, skylake(), host);
+    guest.guest.gpr[2] = 0x12345678;
+    guest.guest.gpr[3] = address;
+    guest.guest.code_bytes = CODE_BYTES;
+    std::fill_n(guest.guest.code, CODE_BYTES, uint8_t{0x90});
+    std::memcpy(guest.guest.code, "\x89\x13\x0f\x01\xc1", 5); // mov [rbx], edx; vmcall
+    return guest;
+}
+
+TEST(VmxHarness, WhatAGuestStoresToItsTablesIsTakenBack) {
+    Bochs bochs("corei7_skylake_x");
+    start(bochs);
+    // Its tables by EPT; without EPT anything.
+    const std::pair<uint64_t, bool> stores[] = {
+        {GUEST_PD32_PA + 0x5a0, true},  {PAE_PDPT_PA + 0xc90, true}, {GUEST_PD_PA + 0xa0, true},
+        {GUEST_PML4_PA + 0xbd0, true},  {EPT_PT_PA + 0x800, false},  {HANDLER_PA + 0x800, false},
+        {DESCRIPTORS_PA + 0x18, false}, {IDT_PA + 0x20, false}};
+    for (const auto& [address, ept] : stores) {
+        auto guest = storing_guest(bochs.host(), address, ept);
+        guest.guest.poke[guest.guest.pokes++] = {LOG_PA + 8, 0};
+        const Result result = bochs.run({make_case(guest)}).at(0);
+        ASSERT_EQ(result.outcome, EXITED) << std::hex << address;
+        EXPECT_EQ(at(result, F::EXIT_REASON), 18u) << std::hex << address; // it did store
+        EXPECT_EQ(left_changed(bochs), 0u) << std::hex << address;
+    }
+}
+
+TEST(VmxHarness, ACaseThatLeavesMemoryChangedIsNoticed) {
+    for (const uint64_t address : {uint64_t{IDT_PA} + 0x20, uint64_t{0x1000080}}) {
+        Bochs bochs("corei7_skylake_x");
+        start(bochs);
+        (void)bochs.run({make_case(storing_guest(bochs.host(), DATA_PA, true))});
+        EXPECT_EQ(left_changed(bochs), 0u);
+        horos::fuzz::vmx::Test sequence; // its steps may write anywhere
+        sequence.kind = Kind::SEQUENCE;
+        sequence.steps.push_back({STEP_REVISION, 0, 0, address, 0x12345678, 0});
+        (void)bochs.run({make_case(sequence)});
+        EXPECT_EQ(left_changed(bochs), address);
+    }
+}
+
+// Bochs does not end virtual-NMI blocking at an entry (triage: virtual-nmi-sticks); the harness
+// ends it, so that the NMI window of the next guest opens.
+TEST(VmxHarness, BlockingByNmiDoesNotReachTheNextGuest) {
+    namespace vmx = horos::vmx;
+    Bochs bochs("corei7_skylake_x");
+    start(bochs);
+    horos::fuzz::vmx::Test launch;
+    launch.state = canonical(model::default_state(skylake()), skylake(), bochs.host());
+    auto blocked = storing_guest(bochs.host(), DATA_PA, true);
+    blocked.state[F::PIN_CONTROLS] |= vmx::pin::NMI_EXITING | vmx::pin::VIRTUAL_NMIS;
+    blocked.state[F::GUEST_INTERRUPTIBILITY] = vmx::interruptibility::BLOCKING_BY_NMI;
+    auto window = blocked;
+    window.state[F::PROC_CONTROLS] |= vmx::proc::NMI_WINDOW_EXITING;
+    window.state[F::GUEST_INTERRUPTIBILITY] = 0;
+    const auto results = bochs.run({make_case(launch), make_case(blocked), make_case(window)});
+    EXPECT_EQ(at(results[1], F::EXIT_REASON), 18u);
+    EXPECT_EQ(at(results[1], F::GUEST_INTERRUPTIBILITY), vmx::interruptibility::BLOCKING_BY_NMI);
+    EXPECT_EQ(at(results[2], F::EXIT_REASON), 8u);
+    EXPECT_EQ(at(results[2], F::GUEST_INTERRUPTIBILITY), 0u);
+}
+
 // Zeros at 200000h are ADD [RAX], AL: a sequence that enters a guest there stores to the data page
 // by the registers that the guest before it left.
 TEST(VmxHarness, AGuestFindsItsDataPageEmptyAfterASequence) {

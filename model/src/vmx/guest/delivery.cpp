@@ -78,9 +78,10 @@ void Guest::deliver_real(const Event& event) {
     const uint64_t back = has_length(event.type) ? rip + event.length : rip;
     const uint64_t stack = gpr[4];
     try {
-        push(rflags, 2, ~0ull, 0);
-        push(s[F::GUEST_CS_SELECTOR], 2, ~0ull, 0);
-        push(back, 2, ~0ull, 0);
+        check_room(3, 2, 0);
+        push(rflags, 2, ~0ull);
+        push(s[F::GUEST_CS_SELECTOR], 2, ~0ull);
+        push(back, 2, ~0ull);
         vector = uint32_t(read((s[F::GUEST_IDTR_BASE] + event.vector * 4u) & 0xffffffff, 4, true));
     } catch (...) {
         gpr[4] = stack;
@@ -116,6 +117,10 @@ SegmentDescriptor Guest::handler_descriptor(uint16_t selector, uint32_t ext) {
         throw Exception{13, error};
     }
     if (v86() && ((ar & rights::CONFORMING) != 0 || d.dpl() != 0)) {
+        const bool inner = (ar & rights::CONFORMING) == 0 && d.dpl() < cpl();
+        if (inner && deviates(Deviation::V86_STACK_FIRST)) {
+            (void)stack_fields(d.dpl(), ext);
+        }
         throw Exception{13, error};
     }
     if ((ar & rights::ACCESSED) == 0) {
@@ -146,6 +151,7 @@ void Guest::load_segment(Seg r, uint16_t selector, const SegmentDescriptor& d) {
     s[plus(F::GUEST_ES_RIGHTS, n)] = rights_in(d);
     s[plus(F::GUEST_ES_BASE, n)] = d.base();
     s[plus(F::GUEST_ES_LIMIT, n)] = d.limit();
+    ss_made_null = ss_made_null && r != Seg::SS;
 }
 
 // A null selector: the level stays in SS.DPL, which is CPL (§24.4.1).
@@ -153,6 +159,7 @@ void Guest::load_null(Seg r, unsigned level) {
     const auto n = unsigned(r);
     s[plus(F::GUEST_ES_SELECTOR, n)] = level;
     s[plus(F::GUEST_ES_RIGHTS, n)] = rights::UNUSABLE | level << rights::DPL_SHIFT;
+    ss_made_null = ss_made_null || r == Seg::SS;
 }
 
 unsigned Guest::handler_level(const SegmentDescriptor& d) const {

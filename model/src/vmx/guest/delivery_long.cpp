@@ -43,14 +43,24 @@ void Guest::deliver_long(const Event& event, const Gate& gate) {
             load_null(Seg::SS, level);
         }
         for (unsigned n = 0; n < words; ++n) {
-            rsp -= 8;
-            if (!canonical(rsp)) {
+            if (!canonical(rsp - 8 * (n + 1))) {
                 throw Exception{12, ext};
             }
-            // RF in the image is 1 for faults; which they are is not looked at.
-            write(rsp, frame[n], 8, n == 2 ? ~x86::rflags::RF : n == 1 ? defined_bits() : ~0ull);
         }
-        if (!canonical(gate.target())) {
+        const bool nowhere = !canonical(gate.target());
+        if (nowhere && !deviates(Deviation::LONG_TARGET_AFTER_PUSH)) {
+            throw Exception{13, ext};
+        }
+        // Through a gate to a conforming segment CPL stays, and it is CPL that pushes.
+        const bool as_system =
+            cpl() == 3 && level == 3 && d.dpl() != 3 && deviates(Deviation::CONFORMING_PUSH_LEVEL);
+        for (unsigned n = 0; n < words; ++n) {
+            rsp -= 8;
+            // RF in the image is 1 for faults; which they are is not looked at.
+            const uint64_t known = n == 2 ? ~x86::rflags::RF : n == 1 ? defined_bits() : ~0ull;
+            write(rsp, frame[n], 8, known, as_system);
+        }
+        if (nowhere) {
             throw Exception{13, ext};
         }
         gpr[4] = rsp;

@@ -9,22 +9,32 @@ namespace {
 using namespace horos::vmx;
 } // namespace
 
-// One item onto the stack that SS and ESP name, by the size that SS.B says.
-void Guest::push(uint64_t value, unsigned bytes, uint64_t known, uint32_t error) {
-    const uint64_t mask = (rights(Seg::SS) & rights::DB) != 0 ? 0xffffffff : 0xffff;
-    const uint64_t at = (gpr[4] - bytes) & mask;
-    uint64_t linear = 0;
-    try {
-        linear = linear_of(Seg::SS, at, bytes, Kind::WRITE);
-    } catch (const Exception&) {
-        throw Exception{12, error};
+// Where one more item goes on the stack that SS and ESP name, by the size that SS.B says.
+uint64_t Guest::next_item(uint64_t pointer, unsigned bytes) const {
+    return (pointer - bytes) & ((rights(Seg::SS) & rights::DB) != 0 ? 0xffffffff : 0xffff);
+}
+
+void Guest::check_room(unsigned items, unsigned bytes, uint32_t error) {
+    uint64_t pointer = gpr[4];
+    for (unsigned n = 0; n < items; ++n) {
+        pointer = next_item(pointer, bytes);
+        try {
+            (void)linear_of(Seg::SS, pointer, bytes, Kind::WRITE);
+        } catch (const Exception&) {
+            throw Exception{12, error};
+        }
     }
-    write(linear, value, bytes, known);
+}
+
+void Guest::push(uint64_t value, unsigned bytes, uint64_t known) {
+    const uint64_t mask = (rights(Seg::SS) & rights::DB) != 0 ? 0xffffffff : 0xffff;
+    const uint64_t at = next_item(gpr[4], bytes);
+    write(linear_of(Seg::SS, at, bytes, Kind::WRITE), value, bytes, known);
     gpr[4] = (gpr[4] & ~mask) | at;
 }
 
-// The stack that the TSS holds for an inner level.
-Guest::InnerStack Guest::inner_stack(unsigned level, uint32_t ext) {
+// The two fields of the TSS that name the stack of an inner level.
+Guest::InnerStack Guest::stack_fields(unsigned level, uint32_t ext) {
     const bool wide = (rights(Seg::TR) & 8) != 0;
     const uint64_t offset = tss::stack_offset(wide, level);
     const unsigned pointer_bytes = wide ? 4 : 2;
@@ -37,6 +47,11 @@ Guest::InnerStack Guest::inner_stack(unsigned level, uint32_t ext) {
     InnerStack stack;
     stack.selector = uint16_t(read_tss(offset + pointer_bytes, 2));
     stack.pointer = read_tss(offset, pointer_bytes);
+    return stack;
+}
+
+Guest::InnerStack Guest::inner_stack(unsigned level, uint32_t ext) {
+    InnerStack stack = stack_fields(level, ext);
     if ((stack.selector & 0xfffc) == 0) {
         throw Exception{10, ext};
     }
@@ -70,32 +85,33 @@ void Guest::deliver_32(const Event& event, const Gate& gate) {
     const uint64_t old_ss = selector(Seg::SS), old_stack = gpr[4], old_flags = rflags;
     on_new_stack([&] {
         uint32_t error = ext;
-        if (level != cpl()) {
+        const bool inner = level != cpl();
+        if (inner) {
             const InnerStack stack = inner_stack(level, ext);
             error |= stack.selector & 0xfffcu;
-            if (target > d.limit()) {
-                throw Exception{13, ext};
-            }
             rflags &= ~x86::rflags::VM;
             load_segment(Seg::SS, stack.selector, stack.descriptor);
             gpr[4] = stack.pointer;
-            if (from_v86) {
-                for (const Seg r : {Seg::GS, Seg::FS, Seg::DS, Seg::ES}) {
-                    push(selector(r), bytes, selector_known, error);
-                }
-            }
-            push(old_ss, bytes, selector_known, error);
-            push(old_stack, bytes, ~0ull, error);
-            path.push_back(from_v86 ? "stack switch from virtual-8086 mode" : "stack switch");
         }
-        push(old_flags, bytes, ~x86::rflags::RF, error);
-        push(s[F::GUEST_CS_SELECTOR], bytes, selector_known, error);
-        push(back, bytes, ~0ull, error);
-        if (event.error) {
-            push(*event.error, bytes, ~0ull, error);
-        }
+        check_room(3 + (inner ? 2 : 0) + (from_v86 ? 4 : 0) + (event.error ? 1 : 0), bytes, error);
         if (target > d.limit()) {
             throw Exception{13, ext};
+        }
+        if (inner) {
+            if (from_v86) {
+                for (const Seg r : {Seg::GS, Seg::FS, Seg::DS, Seg::ES}) {
+                    push(selector(r), bytes, selector_known);
+                }
+            }
+            push(old_ss, bytes, selector_known);
+            push(old_stack, bytes, ~0ull);
+            path.push_back(from_v86 ? "stack switch from virtual-8086 mode" : "stack switch");
+        }
+        push(old_flags, bytes, ~x86::rflags::RF);
+        push(s[F::GUEST_CS_SELECTOR], bytes, selector_known);
+        push(back, bytes, ~0ull);
+        if (event.error) {
+            push(*event.error, bytes, ~0ull);
         }
     });
     path.push_back("32-bit gate");

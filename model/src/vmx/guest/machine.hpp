@@ -104,6 +104,7 @@ public:
     bool sti_shadow_next = false, mov_ss_next = false;
     std::optional<Event> delivering;
     bool clears_nmi_unblocking = false;
+    bool ss_made_null = false; // by a switch of stacks
     std::map<uint64_t, Masked> writes;
     std::vector<std::string> path;
     unsigned instructions = 0;
@@ -286,7 +287,10 @@ private:
     void deliver_long(const Event& event, const Gate& gate);
     void deliver_real(const Event& event);
     void deliver_32(const Event& event, const Gate& gate);
-    void push(uint64_t value, unsigned bytes, uint64_t known, uint32_t error);
+    uint64_t next_item(uint64_t pointer, unsigned bytes) const;
+    void check_room(unsigned items, unsigned bytes,
+                    uint32_t error); // #SS before anything is pushed
+    void push(uint64_t value, unsigned bytes, uint64_t known);
     SegmentDescriptor handler_descriptor(uint16_t selector, uint32_t ext);
     SegmentDescriptor gdt_descriptor(uint16_t selector, uint8_t fault, uint32_t error);
     unsigned handler_level(const SegmentDescriptor& d) const;
@@ -299,6 +303,7 @@ private:
         uint64_t pointer = 0;
         SegmentDescriptor descriptor;
     };
+    InnerStack stack_fields(unsigned level, uint32_t ext);
     InnerStack inner_stack(unsigned level, uint32_t ext);
     uint64_t long_stack(unsigned ist, unsigned level, uint32_t ext);
     enum class TaskSource : uint8_t { CALL, IRET, JMP, IDT_GATE }; // as the qualification has it

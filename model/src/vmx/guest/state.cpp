@@ -100,7 +100,10 @@ void Guest::save_registers(GuestExit& out, const Exit& exit) {
         }
         if (unusable(static_cast<Seg>(n))) {           // §27.3.2: little of it is defined
             const bool is_ss = n == unsigned(Seg::SS); // its DPL is CPL
-            const uint32_t level = rights(Seg::SS) & rights::DPL;
+            uint32_t level = rights(Seg::SS) & rights::DPL;
+            if (is_ss && ss_made_null && level != 0 && deviates(Deviation::NULL_SS_LEVEL_0)) {
+                level = 0;
+            }
             out[plus(F::GUEST_ES_RIGHTS, n)] = {rights::UNUSABLE | (is_ss ? level : 0),
                                                 rights::UNUSABLE | (is_ss ? rights::DPL : 0)};
             out[plus(F::GUEST_ES_LIMIT, n)].known = 0;
@@ -290,7 +293,11 @@ constexpr std::string_view DEVIATIONS[] = {"virtual-nmi-sticks",
                                            "eptp-index-not-loaded",
                                            "hlt-misses-virtual-interrupt",
                                            "tss-stack-names-ss",
-                                           "monitor-trap-ignored"};
+                                           "monitor-trap-ignored",
+                                           "null-ss-level-0",
+                                           "v86-stack-first",
+                                           "long-target-after-push",
+                                           "conforming-push-level"};
 static_assert(std::size(DEVIATIONS) == static_cast<size_t>(Deviation::COUNT));
 } // namespace
 

@@ -61,7 +61,11 @@ enum class Deviation : uint8_t {
     EPTP_INDEX_NOT_LOADED,        // #VE stores the EPTP index of the last VMFUNC
     HLT_MISSES_VIRTUAL_INTERRUPT, // a virtual interrupt does not end HLT
     TSS_STACK_NAMES_SS,           // a stack of the TSS that is not canonical: #SS names the old SS
-    MONITOR_TRAP_IGNORED, // the monitor trap flag brings no exit, other than an injected one
+    MONITOR_TRAP_IGNORED,   // the monitor trap flag brings no exit, other than an injected one
+    NULL_SS_LEVEL_0,        // SS that a switch of stacks made null is saved with DPL 0, not CPL
+    V86_STACK_FIRST,        // from virtual-8086 mode the TSS's stack is looked at before the level
+    LONG_TARGET_AFTER_PUSH, // a 64-bit gate's target that is not canonical faults after the pushes
+    CONFORMING_PUSH_LEVEL,  // a conforming handler's frame is pushed with its DPL, not with CPL
     COUNT,
 };
 using Deviations = std::bitset<static_cast<size_t>(Deviation::COUNT)>;
