@@ -64,6 +64,21 @@ RuleSet null_ss_rules(const RuleState& s, const RuleSet& broken) {
     return rules;
 }
 
+// A target that holds the RPL of CS, not its DPL, against the DPL of SS (§26.3.1.2) refuses these,
+// whatever else the entry would come to: an unrestricted guest may have them differ.
+bool refused_for_rpl(const RuleState& s, const RuleSet& broken, const Result& r) {
+    const bool v86 = (s[F::GUEST_RFLAGS] & x86::rflags::VM) != 0;
+    const uint64_t cs = s[F::GUEST_CS_RIGHTS];
+    const uint64_t rpl = s[F::GUEST_CS_SELECTOR] & 3, dpl = (cs & rights::DPL) >> rights::DPL_SHIFT;
+    const bool differs = (cs & rights::CONFORMING) != 0 ? rpl < dpl : rpl != dpl;
+    const bool wrong = std::ranges::any_of(model::vmx::all_rules(), [&](const auto& rule) {
+        return broken[size_t(rule.id)] && rule.name == "vmx.entry.guest.cs.dpl";
+    });
+    return entry_failed(r) && at(r, F::EXIT_REASON) == (0x80000000u | 33) &&
+           at(r, F::EXIT_QUALIFICATION) == 0 && !v86 && (cs & rights::CODE) != 0 && differs &&
+           !wrong;
+}
+
 // The rule that the target seems not to know: without it the result would be what the model allows.
 std::string overlooked_rule(const RuleSet& broken, const RuleSet& null_ss, const Result& r,
                             bool entered) {
@@ -137,6 +152,11 @@ Verdict judge_entry(const Test& test, const Profile& profile, const Result& resu
     const bool may_enter = failures.allowed.empty() || failures.may_enter;
     if (!entered || !may_enter) {
         const RuleSet null_ss = null_ss_rules(test.state, broken);
+        if (refused_for_rpl(test.state, broken, result)) {
+            return diverges({"refused: " + observed_text(test, result),
+                             may_enter ? "enters" : model::vmx::failure_text(failures.allowed[0]),
+                             observed_text(test, result), "vmx.entry.guest.cs.dpl, by RPL"});
+        }
         return diverges({entered ? (null_ss.any() ? "entered with a null SS" : "entered")
                                  : "refused: " + observed_text(test, result),
                          may_enter ? "enters" : model::vmx::failure_text(failures.allowed[0]),

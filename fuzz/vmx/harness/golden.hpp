@@ -60,11 +60,13 @@ inline uint64_t program(bool keep) {
 }
 
 // What of the arena no case leaves changed: not the pages that entries without a guest of their own
-// may store to (the virtual APIC, MSRs stored by an exit, logs, data), and not the PDPTEs, which each
-// case brings.
+// may store to (the virtual APIC, MSRs stored by an exit, logs, data), and not the PDPTEs, which
+// each case brings.
 inline uint64_t changed_arena() {
-    constexpr Stretch SAME[] = {{EPT_PML4_PA, PAE_PDPT_PA}, {PAE_PDPT_PA + 32, MSR_STORE_PA},
-                                {ZERO_PA, LOG_PA},          {SECOND_DATA_PA, APIC_PA},
+    constexpr Stretch SAME[] = {{EPT_PML4_PA, PAE_PDPT_PA},
+                                {PAE_PDPT_PA + 32, MSR_STORE_PA},
+                                {ZERO_PA, LOG_PA},
+                                {SECOND_DATA_PA, APIC_PA},
                                 {IDT_PA, ARENA_END}};
     for (const Stretch& s : SAME) {
         const uint64_t at = first_change(s, GOLDEN_ARENA_PA + (s.from - ARENA_PA));

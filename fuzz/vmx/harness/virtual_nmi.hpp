@@ -1,6 +1,6 @@
-// Ends virtual-NMI blocking that a guest has left. An entry with bit 3 of the interruptibility state
-// clear should do so itself (SDM vol. 3C §26.6.1); Bochs keeps the blocking until a guest's IRET
-// (triage: virtual-nmi-sticks), and no NMI window would open in any of the cases that follow.
+// Ends virtual-NMI blocking that a guest has left. An entry with bit 3 of the interruptibility
+// state clear should do so itself (SDM vol. 3C §26.6.1); Bochs keeps the blocking until a guest's
+// IRET (triage: virtual-nmi-sticks), and no NMI window would open in any of the cases that follow.
 #pragma once
 
 #include "instructions.hpp"

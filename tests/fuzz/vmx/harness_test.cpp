@@ -46,6 +46,23 @@ TEST(VmxJudge, ANullSsIsOneCauseWhateverOfItIsWrong) {
     EXPECT_EQ(other->what, "entered");
 }
 
+TEST(VmxJudge, ARefusalForTheRplOfCsIsOneCauseWhateverElseIsInTheState) {
+    horos::fuzz::vmx::Test test;
+    test.state = model::default_state(skylake());
+    Result result{};
+    result.outcome = EXITED;
+    result.value[model::slot_of(F::EXIT_REASON)] = 0x80000000 | 33;
+    const auto refused = verdict_on(test, result);
+    ASSERT_TRUE(refused);
+    EXPECT_EQ(refused->overlooked, "");
+    test.state[F::GUEST_CS_SELECTOR] = 0x0b; // DPL 0, as SS has it
+    const auto rpl = verdict_on(test, result);
+    ASSERT_TRUE(rpl);
+    EXPECT_EQ(rpl->overlooked, "vmx.entry.guest.cs.dpl, by RPL");
+    result.value[model::slot_of(F::EXIT_QUALIFICATION)] = 2; // another reason than that
+    EXPECT_NE(verdict_on(test, result)->overlooked, rpl->overlooked);
+}
+
 TEST(VmxJudge, AnOverlookedHostRuleIsTheDivergenceNotWhatTheExitThenLoads) {
     horos::fuzz::vmx::Test test;
     test.state = model::default_state(skylake());
