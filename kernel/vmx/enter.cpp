@@ -113,8 +113,7 @@ void set_preemption_timer(const Core& core) {
 
 void arm(const Core& core, Vcpu& vcpu) {
     VmxState& v = vcpu.vmx;
-    u32 proc = v.proc_controls;
-    u32 threshold = 0;
+    u32 proc = v.proc_controls, threshold = 0;
     if (vcpu.dr_live != 0)
         proc &= ~vmx::proc::MOV_DR_EXITING;
     if ((v.requests & request::nmi_window) != 0)

@@ -128,6 +128,7 @@ void put(Vcpu& vcpu, const VcpuState& s, u32 dirty, bool whole) {
         write_field(F::GUEST_PENDING_DEBUG, 0); // another state has no trap pending from the last
         put_groups(vcpu, s, dirty);
     }
+    vcpu.vmx.event = 0; // one of a thread that ended in its run is nobody's, and may not fit
     if ((dirty & group::events) != 0)
         put_events(vcpu, s);
     else

@@ -145,9 +145,8 @@ Value Activation::binary(llvm::BinaryOperator& i) {
 
 Value Activation::cast(llvm::CastInst& i) {
     const Value x = operand(i.getOperand(0));
-    // An address as a number could be any.
     if (i.getOpcode() == Instruction::PtrToInt && i.getType()->isIntegerTy())
-        return Value::of(fresh_bits("address", i.getType()->getIntegerBitWidth()), x.poison);
+        return number_of(x, i.getType()->getIntegerBitWidth());
     if (!i.getType()->isIntegerTy() || x.kind != Value::Kind::bits)
         throw Unsupported(std::string("cast ") + i.getOpcodeName() + " in " + place(i));
     const unsigned w = i.getType()->getIntegerBitWidth();

@@ -17,6 +17,9 @@
 
 namespace horos::proofs {
 
+// An object that no global names, but of which each core has one.
+inline constexpr const char* this_core_area = "per-cpu";
+
 // What the engine does not know, it refuses.
 struct Unsupported : std::runtime_error {
     using std::runtime_error::runtime_error;
@@ -176,6 +179,7 @@ struct Activation {
 
     Value operand(const llvm::Value* v);
     Value constant_value(const llvm::Constant* v);
+    Value number_of(const Value& pointer, unsigned width) const;
     Value address(const llvm::GEPOperator& gep, Value base);
     std::string place(const llvm::Instruction& i) const;
     bool execute(llvm::Instruction& i, Guard& guard); // false: the path ends

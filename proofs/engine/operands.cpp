@@ -32,6 +32,20 @@ Value Activation::operand(const llvm::Value* v) {
     return at->second;
 }
 
+// An address as a number could be any, but a global object has one.
+Value Activation::number_of(const Value& pointer, unsigned width) const {
+    const bool one = pointer.kind == Value::Kind::pointer && pointer.targets.size() == 1;
+    const Object* object = one ? pointer.targets[0].object : nullptr;
+    if (object == nullptr || width != 64 ||
+        (object->storage == Storage::local && object->name != this_core_area))
+        return Value::of(fresh_bits("address", width), pointer.poison);
+    Term all = named_bits("address of " + object->name, width);
+    all = add(all, num(width, static_cast<uint64_t>(pointer.targets[0].offset.constant)));
+    for (const auto& [index, stride] : pointer.targets[0].offset.terms)
+        all = add(all, mul(resize(index, width), num(width, static_cast<uint64_t>(stride))));
+    return Value::of(all, pointer.poison);
+}
+
 Value Activation::constant_value(const llvm::Constant* v) {
     llvm::Type* type = v->getType();
     if (const auto* i = llvm::dyn_cast<llvm::ConstantInt>(v)) {
@@ -46,8 +60,8 @@ Value Activation::constant_value(const llvm::Constant* v) {
     if (const auto* g = llvm::dyn_cast<llvm::GlobalVariable>(v))
         return Value::to(engine.objects_.global(*g));
     if (const auto* e = llvm::dyn_cast<llvm::ConstantExpr>(v)) {
-        if (e->getOpcode() == llvm::Instruction::PtrToInt) // any number
-            return Value::of(fresh_bits("address", type->getIntegerBitWidth()));
+        if (e->getOpcode() == llvm::Instruction::PtrToInt)
+            return number_of(constant_value(e->getOperand(0)), type->getIntegerBitWidth());
         if (const auto* gep = llvm::dyn_cast<llvm::GEPOperator>(e))
             return address(*gep,
                            constant_value(llvm::cast<llvm::Constant>(gep->getPointerOperand())));

@@ -1,5 +1,6 @@
 #include "kernel.hpp"
 #include "proofs/engine/names.hpp"
+#include "vmx_fields.hpp"
 
 #include <llvm/IRReader/IRReader.h>
 #include <llvm/Support/SourceMgr.h>
@@ -45,6 +46,7 @@ Kernel::Kernel(Bitcode& code, core::Vendor which)
     objects.fix(
         "machine", ".guest_format",
         static_cast<uint64_t>(is_vmx ? core::TableFormat::ept : core::TableFormat::long_mode));
+    vmx::declare_fields(code.spec());
     // Every table exists from the start, so that a cleared row is seen by all its views.
     for (const auto& module : code.program.modules) {
         for (const llvm::GlobalVariable& g : module->globals()) {

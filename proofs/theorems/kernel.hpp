@@ -115,6 +115,9 @@ public:
     const core::Vendor vendor; // of the processor
     // After a guest has run on VMX; the default: the path is not followed further.
     std::function<void(const Call&)> after_run;
+    // The address of a VMCS whose content is followed, on VMX; null: of none.
+    Term followed = nullptr;
+    bool follows_vmcs() const { return followed != nullptr; }
     bool one_time = false;           // shell_now answers the same throughout a step
     unsigned calls = 0;              // numbers the answers of privileged steps
     std::vector<Guard> switches;     // where a step ends by going on in another thread
@@ -128,6 +131,8 @@ private:
     void say_of_core(Term core, unsigned depth);
     bool guest_step(Executor& engine, const Call& call, Value& result);
     bool vmx_step(Executor& engine, const Call& call, Value& result); // vmx_steps.cpp
+    void follow(Executor& engine, const Call& call, Value& result);
+    bool host_register(Executor& engine, const Call& call, Value& result);
     void on_access(Executor& engine, const Piece& piece, const Object& object, bool store);
     void instantiate(const Invariant& invariant, const std::vector<Term>& arguments,
                      unsigned depth);

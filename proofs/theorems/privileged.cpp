@@ -157,6 +157,8 @@ bool Kernel::guest_step(Executor& engine, const Call& call, Value& result) {
     if (n.starts_with("asm ")) {
         // Registers of the processor that are no state of the core: read as anything.
         llvm::Type* type = call.instruction->getType();
+        if (follows_vmcs() && host_register(engine, call, result)) // vmx_steps.cpp
+            return true;
         if (n == "asm sidt $0" || n == "asm sgdt $0") { // a limit and an address
             engine.store(call.arguments[0], Value::of(fresh_bits("register", 16)), 2, call.guard,
                          call.place);
@@ -167,8 +169,9 @@ bool Kernel::guest_step(Executor& engine, const Call& call, Value& result) {
         if (type->isVoidTy())
             return true;
         if (type->isPointerTy()) { // this core's own area, of which only addresses are taken
-            result = Value::to(objects.local(
-                "per-cpu", llvm::ArrayType::get(llvm::Type::getInt8Ty(bitcode.context), 4096)));
+            result = Value::to(
+                objects.local(this_core_area,
+                              llvm::ArrayType::get(llvm::Type::getInt8Ty(bitcode.context), 4096)));
             return true;
         }
         const std::string name = engine.numbered(n, call.guard);

@@ -268,6 +268,10 @@ std::vector<Theorem> vmx_theorems(const Bitcode& bitcode) {
                            return not_vacuous(step, vmx::writes(step, nullptr));
                        }});
     }
+    for (const Theorem& t : vmx::entry_theorems())
+        all.push_back(t);
+    for (const Theorem& t : vmx::exit_theorems())
+        all.push_back(t);
     return all;
 }
 

@@ -8,4 +8,8 @@ namespace horos::proofs::vmx {
 // one.
 Result writes(Step& step, Term vcpu);
 
+// Of the moment of an entry: vmx_entry.cpp.
+std::vector<Theorem> entry_theorems();
+std::vector<Theorem> exit_theorems(); // vmx_exit.cpp
+
 } // namespace horos::proofs::vmx

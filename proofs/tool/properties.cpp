@@ -87,13 +87,28 @@ const std::vector<Property> all{
      "virtual CPU's APIC-access page among them, in calls that come to kernel/vmx.",
      of_one_step, any_state, "as vmx-safety/", "calls that do not come to kernel/vmx"},
     {"vmx-guard",
-     "At an entry into a guest on VMX every VMWRITE keeps the mandatory controls; EPTP, VPID and "
-     "the maps that are written are those of the guest's space; the host's state is nothing that a "
-     "VMM wrote; all goes into the virtual CPU's own VMCS.",
-     "each VMWRITE and VMPTRLD on all paths, one by one", any_state,
-     "as vmx-safety/; that at first the processor's current VMCS is the one the core holds",
-     "the rules of a VM entry (SDM vol. 3C chapter 26): tests alone show that the guard keeps "
-     "them; fields that this entry does not write"},
+     "On a processor with VMX: what vcpu_run and core_run_guest enter a guest with satisfies every "
+     "VM-entry rule of the model (SDM vol. 3C chapter 26) but for what the VMM's page may say of "
+     "the task priority meanwhile; mandatory controls are on; EPTP, VPID, bitmaps, MSR lists and "
+     "host state are the kernel's own; all accesses are to the virtual CPU's own VMCS.",
+     "the content of one VMCS as a table of fields, each VMREAD and VMWRITE, VMCLEAR and VMPTRLD",
+     "any request, any state; the model's profiles that the kernel runs on",
+     "as vmx-safety/; vmx_init's limits are those of a profile; the host's registers are what they "
+     "were; at first the facts of proofs/theorems/vmx_facts.cpp, which new_vmcs and vmx_take_state "
+     "establish and vmx-exit/ keeps",
+     "host state where the kernel reads it from the processor: that it is the right one; what "
+     "enclaves would do"},
+    {"vmx-exit",
+     "After an exit on VMX the VMM's page has what the VMCS says: every register of the groups "
+     "that "
+     "the VMM wants, the reason, what belongs to it, and an event that was cut off; a refused "
+     "entry "
+     "is told as one and injects nothing later; the kernel's own exits are not told.",
+     "one entry, its exit and all of vmx_enter", "whatever the processor stores",
+     "as vmx-guard/; a processor stores a state that it would enter again, an event that this "
+     "state "
+     "can take, and entry failures with the reasons of SDM vol. 3C section 26.8",
+     "general registers, which the assembly stores (kernel/vmx/vmcs.S)"},
     {"init",
      "Initialisation establishes the invariants and the sums of counts: its steps hold for any "
      "arguments and in any order what spec/boot.hpp says, and with the root task's first objects "

@@ -292,5 +292,19 @@ TEST(VmxGuard, EndWaitsForTheHolder) {
     cores[1] = Core{};
 }
 
+// A thread can end before its guest is entered. What it wanted injected is not checked against what
+// the next one asks for, and so is not injected (§26.3.1.4 would refuse an interrupt without IF).
+TEST(VmxGuard, AnEventOfARunThatNeverWasIsNotInjected) {
+    VmxGuest g;
+    g.page().inject = event::valid | 0x40;
+    g.page().rflags |= x86::rflags::IF;
+    ASSERT_EQ(g.take(), 0u);
+    ASSERT_NE(g.vcpu().vmx.event, 0u);
+    g.page().rflags &= ~x86::rflags::IF;
+    g.page().dirty = 0;
+    ASSERT_EQ(g.take(), 0u);
+    EXPECT_EQ(g.vcpu().vmx.event, 0u);
+}
+
 } // namespace
 } // namespace horos::test
