@@ -257,6 +257,15 @@ TEST(VmxGuest, AnNmiWindowFromHltSavesHlt) {
     EXPECT_EQ(value(m.run(), Field::GUEST_ACTIVITY), 1u);
     m.input.deviations.set(size_t(Deviation::EXIT_WAKES));
     EXPECT_EQ(value(m.run(), Field::GUEST_ACTIVITY), 0u);
+    // The same of the shutdown state, in which a second defect of Bochs clears IF.
+    m.input.deviations.reset();
+    m.state[Field::GUEST_ACTIVITY] = 2;
+    m.state[Field::GUEST_RFLAGS] |= x86::rflags::IF;
+    EXPECT_TRUE(exits(m.run(), ExitReason::NMI_WINDOW));
+    EXPECT_EQ(value(m.run(), Field::GUEST_ACTIVITY), 2u);
+    EXPECT_NE(value(m.run(), Field::GUEST_RFLAGS) & x86::rflags::IF, 0u);
+    m.input.deviations.set(size_t(Deviation::SHUTDOWN_CLEARS_IF));
+    EXPECT_EQ(value(m.run(), Field::GUEST_RFLAGS) & x86::rflags::IF, 0u);
 }
 
 TEST(VmxGuest, EptpSwitchingChangesTheMap) {

@@ -10,8 +10,16 @@ using namespace horos::vmx;
 
 } // namespace
 
+void Guest::in_shutdown() {
+    if (activity == uint32_t(Activity::SHUTDOWN) && (rflags & x86::rflags::IF) != 0 &&
+        deviates(Deviation::SHUTDOWN_CLEARS_IF)) {
+        rflags &= ~x86::rflags::IF;
+    }
+}
+
 // §27.1: an exit that an event causes directly saves the inactive state.
 void Guest::wake_before_exit() {
+    in_shutdown();
     if (activity != 0 && deviates(Deviation::EXIT_WAKES)) {
         activity = 0;
         interruptibility &=
@@ -171,10 +179,7 @@ void Guest::after_entry() {
         if (!pin(pin::PREEMPTION_TIMER)) {
             throw Open{"a guest that waits for ever"};
         }
-        if (activity == uint32_t(Activity::SHUTDOWN) && (rflags & x86::rflags::IF) != 0 &&
-            deviates(Deviation::SHUTDOWN_CLEARS_IF)) {
-            rflags &= ~x86::rflags::IF;
-        }
+        in_shutdown();
         path.push_back("waits for the preemption timer");
         throw Exit(ExitReason::PREEMPTION_TIMER);
     }

@@ -192,6 +192,7 @@ public:
     void load_msrs();
     void between_instructions();
     void monitor_trap(bool injected = false); // §25.5.2, §26.6.2
+    void in_shutdown();
     void wake_before_exit();
     [[noreturn]] void wait(); // what is not active, until the preemption timer
     void page_fault(uint64_t linear, Access access, bool present, bool reserved);
