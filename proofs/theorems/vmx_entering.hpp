@@ -1,4 +1,5 @@
-// A step that makes an entry into a guest, or that makes one possible, with the VMCS that it is about.
+// A step that makes an entry into a guest, or that makes one possible, with the VMCS that it is
+// about.
 #pragma once
 #include "kernel/core/state.hpp"
 #include "vmx_fields.hpp"
@@ -17,8 +18,7 @@ struct Entering {
     Term vcpu = nullptr;
     std::vector<Entered> entries;
 
-    Entering(Bitcode& code, const Settings& settings)
-        : step(code, settings, core::Vendor::vmx) {
+    Entering(Bitcode& code, const Settings& settings) : step(code, settings, core::Vendor::vmx) {
         step.engine.obligations_on = false; // vmx-safety/ is about these
         const auto usual = step.kernel.policy.external;
         step.kernel.policy.external = [this, usual](Executor& engine, const Call& call,
@@ -54,6 +54,8 @@ Claims held(const View& v);
 void assume(Entering& e);
 // Several at once, as they are much alike; one by one when that fails, to say which.
 void claim(Step& step, Result& result, const std::string& at, Term where, const Claims& claims);
+// An accepted request is in the VMCS: vmx_request.cpp.
+Claims requested(Entering& e);
 // Every VMREAD and VMWRITE is of the VMCS that is followed.
 void access_goals(Entering& e, Result& result);
 

@@ -16,8 +16,7 @@ Claims held(const View& v) {
     const Term mine = lor(is(v.row("[].core"), core::no_core),
                           eq(v.row("[].core"), zext(v.step.kernel.this_core, 64)));
     return {{"the current VMCS is the one that the core holds",
-             eq(v.slot(current_slot),
-                ite(is(control, 0), num(64, no_vmcs), v.address(control)))},
+             eq(v.slot(current_slot), ite(is(control, 0), num(64, no_vmcs), v.address(control)))},
             {"launched as the core says",
              ite(own, eq(launched, when(lnot(is(v.core("[].launched"), 0)), 1)),
                  implies(mine, is(launched, 0)))}};
@@ -34,8 +33,8 @@ void assume(Entering& e) {
         all.push_back(implies(e.exists(old), fact));
     for (const auto& [name, fact] : held(old))
         all.push_back(implies(e.exists(old), fact));
-    const Term own = eq(old.row("[].vmx.host_core"),
-                        zext(add(e.step.kernel.this_core, num(32, 1)), 64));
+    const Term own =
+        eq(old.row("[].vmx.host_core"), zext(add(e.step.kernel.this_core, num(32, 1)), 64));
     for (const auto& [name, fact] : host_facts(old))
         all.push_back(implies(land(e.exists(old), own), fact));
     for (const auto& [name, fact] : host_assumptions(old))
@@ -107,8 +106,7 @@ void own_goals(Entering& e, Result& result, Entered& at) {
     };
     const Term here = zext(e.step.kernel.this_core, 64);
     const Term io = map("[].io_map", ".io_map");
-    const Term second =
-        when(is(v.row("[].vmx.virtual_apic"), abi::virtual_apic::x2apic), 1);
+    const Term second = when(is(v.row("[].vmx.virtual_apic"), abi::virtual_apic::x2apic), 1);
     const Term thread = v.narrow("cores", "[].thread", e.step.kernel.this_core);
     namespace defs = horos::vmx;
     namespace mandatory = core::mandatory_vmx;
@@ -122,8 +120,8 @@ void own_goals(Entering& e, Result& result, Entered& at) {
         {"nothing of its space has changed since",
          eq(v.row("[].flushes_seen"), v.space("[].flushes"))},
         {"EPTP is that of its space",
-         eq(v[F::EPTP], bor(v.address(v.space("[].root")),
-                            num(64, defs::eptp::TYPE_WB | defs::eptp::WALK_4)))},
+         eq(v[F::EPTP],
+            bor(v.address(v.space("[].root")), num(64, defs::eptp::TYPE_WB | defs::eptp::WALK_4)))},
         {"the VPID is its tag, and not 0",
          land(eq(v[F::VPID], v.row("[].tlb_tag")), lnot(is(v[F::VPID], 0)))},
         {"I/O bitmaps are those of its space",
@@ -138,11 +136,9 @@ void own_goals(Entering& e, Result& result, Entered& at) {
         {"mandatory entry controls", on(F::ENTRY_CONTROLS, mandatory::entry_controls)},
         {"mandatory exceptions", on(F::EXCEPTION_BITMAP, mandatory::exceptions)},
         {"breakpoint registers exit until they are the guest's",
-         lor(on(F::PROC_CONTROLS, defs::proc::MOV_DR_EXITING),
-             lnot(is(v.row("[].dr_live"), 0)))},
+         lor(on(F::PROC_CONTROLS, defs::proc::MOV_DR_EXITING), lnot(is(v.row("[].dr_live"), 0)))},
         {"host: CR3", eq(v[F::HOST_CR3], host_control(3))},
-        {"host: FS", eq(v[F::HOST_FS_BASE],
-                        v.narrow("threads", "[].regs.fs_base", thread))},
+        {"host: FS", eq(v[F::HOST_FS_BASE], v.narrow("threads", "[].regs.fs_base", thread))},
     };
     claim(e.step, result, "", at.guard.term(), claims);
     claim(e.step, result, "", at.guard.term(), host_facts(v));
@@ -155,12 +151,13 @@ void kept_goals(Entering& e, Result& result) {
     const Term where = land(e.step.over(), e.exists(old));
     claim(e.step, result, "afterwards: ", where, facts(now));
     claim(e.step, result, "afterwards: ", where, held(now));
-    const Term mine = eq(now.row("[].vmx.host_core"),
-                         zext(add(e.step.kernel.this_core, num(32, 1)), 64));
+    const Term mine =
+        eq(now.row("[].vmx.host_core"), zext(add(e.step.kernel.this_core, num(32, 1)), 64));
     claim(e.step, result, "afterwards: ", land(where, mine), host_facts(now));
     // Where the host's state is another core's, it is as that core left it.
     for (const model::FieldInfo& f : model::vmcs_fields()) {
-        if (horos::vmx::type(f.field) == horos::vmx::FieldType::HOST && !(now[f.field] == old[f.field]))
+        if (horos::vmx::type(f.field) == horos::vmx::FieldType::HOST &&
+            !(now[f.field] == old[f.field]))
             e.step.goal(result, "another core's " + std::string(f.name),
                         land({where, lnot(mine), lnot(eq(now[f.field], old[f.field]))}));
     }
@@ -171,17 +168,25 @@ void kept_goals(Entering& e, Result& result) {
 
 // What a request may change, of what a run looks at. That it changes nothing else is part of
 // vmx-guard/vmx_take_state.
-constexpr std::pair<const char*, const char*> of_request[] = {
-    {"vcpus", "[].xcr0"},           {"vcpus", "[].deadline"},
-    {"vcpus", "[].tlb_era"},        {"vcpus", "[].exception_exits"},
-    {"vcpus", "[].extra_exits"},    {"vcpus", "[].dr_live"},
-    {"vcpus", "[].dr[]"},           {"vcpus", "[].vmx.virtual_apic"},
-    {"vcpus", "[].vmx.pending"},    {"vcpus", "[].vmx.event"},
-    {"vcpus", "[].vmx.cr2"},        {"vcpus", "[].vmx.dr6"},
-    {"vcpus", "[].vmx.proc_controls"}, {"vcpus", "[].vmx.requests"},
-    {"vcpus", "[].vmx.apic_page"},  {"cores", "[].control"},
-    {"cores", "[].launched"},       {"cores", "[].release"},
-    {"frames", "[].references"}};
+constexpr std::pair<const char*, const char*> of_request[] = {{"vcpus", "[].xcr0"},
+                                                              {"vcpus", "[].deadline"},
+                                                              {"vcpus", "[].tlb_era"},
+                                                              {"vcpus", "[].exception_exits"},
+                                                              {"vcpus", "[].extra_exits"},
+                                                              {"vcpus", "[].dr_live"},
+                                                              {"vcpus", "[].dr[]"},
+                                                              {"vcpus", "[].vmx.virtual_apic"},
+                                                              {"vcpus", "[].vmx.pending"},
+                                                              {"vcpus", "[].vmx.event"},
+                                                              {"vcpus", "[].vmx.cr2"},
+                                                              {"vcpus", "[].vmx.dr6"},
+                                                              {"vcpus", "[].vmx.proc_controls"},
+                                                              {"vcpus", "[].vmx.requests"},
+                                                              {"vcpus", "[].vmx.apic_page"},
+                                                              {"cores", "[].control"},
+                                                              {"cores", "[].launched"},
+                                                              {"cores", "[].release"},
+                                                              {"frames", "[].references"}};
 bool is_of_request(const std::string& table, const std::string& path) {
     for (const auto& [t, p] : of_request) {
         if (table == t && path == p)
@@ -250,8 +255,24 @@ void footprint_goals(Entering& e, Result& result) {
     }
 }
 
-// A virtual CPU that nobody runs is asked for something.
-Result asked(Entering& e) {
+void not_vacuous_requests(Entering& e, Result& result) {
+    Step& step = e.step;
+    const View old = e.view(step.kernel.old, {});
+    for (const model::Profile* p : profiles()) {
+        const Term accepted =
+            land({step.over(), runs_on(old, *p), eq(step.outcome.value.bits, num(32, 0))});
+        if (consistent(step.assumptions, accepted, step.settings.limits.milliseconds) !=
+            Verdict::proved) {
+            result.verdict = Verdict::unknown;
+            result.details.push_back("vacuous: nothing is accepted on " + p->name);
+        }
+    }
+}
+
+// A virtual CPU that nobody runs is asked for something: what is true of its VMCS afterwards, or
+// that it is what was asked for.
+enum class Judge : uint8_t { facts, request };
+Result asked(Entering& e, Judge judge) {
     Step& step = e.step;
     Kernel& kernel = step.kernel;
     e.vcpu = named_bits("vcpu", 32);
@@ -263,7 +284,8 @@ Result asked(Entering& e) {
     step.assumptions.push_back(kernel.evaluate(*kernel.spec_function("pre_hypercall"),
                                                {kernel.this_core}, kernel.old, &touched));
     kernel.touch(touched, 1);
-    step.assumptions.push_back(ult(e.vcpu, kernel.field("machine", ".frame_limit", {}, kernel.old)));
+    step.assumptions.push_back(
+        ult(e.vcpu, kernel.field("machine", ".frame_limit", {}, kernel.old)));
     step.assumptions.push_back(e.exists(old));
     step.assumptions.push_back(is(old.row("[].thread"), 0));
     step.assumptions.push_back(lor(is(old.row("[].core"), core::no_core),
@@ -280,18 +302,17 @@ Result asked(Entering& e) {
     assume(e);
     Result result = begin(step);
     result.bound = std::to_string(step.outcome.steps) + " instructions";
+    if (judge == Judge::request) {
+        claim(step, result, "", land(step.over(), eq(step.outcome.value.bits, num(32, 0))),
+              requested(e));
+        not_vacuous_requests(e, result);
+        finish(result);
+        return result;
+    }
     access_goals(e, result);
     kept_goals(e, result);
     footprint_goals(e, result);
-    for (const model::Profile* p : profiles()) {
-        const Term accepted = land({step.over(), runs_on(old, *p),
-                                    eq(step.outcome.value.bits, num(32, 0))});
-        if (consistent(step.assumptions, accepted, step.settings.limits.milliseconds) !=
-            Verdict::proved) {
-            result.verdict = Verdict::unknown;
-            result.details.push_back("vacuous: nothing is accepted on " + p->name);
-        }
-    }
+    not_vacuous_requests(e, result);
     finish(result);
     return result;
 }
@@ -361,8 +382,10 @@ struct Request {
                 kernel.field(table, field, {e.vcpu}, kernel.old);
             for (const auto& [key, leaf] : object->leaves) {
                 if (leaf->path == field && leaf->strides.size() == 1)
-                    forget(world, *object, *leaf, any_row ? nullptr
-                                                          : row_is_core ? kernel.this_core : e.vcpu);
+                    forget(world, *object, *leaf,
+                           any_row       ? nullptr
+                           : row_is_core ? kernel.this_core
+                                         : e.vcpu);
             }
         }
         Entry page;
@@ -435,8 +458,8 @@ Result entered(Entering& e) {
                       0);
     access_goals(e, result);
     for (Entered& at : e.entries) {
-        const Term thread = step.kernel.field("cores", "[].thread", {step.kernel.this_core},
-                                              at.world, at.guard);
+        const Term thread =
+            step.kernel.field("cores", "[].thread", {step.kernel.this_core}, at.world, at.guard);
         const Term base =
             step.kernel.field("threads", "[].regs.fs_base", {thread}, at.world, at.guard);
         // It is in the processor, which has no other.
@@ -466,7 +489,13 @@ std::vector<Theorem> entry_theorems() {
              "a request leaves a VMCS that an entry can be made with",
              [](Bitcode& code, const Settings& settings) {
                  Entering e(code, settings);
-                 return asked(e);
+                 return asked(e, Judge::facts);
+             }},
+            {"vmx-guard/request", "vmx-guard",
+             "what an accepted request asks for is in the VMCS, and all else is as it was",
+             [](Bitcode& code, const Settings& settings) {
+                 Entering e(code, settings);
+                 return asked(e, Judge::request);
              }},
             {"vmx-guard/new_vmcs", "vmx-guard",
              "vcpu_create makes a VMCS that a request can be put into",

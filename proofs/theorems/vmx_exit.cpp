@@ -22,12 +22,11 @@ Term number_of(ExitReason r) { return num(64, static_cast<uint64_t>(r)); }
 struct Exit {
     Entering entering;
     Step& step;
-    World back{}; // when the guest has come back
-    Guard path; // to there
+    World back{};         // when the guest has come back
+    Guard path;           // to there
     Term event = nullptr; // what is left to inject then
 
-    Exit(Bitcode& code, const Settings& settings)
-        : entering(code, settings), step(entering.step) {
+    Exit(Bitcode& code, const Settings& settings) : entering(code, settings), step(entering.step) {
         step.kernel.after_run = [this](const Call& call) { returned(call); };
         const auto usual = step.kernel.policy.external;
         step.kernel.policy.external = [this, usual](Executor& engine, const Call& call,
@@ -137,8 +136,7 @@ struct Exit {
         step.assumptions.push_back(
             ult(entering.vcpu, kernel.field("machine", ".frame_limit", {}, kernel.old)));
         step.assumptions.push_back(entering.exists(old));
-        step.assumptions.push_back(
-            eq(old.narrow("threads", "[].vcpu", thread), entering.vcpu));
+        step.assumptions.push_back(eq(old.narrow("threads", "[].vcpu", thread), entering.vcpu));
         touch("vcpus", entering.vcpu);
         touch("frames", entering.vcpu);
         touch("cores", kernel.this_core);
@@ -152,9 +150,8 @@ struct Exit {
         kernel.touch(step.engine.touched, 1);
         assume(entering);
         if (!entering.entries.empty()) // other cores leave it alone
-            step.assumptions.push_back(
-                implies(path.term(), eq(zext(launched_before, 64),
-                                        zext(entering.entries[0].resumes, 64))));
+            step.assumptions.push_back(implies(
+                path.term(), eq(zext(launched_before, 64), zext(entering.entries[0].resumes, 64))));
     }
 };
 
@@ -184,8 +181,8 @@ struct Told {
     }
     Term page(size_t field, unsigned bytes) const { return page(field, bytes, exit.step.now); }
     void must(const std::string& what, Term value, Term expected, Term on = nullptr) {
-        claims.emplace_back(what, on == nullptr ? eq(value, expected)
-                                                : implies(on, eq(value, expected)));
+        claims.emplace_back(what,
+                            on == nullptr ? eq(value, expected) : implies(on, eq(value, expected)));
     }
     Term code() const { return keep(then[F::EXIT_REASON], 0xffff); }
     Term qualification() const { return then[F::EXIT_QUALIFICATION]; }
@@ -231,9 +228,9 @@ constexpr Row reasons[] = {
     {Reason::APIC_WRITE, ExitReason::apic_write},
 };
 constexpr Reason vmx_instructions[] = {
-    Reason::GETSEC,  Reason::VMCLEAR,  Reason::VMLAUNCH, Reason::VMPTRLD, Reason::VMPTRST,
-    Reason::VMREAD,  Reason::VMRESUME, Reason::VMWRITE,  Reason::VMXOFF,  Reason::VMXON,
-    Reason::INVEPT,  Reason::INVVPID,  Reason::VMFUNC};
+    Reason::GETSEC, Reason::VMCLEAR,  Reason::VMLAUNCH, Reason::VMPTRLD, Reason::VMPTRST,
+    Reason::VMREAD, Reason::VMRESUME, Reason::VMWRITE,  Reason::VMXOFF,  Reason::VMXON,
+    Reason::INVEPT, Reason::INVVPID,  Reason::VMFUNC};
 
 Term is_code(const Told& t, Reason r) { return is(t.code(), static_cast<uint64_t>(r)); }
 
@@ -254,16 +251,16 @@ Term is_own(const Told& t) {
     const Term nmi = is(keep(t.then[F::EXIT_INTERRUPTION_INFO],
                              defs::interruption::VALID | defs::interruption::TYPE),
                         defs::interruption::VALID | 2u << defs::interruption::TYPE_SHIFT);
-    const Term window = has(zext(t.then.narrow("vcpus", "[].vmx.requests", t.then.vcpu), 64),
-                            abi::request::window);
+    const Term window =
+        has(zext(t.then.narrow("vcpus", "[].vmx.requests", t.then.vcpu), 64), abi::request::window);
     const Term debug = has(t.then.row("[].extra_exits"), abi::extra_exit::dr_access);
-    return land(is(zext(named_bits("vmx_run", 32), 64), 0),
-                lor({is_code(t, Reason::EXTERNAL_INTERRUPT), is_code(t, Reason::INIT),
-                     is_code(t, Reason::SIPI), is_code(t, Reason::TPR_BELOW_THRESHOLD),
-                     is_code(t, Reason::PREEMPTION_TIMER),
-                     land(is_code(t, Reason::EXCEPTION_OR_NMI), nmi),
-                     land(is_code(t, Reason::INTERRUPT_WINDOW), lnot(window)),
-                     land(is_code(t, Reason::MOV_DR), lnot(debug))}));
+    return land(
+        is(zext(named_bits("vmx_run", 32), 64), 0),
+        lor({is_code(t, Reason::EXTERNAL_INTERRUPT), is_code(t, Reason::INIT),
+             is_code(t, Reason::SIPI), is_code(t, Reason::TPR_BELOW_THRESHOLD),
+             is_code(t, Reason::PREEMPTION_TIMER), land(is_code(t, Reason::EXCEPTION_OR_NMI), nmi),
+             land(is_code(t, Reason::INTERRUPT_WINDOW), lnot(window)),
+             land(is_code(t, Reason::MOV_DR), lnot(debug))}));
 }
 
 struct Register {
@@ -342,9 +339,9 @@ void wanted_claims(Told& t, Term wanted) {
     constexpr size_t list = offsetof(core::Vcpu, vmx) + offsetof(core::VmxState, msrs) +
                             offsetof(core::MsrEntry, value);
     for (unsigned i = 0; i < core::switched_count; ++i) {
-        static constexpr size_t places[] = {
-            offsetof(VcpuState, star), offsetof(VcpuState, lstar), offsetof(VcpuState, cstar),
-            offsetof(VcpuState, sfmask), offsetof(VcpuState, kernel_gs_base)};
+        static constexpr size_t places[] = {offsetof(VcpuState, star), offsetof(VcpuState, lstar),
+                                            offsetof(VcpuState, cstar), offsetof(VcpuState, sfmask),
+                                            offsetof(VcpuState, kernel_gs_base)};
         t.must("MSR " + std::to_string(i), t.page(places[i], 8),
                t.in_row("vcpus", t.then.vcpu, list + i * sizeof(core::MsrEntry), 8, t.exit.back),
                has(wanted, group::system));
@@ -380,8 +377,7 @@ void info_claims(Told& t) {
     t.must("memory access", info(1),
            bor(bor(flag(ept::WRITE, abi::memory_flag::write),
                    flag(ept::FETCH, abi::memory_flag::fetch)),
-               bor(flag(ept::READABLE | ept::WRITABLE | ept::EXECUTABLE,
-                        abi::memory_flag::present),
+               bor(flag(ept::READABLE | ept::WRITABLE | ept::EXECUTABLE, abi::memory_flag::present),
                    when(walk, abi::memory_flag::page_walk))),
            t.when_reason(ExitReason::memory));
     t.must("vector", info(0), keep(interruption, 0xff), t.when_reason(ExitReason::exception));
@@ -435,13 +431,12 @@ Result after_exit(Exit& exit) {
     const Term goes_on = land(returns, is(word, 0));
     claim(step, result, "the guest goes on: ", goes_on,
           {{"though it stopped for a reason of its own", is_own(told)},
-           {"the event that was cut off comes first",
-            eq(now.row("[].vmx.event"), exit.event)}});
+           {"the event that was cut off comes first", eq(now.row("[].vmx.event"), exit.event)}});
     claim(step, result, "afterwards: ", returns, facts(now));
     claim(step, result, "afterwards: ", returns, held(now));
     claim(step, result, "afterwards: ", returns, host_facts(now));
-    for (const auto& [what, way] : {std::pair<const char*, Term>{"told", tells},
-                                    {"dealt with", goes_on}}) {
+    for (const auto& [what, way] :
+         {std::pair<const char*, Term>{"told", tells}, {"dealt with", goes_on}}) {
         if (consistent(step.assumptions, way, step.settings.limits.milliseconds) !=
             Verdict::proved) {
             result.verdict = Verdict::unknown;

@@ -28,10 +28,10 @@ Inputs armed(const View& view, Term event) {
     const Term real = lnot(has(view[F::GUEST_CR0], x86::cr0::PE));
     const Term info = keep(event, defs::interruption::EVENT);
     const Term plain = keep(info, ~uint64_t{defs::interruption::ERROR_CODE_VALID});
-    const Term nmi = land(has(event, defs::interruption::VALID),
-                          is(keep(event, defs::interruption::TYPE),
-                             static_cast<uint64_t>(defs::InterruptionType::NMI)
-                                 << defs::interruption::TYPE_SHIFT));
+    const Term nmi = land(
+        has(event, defs::interruption::VALID),
+        is(keep(event, defs::interruption::TYPE), static_cast<uint64_t>(defs::InterruptionType::NMI)
+                                                      << defs::interruption::TYPE_SHIFT));
     const Term blocking = view[F::GUEST_INTERRUPTIBILITY];
     in[F::PROC_CONTROLS].t = view.row("[].vmx.proc_controls");
     in[F::ENTRY_INTERRUPTION_INFO].t = ite(real, plain, info);
@@ -46,48 +46,51 @@ void control_facts(const View& v, Claims& all) {
     const Term asked = v.row("[].extra_exits");
     const Term way = v.row("[].vmx.virtual_apic");
     const Term long_mode = has(v[F::GUEST_EFER], x86::efer::LMA);
-    fact("pin-based controls", eq(v[F::PIN_CONTROLS], v.limit(offsetof(core::VmxLimits, controls.pin))));
-    fact("exit controls", eq(v[F::EXIT_CONTROLS], v.limit(offsetof(core::VmxLimits, controls.exit))));
-    fact("entry controls", eq(v[F::ENTRY_CONTROLS],
-                              bor(v.limit(offsetof(core::VmxLimits, controls.entry)),
-                                  when(long_mode, defs::entry_ctl::IA32E_MODE_GUEST))));
+    fact("pin-based controls",
+         eq(v[F::PIN_CONTROLS], v.limit(offsetof(core::VmxLimits, controls.pin))));
+    fact("exit controls",
+         eq(v[F::EXIT_CONTROLS], v.limit(offsetof(core::VmxLimits, controls.exit))));
+    fact("entry controls",
+         eq(v[F::ENTRY_CONTROLS], bor(v.limit(offsetof(core::VmxLimits, controls.entry)),
+                                      when(long_mode, defs::entry_ctl::IA32E_MODE_GUEST))));
     Term apic = num(64, 0);
     for (uint32_t w = 1; w <= abi::virtual_apic::task_priority; ++w) {
         if (w != 3)
             apic = ite(is(way, w), num(64, mandatory::apic_controls[w]), apic);
     }
-    fact("secondary controls",
-         eq(v[F::PROC_CONTROLS_2],
-            bor(bor(v.limit(offsetof(core::VmxLimits, controls.proc2)), apic),
-                when(has(asked, extra::descriptor_access), defs::proc2::DESCRIPTOR_TABLE_EXITING))));
+    fact("secondary controls", eq(v[F::PROC_CONTROLS_2],
+                                  bor(bor(v.limit(offsetof(core::VmxLimits, controls.proc2)), apic),
+                                      when(has(asked, extra::descriptor_access),
+                                           defs::proc2::DESCRIPTOR_TABLE_EXITING))));
     fact("a way of the APIC that there is",
          land(lor({is(way, 0), is(way, 1), is(way, 2), is(way, 4)}),
-              is(band(way, bxor(v.limit(offsetof(core::VmxLimits, virtual_apics)), num(64, ~uint64_t{0}))), 0)));
-    fact("exceptions", eq(v[F::EXCEPTION_BITMAP], bor(v.row("[].exception_exits"),
-                                                      num(64, mandatory::exceptions))));
-    const Term optional =
-        bor(bor(bor(when(has(asked, extra::pause), defs::proc::PAUSE_EXITING),
-                    when(has(asked, extra::rdtsc), defs::proc::RDTSC_EXITING)),
-                bor(when(has(asked, extra::invlpg), defs::proc::INVLPG_EXITING),
-                    when(has(asked, extra::cr3_write), defs::proc::CR3_LOAD_EXITING))),
-            when(has(asked, extra::cr8),
-                 defs::proc::CR8_LOAD_EXITING | defs::proc::CR8_STORE_EXITING));
+              is(band(way, bxor(v.limit(offsetof(core::VmxLimits, virtual_apics)),
+                                num(64, ~uint64_t{0}))),
+                 0)));
+    fact("exceptions", eq(v[F::EXCEPTION_BITMAP],
+                          bor(v.row("[].exception_exits"), num(64, mandatory::exceptions))));
+    const Term optional = bor(
+        bor(bor(when(has(asked, extra::pause), defs::proc::PAUSE_EXITING),
+                when(has(asked, extra::rdtsc), defs::proc::RDTSC_EXITING)),
+            bor(when(has(asked, extra::invlpg), defs::proc::INVLPG_EXITING),
+                when(has(asked, extra::cr3_write), defs::proc::CR3_LOAD_EXITING))),
+        when(has(asked, extra::cr8), defs::proc::CR8_LOAD_EXITING | defs::proc::CR8_STORE_EXITING));
     fact("primary controls to be",
-         eq(v.row("[].vmx.proc_controls"), bor(v.limit(offsetof(core::VmxLimits, controls.proc)), optional)));
-    for (const F field : {F::PF_ERROR_CODE_MASK, F::PF_ERROR_CODE_MATCH, F::CR3_TARGET_COUNT,
-                          F::ENTRY_INSTRUCTION_LENGTH, F::GUEST_ACTIVITY, F::GUEST_DEBUGCTL,
-                          F::HOST_ES_SELECTOR, F::HOST_DS_SELECTOR, F::HOST_FS_SELECTOR,
-                          F::HOST_GS_SELECTOR, F::HOST_SYSENTER_CS, F::HOST_SYSENTER_ESP,
-                          F::HOST_SYSENTER_EIP})
+         eq(v.row("[].vmx.proc_controls"),
+            bor(v.limit(offsetof(core::VmxLimits, controls.proc)), optional)));
+    for (const F field :
+         {F::PF_ERROR_CODE_MASK, F::PF_ERROR_CODE_MATCH, F::CR3_TARGET_COUNT,
+          F::ENTRY_INSTRUCTION_LENGTH, F::GUEST_ACTIVITY, F::GUEST_DEBUGCTL, F::HOST_ES_SELECTOR,
+          F::HOST_DS_SELECTOR, F::HOST_FS_SELECTOR, F::HOST_GS_SELECTOR, F::HOST_SYSENTER_CS,
+          F::HOST_SYSENTER_ESP, F::HOST_SYSENTER_EIP})
         all.emplace_back("zero: " + std::string(model::field_info(field).name), is(v[field], 0));
     fact("nothing is injected by itself",
          lnot(has(v[F::ENTRY_INTERRUPTION_INFO], defs::interruption::VALID)));
     const Term event = v.row("[].vmx.event");
-    fact("an event is none or valid",
-         lor(is(event, 0), has(event, defs::interruption::VALID)));
+    fact("an event is none or valid", lor(is(event, 0), has(event, defs::interruption::VALID)));
     // Enclaves need memory that no guest is given.
-    fact("no enclave", lnot(has(v[F::GUEST_INTERRUPTIBILITY],
-                                defs::interruptibility::ENCLAVE_INTERRUPTION)));
+    fact("no enclave",
+         lnot(has(v[F::GUEST_INTERRUPTIBILITY], defs::interruptibility::ENCLAVE_INTERRUPTION)));
     fact("no link", is(v[F::VMCS_LINK_POINTER], defs::NO_LINK_POINTER));
 }
 
@@ -113,17 +116,16 @@ void address_facts(const View& v, Claims& all) {
     const Term current = land(eq(v.row("[].tlb_era"), v.core("[].tlb_era")),
                               eq(v.row("[].flushes_seen"), v.space("[].flushes")));
     const Term here = land(current, eq(v.row("[].core"), zext(v.step.kernel.this_core, 64)));
-    const Term second =
-        when(is(v.row("[].vmx.virtual_apic"), abi::virtual_apic::x2apic), 1);
+    const Term second = when(is(v.row("[].vmx.virtual_apic"), abi::virtual_apic::x2apic), 1);
     const Term io = map("[].io_map", ".io_map");
     fact("tables, tag and maps are those of the space",
-         implies(here,
-                 land({eq(v[F::EPTP], bor(v.address(v.space("[].root")),
-                                          num(64, defs::eptp::TYPE_WB | defs::eptp::WALK_4))),
-                       eq(v[F::VPID], v.row("[].tlb_tag")), eq(v[F::IO_BITMAP_A], v.address(io)),
-                       eq(v[F::IO_BITMAP_B], v.address(add(io, num(64, 1)))),
-                       eq(v[F::MSR_BITMAP],
-                          v.address(add(map("[].msr_map", ".msr_map"), second)))})));
+         implies(
+             here,
+             land({eq(v[F::EPTP], bor(v.address(v.space("[].root")),
+                                      num(64, defs::eptp::TYPE_WB | defs::eptp::WALK_4))),
+                   eq(v[F::VPID], v.row("[].tlb_tag")), eq(v[F::IO_BITMAP_A], v.address(io)),
+                   eq(v[F::IO_BITMAP_B], v.address(add(io, num(64, 1)))),
+                   eq(v[F::MSR_BITMAP], v.address(add(map("[].msr_map", ".msr_map"), second)))})));
 }
 
 // Control registers: what the guest sees of them, and what it has.
@@ -132,14 +134,13 @@ void mask_facts(const View& v, Claims& all) {
     const Term asked = v.row("[].extra_exits");
     const Term ones = num(64, ~uint64_t{0});
     const Term cr4 = v.limit(offsetof(core::VmxLimits, cr4));
-    fact("CR0 mask", eq(v[F::CR0_MASK], ite(has(asked, extra::cr0_write), ones,
-                                            num(64, core::shadowed_cr0))));
-    fact("CR4 mask",
-         eq(v[F::CR4_MASK], ite(has(asked, extra::cr4_write), ones, bxor(cr4, ones))));
-    fact("CR0 and its shadow",
-         is(keep(band(bxor(v[F::GUEST_CR0], v[F::CR0_SHADOW]), v[F::CR0_MASK]),
-                 ~core::shadowed_cr0),
-            0));
+    fact("CR0 mask",
+         eq(v[F::CR0_MASK], ite(has(asked, extra::cr0_write), ones, num(64, core::shadowed_cr0))));
+    fact("CR4 mask", eq(v[F::CR4_MASK], ite(has(asked, extra::cr4_write), ones, bxor(cr4, ones))));
+    fact(
+        "CR0 and its shadow",
+        is(keep(band(bxor(v[F::GUEST_CR0], v[F::CR0_SHADOW]), v[F::CR0_MASK]), ~core::shadowed_cr0),
+           0));
     fact("CR4 and its shadow",
          is(band(bxor(v[F::GUEST_CR4], v[F::CR4_SHADOW]), band(v[F::CR4_MASK], cr4)), 0));
     fact("CR4", is(band(v[F::GUEST_CR4], bxor(bor(cr4, num(64, x86::cr4::VMXE)), ones)), 0));
@@ -164,9 +165,9 @@ Claims facts(const View& view, Term event) {
 Claims host_facts(const View& v) {
     const Term area = address_of(this_core_area);
     const auto part = [&](size_t offset) { return add(area, num(64, offset)); };
-    const Term frame = add(add(v.one("machine", ".host_frames"),
-                               shl(v.step.kernel.this_core, num(32, 1))),
-                           num(32, 1));
+    const Term frame =
+        add(add(v.one("machine", ".host_frames"), shl(v.step.kernel.this_core, num(32, 1))),
+            num(32, 1));
     const Term list = v.address(zext(frame, 64));
     struct Field {
         F field;

@@ -8,9 +8,7 @@ namespace {
 namespace mandatory = core::mandatory_vmx;
 namespace defs = horos::vmx;
 
-bool has_all(const model::Allowed& allowed, uint32_t bits) {
-    return (allowed.one & bits) == bits;
-}
+bool has_all(const model::Allowed& allowed, uint32_t bits) { return (allowed.one & bits) == bits; }
 bool is_enough(const model::Profile& p) {
     return has_all(p.pin, mandatory::pin_controls) && has_all(p.proc, mandatory::proc_controls) &&
            has_all(p.proc2, mandatory::proc_controls_2) &&
@@ -31,8 +29,8 @@ uint64_t virtual_apics(const model::Profile& p) {
 void declare_fields(llvm::Module& module) {
     if (module.getGlobalVariable(fields_table) != nullptr)
         return;
-    auto* type = llvm::ArrayType::get(llvm::Type::getInt64Ty(module.getContext()),
-                                      launched_slot + 1);
+    auto* type =
+        llvm::ArrayType::get(llvm::Type::getInt64Ty(module.getContext()), launched_slot + 1);
     new llvm::GlobalVariable(module, type, false, llvm::GlobalValue::ExternalLinkage, nullptr,
                              fields_table);
 }
@@ -105,8 +103,10 @@ Term runs_on(const View& view, const model::Profile& p) {
          controls(offsetof(core::VmxLimits, controls.exit), p.exit, mandatory::exit_controls),
          controls(offsetof(core::VmxLimits, controls.entry), p.entry, mandatory::entry_controls),
          is(keep(view.limit(offsetof(core::VmxLimits, cr4)), ~p.cr4_fixed1 | never), 0),
-         is(view.limit(offsetof(core::VmxLimits, cr0_fixed)), p.cr0_fixed0 & ~(x86::cr0::PE | x86::cr0::PG)),
-         is(view.limit(offsetof(core::VmxLimits, any_length)), (p.misc & defs::misc::INJECT_LENGTH_0) != 0),
+         is(view.limit(offsetof(core::VmxLimits, cr0_fixed)),
+            p.cr0_fixed0 & ~(x86::cr0::PE | x86::cr0::PG)),
+         is(view.limit(offsetof(core::VmxLimits, any_length)),
+            (p.misc & defs::misc::INJECT_LENGTH_0) != 0),
          is(view.limit(offsetof(core::VmxLimits, virtual_apics)), virtual_apics(p)),
          is(view.machine(".physical_bits"), p.physical_bits),
          is(view.machine(".tlb_tags"), 0x1'0000)});
