@@ -38,7 +38,9 @@ std::vector<Piece> Executor::access(const Target& target, uint64_t size, const G
         }
         throw Unsupported(problem + " (" + place + ")");
     }
-    for (const Piece& piece : pieces) {
+    for (Piece& piece : pieces) {
+        for (Term& index : piece.indices)
+            index = policy_.narrow_indices ? guard.narrowed(guard.pick(index)) : guard.pick(index);
         require(guard, piece.in_bounds, "index in bounds of " + target.object->name, place);
         if (piece.leaf == nullptr)
             continue;
@@ -58,6 +60,8 @@ Value Executor::load_piece(const Piece& piece, const Object& object, const Guard
         object.storage == Storage::constant
             ? load_constant(*object.initial, objects_.layout(), *piece.leaf, piece.indices)
             : world_.load(*piece.leaf, piece.indices, guard);
+    if (whole.kind == Value::Kind::bits)
+        whole.bits = guard.pick(whole.bits);
     if (whole.kind == Value::Kind::pointer || piece.size * 8 == piece.leaf->width)
         return whole;
     return Value::of(extract((piece.at + piece.size) * 8 - 1, piece.at * 8, whole.bits),
@@ -98,13 +102,34 @@ Value Executor::load(const Value& pointer, uint64_t size, const Guard& guard,
     return all;
 }
 
-std::string Executor::numbered(const std::string& name, const Guard& guard) {
-    unsigned number = 0; // of those on the way here
+Term Executor::reading(const std::string& name, const std::vector<Term>& where, unsigned width,
+                       const Guard& guard) {
+    // How often before, on this path. As a term, since two executions can know of two paths in
+    // different ways that they exclude each other.
+    constexpr unsigned count_width = 8;
+    unsigned certain = 0;
+    Term number = num(count_width, 0);
     auto& before = readings_[name];
-    for (const auto& [path, n] : before)
-        number = path.excludes(guard) ? number : std::max(number, n + 1);
-    before.emplace_back(guard, number);
-    return name + "#" + std::to_string(number);
+    for (const Guard& path : before) {
+        if (guard.implies(path))
+            ++certain;
+        else if (!path.excludes(guard))
+            number = add(number, zext(path.relative_to(guard), count_width));
+    }
+    if (before.size() >= 255)
+        throw Unsupported("more readings than are counted of " + name);
+    before.push_back(guard);
+    std::vector<Term> at{add(number, num(count_width, certain))};
+    at.insert(at.end(), where.begin(), where.end());
+    std::vector<Z3_sort> domain;
+    for (const Term t : at)
+        domain.push_back(Z3_get_sort(context(), t));
+    const Z3_sort range = width == 1 ? Z3_mk_bool_sort(context()) : Z3_mk_bv_sort(context(), width);
+    const Z3_symbol symbol =
+        Z3_mk_string_symbol(context(), (name + " " + std::to_string(width)).c_str());
+    return proofs::apply(Z3_mk_func_decl(context(), symbol, static_cast<unsigned>(domain.size()),
+                                         domain.data(), range),
+                         at);
 }
 
 Term Executor::volatile_value(const Value& pointer, uint64_t size, const Guard& guard) {
@@ -121,13 +146,7 @@ Term Executor::volatile_value(const Value& pointer, uint64_t size, const Guard& 
             where.push_back(resize(term, 64));
         }
     }
-    name = numbered(name, guard);
-    const auto width = static_cast<unsigned>(size * 8);
-    const std::vector<Z3_sort> domain(where.size(), Z3_mk_bv_sort(context(), 64));
-    Z3_func_decl f = Z3_mk_func_decl(
-        context(), Z3_mk_string_symbol(context(), (name + " " + std::to_string(width)).c_str()),
-        static_cast<unsigned>(domain.size()), domain.data(), Z3_mk_bv_sort(context(), width));
-    const Term value = proofs::apply(f, where);
+    const Term value = reading(name, where, static_cast<unsigned>(size * 8), guard);
     if (pointer.targets.size() == 1)
         volatile_reads.push_back(
             {pointer.targets[0].object, pointer.targets[0].offset.constant, value});

@@ -77,6 +77,12 @@ Term arithmetic_poison(llvm::BinaryOperator& i, Term a, Term b, Term r) {
 
 } // namespace
 
+static Value with_origins(Value value, const Value& from,
+                          const std::function<Term(Term)>& function) {
+    value.origins = origins_of(from, function);
+    return value;
+}
+
 Value Activation::binary(llvm::BinaryOperator& i) {
     if (!i.getType()->isIntegerTy())
         throw Unsupported("vector or floating point in " + place(i));
@@ -96,6 +102,9 @@ Value Activation::binary(llvm::BinaryOperator& i) {
         return Value::of(bor(a, b), boolean ? poison : lor(poison, arithmetic_poison(i, a, b, a)));
     }
     case Instruction::Xor:
+        if (constant(b))
+            return with_origins(Value::of(bxor(a, b), poison), x,
+                                [b](Term t) { return bxor(t, b); });
         return Value::of(bxor(a, b), poison);
     default:
         break;
@@ -155,7 +164,8 @@ Value Activation::cast(llvm::CastInst& i) {
     case Instruction::ZExt:
         if (i.hasNonNeg() && !is_bool(x.bits))
             poison = lor(poison, slt(x.bits, num(width_of(x.bits), 0)));
-        return Value::of(zext(x.bits, w), poison);
+        return with_origins(Value::of(zext(x.bits, w), poison), x,
+                            [w](Term t) { return zext(t, w); });
     case Instruction::SExt:
         return Value::of(sext(x.bits, w), poison);
     case Instruction::Trunc: {
@@ -165,7 +175,11 @@ Value Activation::cast(llvm::CastInst& i) {
             poison = lor(poison, lnot(eq(zext(low, width_of(x.bits)), x.bits)));
         if (t.hasNoSignedWrap())
             poison = lor(poison, lnot(eq(sext(low, width_of(x.bits)), x.bits)));
-        return Value::of(w == 1 ? to_bool(low) : low, poison);
+        const auto cut = [w](Term t) {
+            const Term part = extract(w - 1, 0, t);
+            return w == 1 ? to_bool(part) : part;
+        };
+        return with_origins(Value::of(cut(x.bits), poison), x, cut);
     }
     default:
         throw Unsupported(std::string("cast ") + i.getOpcodeName() + " in " + place(i));
@@ -196,6 +210,37 @@ Value Activation::compare_pointers(llvm::CmpInst::Predicate p, const Value& a, c
     throw Unsupported("order of pointers in " + function.getName().str());
 }
 
+static Term compared(llvm::CmpInst::Predicate p, Term x, Term y) {
+    if (is_bool(x) && !llvm::ICmpInst::isEquality(p)) {
+        x = extract(0, 0, x);
+        y = extract(0, 0, y);
+    }
+    switch (p) {
+    case llvm::CmpInst::ICMP_EQ:
+        return eq(x, y);
+    case llvm::CmpInst::ICMP_NE:
+        return lnot(eq(x, y));
+    case llvm::CmpInst::ICMP_ULT:
+        return ult(x, y);
+    case llvm::CmpInst::ICMP_ULE:
+        return ule(x, y);
+    case llvm::CmpInst::ICMP_UGT:
+        return ult(y, x);
+    case llvm::CmpInst::ICMP_UGE:
+        return ule(y, x);
+    case llvm::CmpInst::ICMP_SLT:
+        return slt(x, y);
+    case llvm::CmpInst::ICMP_SLE:
+        return sle(x, y);
+    case llvm::CmpInst::ICMP_SGT:
+        return slt(y, x);
+    case llvm::CmpInst::ICMP_SGE:
+        return sle(y, x);
+    default:
+        throw Unsupported("comparison that is none of integers");
+    }
+}
+
 Value Activation::compare(llvm::ICmpInst& i) {
     const Value a = operand(i.getOperand(0));
     const Value b = operand(i.getOperand(1));
@@ -203,37 +248,13 @@ Value Activation::compare(llvm::ICmpInst& i) {
         return compare_pointers(i.getPredicate(), a, b);
     if (a.kind != Value::Kind::bits)
         throw Unsupported("comparison in " + place(i));
-    Term x = a.bits;
-    Term y = b.bits;
-    if (is_bool(x) && !i.isEquality()) {
-        x = extract(0, 0, x);
-        y = extract(0, 0, y);
-    }
-    const Term poison = lor(a.poison, b.poison);
-    switch (i.getPredicate()) {
-    case llvm::CmpInst::ICMP_EQ:
-        return Value::of(eq(x, y), poison);
-    case llvm::CmpInst::ICMP_NE:
-        return Value::of(lnot(eq(x, y)), poison);
-    case llvm::CmpInst::ICMP_ULT:
-        return Value::of(ult(x, y), poison);
-    case llvm::CmpInst::ICMP_ULE:
-        return Value::of(ule(x, y), poison);
-    case llvm::CmpInst::ICMP_UGT:
-        return Value::of(ult(y, x), poison);
-    case llvm::CmpInst::ICMP_UGE:
-        return Value::of(ule(y, x), poison);
-    case llvm::CmpInst::ICMP_SLT:
-        return Value::of(slt(x, y), poison);
-    case llvm::CmpInst::ICMP_SLE:
-        return Value::of(sle(x, y), poison);
-    case llvm::CmpInst::ICMP_SGT:
-        return Value::of(slt(y, x), poison);
-    case llvm::CmpInst::ICMP_SGE:
-        return Value::of(sle(y, x), poison);
-    default:
-        throw Unsupported("comparison in " + place(i));
-    }
+    const auto p = i.getPredicate();
+    Value v = Value::of(compared(p, a.bits, b.bits), lor(a.poison, b.poison));
+    if (a.origins && constant(b.bits))
+        v.origins = origins_of(a, [&](Term t) { return compared(p, t, b.bits); });
+    else if (b.origins && constant(a.bits))
+        v.origins = origins_of(b, [&](Term t) { return compared(p, a.bits, t); });
+    return v;
 }
 
 } // namespace horos::proofs

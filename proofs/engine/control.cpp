@@ -59,6 +59,12 @@ Outcome Executor::run(llvm::Function& function, const std::vector<Value>& argume
                         ? a.returns[i].value
                         : choose(a.returns[i].guard.relative_to(out.returns), a.returns[i].value,
                                  out.value);
+    if (a.returns.size() > 1) {
+        std::vector<std::pair<const Guard*, const Value*>> from;
+        for (const auto& r : a.returns)
+            from.emplace_back(&r.guard, &r.value);
+        out.value.origins = merged_origins(from, out.value);
+    }
     return out;
 }
 
@@ -165,6 +171,12 @@ Guard Activation::enter(llvm::BasicBlock& block, std::vector<Edge> edges) {
             value = value.kind == Value::Kind::nothing
                         ? edges[e].phis[n]
                         : choose(edges[e].guard.relative_to(guard), edges[e].phis[n], value);
+        if (edges.size() > 1) {
+            std::vector<std::pair<const Guard*, const Value*>> from;
+            for (const Edge& e : edges)
+                from.emplace_back(&e.guard, &e.phis[n]);
+            value.origins = merged_origins(from, value);
+        }
         names[&phi] = value;
         ++n;
     }
@@ -204,13 +216,43 @@ void Activation::run_block(llvm::BasicBlock& block) {
     }
 }
 
+namespace {
+
+// The condition as what makes the one path of those that it came about by on which it holds, or on
+// which it does not, if there is but one: known are then all conditions of that path.
+Term only_origin(const Value& condition, const Guard& guard) {
+    const Term known = guard.fold(condition.bits);
+    if (!condition.origins || is_true(known) || is_false(known))
+        return known;
+    for (const bool side : {true, false}) {
+        std::vector<Guard> paths;
+        for (const Origin& origin : *condition.origins) {
+            const Guard path =
+                guard.and_also(origin.path).with(side ? origin.bits : lnot(origin.bits));
+            if (!path.impossible())
+                paths.push_back(path);
+            if (paths.size() > 1)
+                break;
+        }
+        if (paths.empty())
+            return truth(!side);
+        if (paths.size() == 1) {
+            const Term rest = paths[0].relative_to(guard);
+            return side ? rest : lnot(rest);
+        }
+    }
+    return known;
+}
+
+} // namespace
+
 void Activation::leave(llvm::BasicBlock& block, llvm::Instruction& last, Guard guard) {
     if (auto* branch = llvm::dyn_cast<llvm::BranchInst>(&last)) {
         if (branch->isUnconditional())
             return go(block, *branch->getSuccessor(0), guard);
         const Value condition = operand(branch->getCondition());
         engine.require(guard, lnot(condition.poison), "condition is set", place(last));
-        const Term known = guard.fold(condition.bits);
+        const Term known = only_origin(condition, guard);
         go(block, *branch->getSuccessor(0), guard.with(known));
         go(block, *branch->getSuccessor(1), guard.with(lnot(known)));
         return;

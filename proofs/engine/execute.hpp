@@ -67,6 +67,9 @@ struct Policy {
     // Result of a function that is not to be executed in this state, as it is known already. False:
     // it is executed.
     std::function<bool(Executor&, const Call&, Value& result)> summary;
+    // For two executions that take the same part of an argument in different ways. Of use to no
+    // other: a row then has one name where its number was checked, and another elsewhere.
+    bool narrow_indices = false;
     unsigned max_iterations = 1024;
     // Most loops end by their own constant bound; asking costs more than a few rounds too many.
     unsigned rounds_before_asking = 17;
@@ -101,9 +104,10 @@ public:
               const std::string& place);
     void copy(const Value& to, const Value& from, uint64_t size, const Guard& guard,
               const std::string& place);
-    // A name for the n-th reading of something on a path, which is the same in every execution, so
-    // that two of them can be compared.
-    std::string numbered(const std::string& name, const Guard& guard);
+    // What the n-th reading of something on a path finds: anything, but the same in every execution
+    // that has come by as many, so that two of them can be compared.
+    Term reading(const std::string& name, const std::vector<Term>& where, unsigned width,
+                 const Guard& guard);
     // What a volatile read finds: anything, another value each time.
     Term volatile_value(const Value& pointer, uint64_t size, const Guard& guard);
     Objects& objects() { return objects_; }
@@ -131,7 +135,7 @@ private:
     World& world_;
     const Policy& policy_;
     int depth_ = 0;
-    std::map<std::string, std::vector<std::pair<Guard, unsigned>>> readings_;
+    std::map<std::string, std::vector<Guard>> readings_;
 };
 
 // One activation of a function (control.cpp, instructions.cpp, calls.cpp).

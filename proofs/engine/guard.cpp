@@ -1,4 +1,5 @@
 #include "guard.hpp"
+#include "term_shape.hpp"
 
 #include <algorithm>
 
@@ -6,11 +7,10 @@ namespace horos::proofs {
 
 namespace {
 
-bool is_and(Term t) {
-    return Z3_get_ast_kind(context(), t) == Z3_APP_AST &&
-           Z3_get_decl_kind(context(), Z3_get_app_decl(context(), Z3_to_app(context(), t))) ==
-               Z3_OP_AND;
-}
+bool is_and(Term t) { return shape::is(t, Z3_OP_AND); }
+
+constexpr int levels = 4;       // of a condition, or of an index, that are looked at
+constexpr unsigned widest = 16; // how many parts
 
 } // namespace
 
@@ -45,6 +45,24 @@ Guard Guard::with(Term condition) const {
     return more;
 }
 
+Guard Guard::and_also(const Guard& other) const {
+    if (impossible_ || other.impossible_)
+        return never();
+    if (other.implies(*this))
+        return other;
+    // What one knows of several conditions may contradict a condition of the other's made of them.
+    const auto contradicts = [](const Guard& known, const Guard& by) {
+        return std::any_of(by.literals_.begin(), by.literals_.end(),
+                           [&](Term literal) { return is_false(known.fold(literal)); });
+    };
+    if (contradicts(*this, other) || contradicts(other, *this))
+        return never();
+    Guard both = *this;
+    for (const Term literal : other.literals_)
+        both = both.with(literal);
+    return both;
+}
+
 bool Guard::implies(const Guard& other) const {
     if (impossible_)
         return true;
@@ -60,12 +78,81 @@ bool Guard::excludes(const Guard& other) const {
     });
 }
 
-Term Guard::fold(Term condition) const {
-    if (std::binary_search(literals_.begin(), literals_.end(), condition))
+bool Guard::knows(Term condition) const {
+    return std::binary_search(literals_.begin(), literals_.end(), condition);
+}
+
+// The condition, or what it is known to be by itself or by its parts.
+Term Guard::decide(Term condition, int depth) const {
+    if (is_true(condition) || knows(condition))
         return truth(true);
-    if (std::binary_search(literals_.begin(), literals_.end(), lnot(condition)))
+    if (is_false(condition) || knows(lnot(condition)))
         return truth(false);
-    return condition;
+    if (depth == 0)
+        return condition;
+    if (shape::is(condition, Z3_OP_NOT)) {
+        const Term inner = decide(shape::arg(condition, 0), depth - 1);
+        return is_true(inner) || is_false(inner) ? lnot(inner) : condition;
+    }
+    if (!shape::is(condition, Z3_OP_AND) && !shape::is(condition, Z3_OP_OR))
+        return condition;
+    // One part decides it, or all together do.
+    const Term deciding = truth(shape::is(condition, Z3_OP_OR));
+    const unsigned parts = shape::arity(condition);
+    unsigned others = 0;
+    for (unsigned i = 0; i < std::min(parts, widest); ++i) {
+        const Term part = decide(shape::arg(condition, i), depth - 1);
+        if (part == deciding)
+            return deciding;
+        others += part == lnot(deciding) ? 1 : 0;
+    }
+    return others == parts ? lnot(deciding) : condition;
+}
+
+Term Guard::fold(Term condition) const { return decide(condition, levels); }
+
+Term Guard::pick(Term number, int depth) const {
+    if (shape::is(number, Z3_OP_ITE)) {
+        const Term on = fold(shape::arg(number, 0));
+        if (is_true(on))
+            return pick(shape::arg(number, 1), depth);
+        if (is_false(on))
+            return pick(shape::arg(number, 2), depth);
+        if (depth == 0)
+            return number;
+        return ite(on, pick(shape::arg(number, 1), depth - 1),
+                   pick(shape::arg(number, 2), depth - 1));
+    }
+    if (depth > 0 && shape::is(number, Z3_OP_ZERO_EXT))
+        return zext(pick(shape::arg(number, 0), depth - 1), width_of(number));
+    return number;
+}
+
+// An argument that is known to be small has one form, whatever part of it is taken: of extract(31,
+// 0, x) and x < 2^10, what can be other than 0.
+Term Guard::narrowed(Term number) const {
+    const bool wider = shape::is(number, Z3_OP_ZERO_EXT);
+    const Term part = wider ? shape::arg(number, 0) : number;
+    if (!shape::is(part, Z3_OP_EXTRACT))
+        return number;
+    const Term whole = shape::arg(part, 0);
+    if (shape::kind_of(whole) != Z3_OP_UNINTERPRETED || shape::arity(whole) != 0)
+        return number;
+    for (const Term literal : literals_) {
+        if (!shape::is(literal, Z3_OP_ULT) || shape::arg(literal, 0) != whole)
+            continue;
+        const auto limit = constant(shape::arg(literal, 1));
+        if (!limit || *limit < 2)
+            continue;
+        const unsigned bits = 64 - static_cast<unsigned>(__builtin_clzll(*limit - 1));
+        const auto high = static_cast<unsigned>(shape::parameter(part, 0));
+        const auto low = static_cast<unsigned>(shape::parameter(part, 1));
+        if (bits > high)
+            continue;
+        return bits <= low ? num(width_of(number), 0)
+                           : zext(extract(bits - 1, low, whole), width_of(number));
+    }
+    return number;
 }
 
 Term Guard::relative_to(const Guard& weaker) const {

@@ -39,6 +39,13 @@ bool Activation::execute(llvm::Instruction& i, Guard& guard) {
         const Value c = operand(s->getCondition());
         Value v = choose(c.bits, operand(s->getTrueValue()), operand(s->getFalseValue()));
         v.poison = lor(c.poison, v.poison);
+        if (v.kind == Value::Kind::bits && !is_true(c.bits) && !is_false(c.bits)) {
+            const Guard yes = guard.with(c.bits);
+            const Guard no = guard.with(lnot(c.bits));
+            const Value a = operand(s->getTrueValue());
+            const Value b = operand(s->getFalseValue());
+            v.origins = merged_origins({{&yes, &a}, {&no, &b}}, v);
+        }
         names[&i] = v;
         return true;
     }
@@ -82,6 +89,8 @@ bool Activation::execute(llvm::Instruction& i, Guard& guard) {
         Value v = operand(f->getOperand(0));
         if (v.kind != Value::Kind::bits)
             throw Unsupported("freeze in " + place(i));
+        if (!is_false(v.poison))
+            v.origins = nullptr;
         if (!is_false(v.poison))
             v.bits = ite(v.poison, fresh_bits("frozen", width_of(v.bits)), v.bits);
         v.poison = truth(false);

@@ -141,6 +141,14 @@ Term ite(Term condition, Term a, Term b) {
     return a == b ? a : Z3_mk_ite(c(), condition, a, b);
 }
 
+// A number that conditions choose among few.
+static bool is_choice_of_constants(Term t, int depth = 6) {
+    return constant(t) ||
+           (depth > 0 && is(t, Z3_OP_ITE) && is_choice_of_constants(arg(t, 1), depth - 1) &&
+            is_choice_of_constants(arg(t, 2), depth - 1));
+}
+static bool arity_two(Term t, Z3_decl_kind kind) { return is(t, kind) && arity(t) == 2; }
+
 Term eq(Term a, Term b) {
     if (a == b)
         return truth(true);
@@ -167,7 +175,7 @@ Term eq(Term a, Term b) {
     if (k && is(a, Z3_OP_ITE)) {
         Term t = arg(a, 1);
         Term f = arg(a, 2);
-        if (constant(t) || constant(f)) {
+        if (constant(t) || constant(f) || is_choice_of_constants(t) || is_choice_of_constants(f)) {
             static std::map<std::pair<Term, Term>, Term> done; // terms share their parts
             if (const auto at = done.find({a, b}); at != done.end())
                 return at->second;
@@ -176,6 +184,10 @@ Term eq(Term a, Term b) {
             return all;
         }
     }
+    if (k && *k == 0 && arity_two(a, Z3_OP_BOR))
+        return land(eq(arg(a, 0), b), eq(arg(a, 1), b));
+    if (k && *k == 0 && arity_two(a, Z3_OP_BXOR))
+        return eq(arg(a, 0), arg(a, 1));
     return Z3_mk_eq(c(), a, b);
 }
 Term to_bool(Term a) { return is_bool(a) ? a : eq(a, num(1, 1)); }

@@ -102,10 +102,11 @@ Term ult(Term a, Term b) {
             return ult(zext(arg(a, 0), common), zext(arg(b, 0), common));
         }
     }
-    if (const auto ka = constant(a); ka && is(b, Z3_OP_ZERO_EXT)) {
-        const unsigned w = width_of(arg(b, 0));
-        return *ka >= mask(w) ? truth(false) : ult(num(w, *ka), arg(b, 0));
-    }
+    // One form for each: a constant is on the right; several below a power of two are each.
+    if (const auto ka = constant(a); ka && width_of(a) <= 64)
+        return *ka >= mask(width_of(a)) ? truth(false) : lnot(ult(b, num(width_of(a), *ka + 1)));
+    if (kb && (*kb & (*kb - 1)) == 0 && is(a, Z3_OP_BOR) && arity(a) == 2)
+        return land(ult(arg(a, 0), b), ult(arg(a, 1), b));
     return Z3_mk_bvult(c(), a, b);
 }
 Term ule(Term a, Term b) { return lnot(ult(b, a)); }

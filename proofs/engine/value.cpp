@@ -65,6 +65,41 @@ std::vector<Target> choose_targets(Term condition, const std::vector<Target>& a,
 
 } // namespace
 
+using Origins = std::shared_ptr<const std::vector<Origin>>;
+
+Origins merged_origins(const std::vector<std::pair<const Guard*, const Value*>>& from,
+                       const Value& merged) {
+    constexpr size_t most = 24;
+    if (merged.kind != Value::Kind::bits || constant(merged.bits) || from.size() > most)
+        return nullptr;
+    std::vector<Origin> origins;
+    for (const auto& [path, value] : from) {
+        if (!value->origins) {
+            origins.push_back({*path, value->bits});
+            continue;
+        }
+        for (const Origin& origin : *value->origins) {
+            const Guard both = path->and_also(origin.path);
+            if (!both.impossible())
+                origins.push_back({both, origin.bits});
+        }
+    }
+    const bool useful = std::any_of(origins.begin(), origins.end(),
+                                    [](const Origin& w) { return constant(w.bits).has_value(); });
+    return useful && origins.size() <= most
+               ? std::make_shared<const std::vector<Origin>>(std::move(origins))
+               : nullptr;
+}
+
+Origins origins_of(const Value& value, const std::function<Term(Term)>& function) {
+    if (!value.origins)
+        return nullptr;
+    std::vector<Origin> origins;
+    for (const Origin& origin : *value.origins)
+        origins.push_back({origin.path, function(origin.bits)});
+    return std::make_shared<const std::vector<Origin>>(std::move(origins));
+}
+
 Value choose(Term condition, const Value& a, const Value& b) {
     if (is_true(condition) || b.kind == Value::Kind::nothing)
         return a;

@@ -174,15 +174,15 @@ bool Kernel::guest_step(Executor& engine, const Call& call, Value& result) {
                               llvm::ArrayType::get(llvm::Type::getInt8Ty(bitcode.context), 4096)));
             return true;
         }
-        const std::string name = engine.numbered(n, call.guard);
         if (type->isIntegerTy()) {
-            result = Value::of(named_bits(name, bits_of(*type)));
+            result = Value::of(engine.reading(n, {}, bits_of(*type), call.guard));
             return true;
         }
         std::vector<Value> parts;
         for (unsigned i = 0; i < type->getStructNumElements(); ++i)
-            parts.push_back(Value::of(named_bits(name + "." + std::to_string(i),
-                                                 bits_of(*type->getStructElementType(i)))));
+            parts.push_back(
+                Value::of(engine.reading(n + "." + std::to_string(i), {},
+                                         bits_of(*type->getStructElementType(i)), call.guard)));
         result = Value::of_parts(std::move(parts));
         return true;
     }

@@ -7,14 +7,18 @@
 
 namespace horos::proofs {
 
+Limits quick_limits(Limits limits) {
+    limits.milliseconds = std::min(limits.milliseconds, 4000u);
+    limits.rounds = 16;
+    return limits;
+}
+
 Step::Step(Bitcode& bitcode, const Settings& how, core::Vendor vendor)
     : kernel(bitcode, vendor), settings(how), engine(kernel.objects, now, kernel.policy) {
     kernel.policy.feasible = [this](const Guard& guard) {
         Kernel::Focus focus(kernel);
         kernel.touch(engine.touched, 1);
-        Limits quick = settings.limits;
-        quick.milliseconds = std::min(quick.milliseconds, 4000u);
-        quick.rounds = 16;
+        const Limits quick = quick_limits(settings.limits);
         return session
                    .prove(
                        assumptions, guard.term(), kernel.lemmas,
@@ -150,11 +154,13 @@ Term Step::over() const {
     return lor(any);
 }
 
-Answer Step::prove(Term violated) {
+Answer Step::prove(Term violated) { return prove(violated, settings.limits); }
+
+Answer Step::prove(Term violated, const Limits& limits) {
     Kernel::Focus focus(kernel);
     return session.prove(
         assumptions, violated, kernel.lemmas, [this](const Lemma& l) { kernel.lemma_added(l); },
-        settings.limits);
+        limits);
 }
 
 void Step::goal(Result& result, const std::string& what, Term violated) {

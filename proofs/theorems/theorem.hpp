@@ -77,9 +77,12 @@ struct Step {
     // Where the step is over: it returned, or another thread goes on.
     Term over() const;
     Answer prove(Term violated);
+    Answer prove(Term violated, const Limits& limits);
     // Appends to the result what became of the goal.
     void goal(Result& result, const std::string& name, Term violated);
 };
+// For questions whose answer "unknown" costs nothing but work.
+Limits quick_limits(Limits limits);
 // Proved until a goal says otherwise; the bound names what the step is not followed past.
 Result begin(const Step& step);
 void finish(Result& result);

@@ -168,6 +168,110 @@ TEST(Guards, DecideWhatTheyCan) {
               Guard().with(b));
 }
 
+TEST(Guards, DecideConditionsFromTheirParts) {
+    const Term a = named_bits("ga", 1);
+    const Term b = named_bits("gb", 1);
+    const Term c = named_bits("gc", 1);
+    const Guard both = Guard().with(a).with(b);
+    EXPECT_TRUE(is_true(both.fold(land(a, b))));
+    EXPECT_TRUE(is_false(both.fold(land(c, lnot(a)))));
+    EXPECT_FALSE(is_true(both.fold(land(a, c))));
+    EXPECT_TRUE(both.with(lnot(land({a, b}))).impossible());
+    // In whichever order they are put together.
+    EXPECT_TRUE(Guard().with(lnot(land({a, b}))).and_also(both).impossible());
+    EXPECT_TRUE(both.and_also(Guard().with(lnot(land({a, b})))).impossible());
+    EXPECT_FALSE(Guard().with(lnot(land({a, c}))).and_also(both).impossible());
+    const Term x = named_bits("gx", 8);
+    const Term y = named_bits("gy", 8);
+    EXPECT_EQ(both.pick(ite(land(a, b), x, y)), x);
+    EXPECT_EQ(both.pick(zext(ite(lnot(a), x, ite(c, x, y)), 16)), zext(ite(c, x, y), 16));
+    EXPECT_EQ(Guard().pick(ite(a, x, y)), ite(a, x, y));
+}
+
+// A part of an argument that is known to be small has one form.
+TEST(Guards, NarrowWhatIsSmall) {
+    const Term x = named_bits("gw", 64);
+    const Guard small = Guard().with(ult(x, num(64, 1024)));
+    const Term row = zext(extract(9, 8, x), 32);
+    EXPECT_EQ(small.narrowed(extract(39, 8, x)), row);
+    EXPECT_EQ(small.narrowed(zext(extract(31, 8, x), 32)), row);
+    EXPECT_EQ(small.narrowed(extract(7, 0, x)), extract(7, 0, x));
+    EXPECT_EQ(small.narrowed(extract(39, 12, x)), num(28, 0));
+    EXPECT_EQ(Guard().with(ult(x, num(64, 1025))).narrowed(extract(39, 8, x)),
+              zext(extract(10, 8, x), 32));
+    EXPECT_EQ(Guard().narrowed(extract(39, 8, x)), extract(39, 8, x));
+}
+
+TEST(Terms, ComparisonsHaveOneForm) {
+    const Term x = named_bits("cx", 32);
+    const Term y = named_bits("cy", 32);
+    EXPECT_EQ(ult(num(32, 9), x), lnot(ult(x, num(32, 10))));
+    EXPECT_TRUE(is_false(ult(num(32, ~uint32_t{0}), x)));
+    EXPECT_EQ(ult(bor(x, y), num(32, 16)), land(ult(x, num(32, 16)), ult(y, num(32, 16))));
+    EXPECT_EQ(eq(bxor(x, y), num(32, 0)), eq(x, y));
+    const Term c = named_bits("cc", 1);
+    const Term d = named_bits("cd", 1);
+    const Term chosen = ite(c, ite(d, num(8, 1), num(8, 2)), extract(7, 0, x));
+    EXPECT_EQ(eq(chosen, num(8, 3)), land(lnot(c), eq(extract(7, 0, x), num(8, 3))));
+}
+
+// A function's refusals are numbers; where none was given, all that it has checked is known, and
+// what it stored there is what is read.
+constexpr const char* checked =
+    "define internal i32 @check(i64 %a, i64 %b, ptr %out) {\n"
+    " %c = icmp ult i64 %a, 10\n br i1 %c, label %x, label %e\n"
+    "x: %d = icmp ult i64 %b, 20\n br i1 %d, label %y, label %e\n"
+    "y: store i64 %a, ptr %out\n br label %e\n"
+    "e: %r = phi i32 [ 3, %0 ], [ 5, %x ], [ 0, %y ]\n ret i32 %r }\n"
+    "define i64 @f(i64 %a, i64 %b) { %out = alloca i64\n store i64 0, ptr %out\n"
+    " %e = call i32 @check(i64 %a, i64 %b, ptr %out)\n %n = icmp ne i32 %e, 0\n"
+    " br i1 %n, label %no, label %yes\n"
+    "yes: %v = load i64, ptr %out\n ret i64 %v\n"
+    "no: ret i64 99 }";
+
+TEST(Origins, ABranchKnowsTheOnePathThatLeadsToIt) {
+    Parsed p(checked);
+    const Term value = p.run().value.bits;
+    const Term a = named_bits("x0", 64);
+    const Term b = named_bits("x1", 64);
+    EXPECT_EQ(value, ite(land({ult(a, num(64, 10)), ult(b, num(64, 20))}), a, num(64, 99)));
+}
+TEST(Origins, SayNothingWhereSeveralPathsLead) {
+    // 0 both when a is small and when b is: that one of them is, and not which, is known.
+    Parsed p("define i32 @f(i64 %a, i64 %b) { %c = icmp ult i64 %a, 10\n"
+             " br i1 %c, label %e, label %x\n"
+             "x: %d = icmp ult i64 %b, 20\n br i1 %d, label %e, label %y\n"
+             "y: br label %e\n"
+             "e: %r = phi i32 [ 0, %0 ], [ 0, %x ], [ 4, %y ]\n %n = icmp eq i32 %r, 0\n"
+             " br i1 %n, label %g, label %h\n"
+             "g: %k = icmp ult i64 %a, 10\n %s = select i1 %k, i32 7, i32 8\n ret i32 %s\n"
+             "h: ret i32 9 }");
+    const Term value = p.run().value.bits;
+    const Term small_a = ult(named_bits("x0", 64), num(64, 10));
+    const Term small_b = ult(named_bits("x1", 64), num(64, 20));
+    const Term expected = ite(small_a, num(32, 7), ite(small_b, num(32, 8), num(32, 9)));
+    EXPECT_EQ(consistent({}, lnot(eq(value, expected)), 1000), Verdict::refuted);
+}
+
+// How often something was read before is a number like any other.
+TEST(Readings, AreCountedOnTheirPath) {
+    Parsed p("define void @f() { ret void }");
+    const Term c = named_bits("rc", 1);
+    const Guard yes = Guard().with(c);
+    const Guard no = Guard().with(lnot(c));
+    const Term first = p.engine->reading("r", {}, 8, yes);
+    const Term other = p.engine->reading("r", {}, 8, no);
+    EXPECT_EQ(first, other);
+    const Term then = p.engine->reading("r", {}, 8, Guard());
+    EXPECT_EQ(consistent({c}, lnot(eq(then, first)), 1000), Verdict::proved);
+    // Another execution, which comes by once whatever c is.
+    Parsed q("define void @f() { ret void }");
+    const Term before = q.engine->reading("r", {}, 8, Guard());
+    const Term after = q.engine->reading("r", {}, 8, Guard());
+    EXPECT_EQ(before, first);
+    EXPECT_EQ(consistent({}, lnot(eq(then, after)), 1000), Verdict::refuted);
+}
+
 TEST(Queries, LemmasAreAddedWhenNeeded) {
     const Term x = named_bits("qx", 32);
     const Term y = named_bits("qy", 32);
