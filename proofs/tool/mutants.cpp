@@ -31,7 +31,22 @@ bool speaks_of(const Theorem& theorem, const Mutant& mutant) {
     return !mutant.of_backend || theorem.group != "refinement";
 }
 
-// What to try for a mutant: the cheapest first, and refinement before others, as it says most.
+// How unlikely it is, other things being equal, that a theorem tells the mutant apart: refinement
+// says most; of the backend guard/ says what is entered with, and exit/ what is told afterwards.
+double weight(const Theorem& theorem, const Mutant& mutant) {
+    const std::string& group = theorem.group;
+    if (mutant.of_backend && (group == "guard" || group == "exit")) {
+        const bool after = mutant.place.find(" guard.cpp") == std::string::npos;
+        return (group == "exit") == after ? 0.02 : 0.2;
+    }
+    if (group == "refinement" || group == "guard" || group == "exit")
+        return 1;
+    if (group == "safety")
+        return mutant.kind == MutantKind::wrong_index ? 0.5 : 1.5;
+    return group == "invariants" || group == "counts" ? 3 : 4;
+}
+
+// What to try for a mutant, that first which is likely to tell it apart soon.
 std::vector<Proved> theorems_about(const Bitcode& bitcode, const Mutant& mutant,
                                    const ProvedTheorems& proved) {
     const std::set<std::string> entries = entries_reaching(bitcode, mutant.function);
@@ -43,11 +58,8 @@ std::vector<Proved> theorems_about(const Bitcode& bitcode, const Mutant& mutant,
         if ((once || entries.contains(entry_of(name))) && speaks_of(p.theorem, mutant))
             all.push_back(p);
     }
-    // Of the backend only these two say what it has to do.
     const auto cost = [&](const Proved& p) {
-        const bool entry = p.theorem.group == "guard" || p.theorem.group == "exit";
-        const bool first = entry || p.theorem.group == "refinement";
-        return p.seconds * (mutant.of_backend && entry ? 0.05 : first ? 1 : 4);
+        return (p.seconds + 0.2) * weight(p.theorem, mutant);
     };
     std::sort(all.begin(), all.end(),
               [&](const Proved& a, const Proved& b) { return cost(a) < cost(b); });
@@ -70,6 +82,13 @@ std::string why(const Outcomes& o) {
     return "refuted";
 }
 
+// A refutation needs no longer than a proof, as a rule: what takes much longer is given up for the
+// sake of the other theorems.
+unsigned limit_of(const Proved& proved, unsigned most) {
+    constexpr unsigned least = 8;
+    return std::min(most, std::max(least, static_cast<unsigned>(2.5 * proved.seconds) + 2));
+}
+
 // Refuted when a theorem is; proved (equivalent) when refinement holds wherever the mutant runs.
 // Each theorem has a process of its own, and what came of it is kept.
 Result try_mutant(Bitcode& bitcode, const Mutant& mutant, const std::vector<Proved>& theorems,
@@ -79,6 +98,7 @@ Result try_mutant(Bitcode& bitcode, const Mutant& mutant, const std::vector<Prov
     options.mutant = mutant.function + " " + std::to_string(mutant.instruction) + " " +
                      kind_name(mutant.kind) + " " + std::to_string(mutant.variant);
     options.jobs = 1;
+    const unsigned timeout = options.timeout;
     Result result;
     result.verdict = is_complete ? Verdict::proved : Verdict::unknown;
     double spent = 0;
@@ -90,6 +110,7 @@ Result try_mutant(Bitcode& bitcode, const Mutant& mutant, const std::vector<Prov
                                      " theorems not tried: out of time");
             break;
         }
+        options.timeout = limit_of(p, timeout);
         const Outcomes one = run_all(bitcode, {p.theorem}, options).front();
         spent += one.seconds;
         ++held;

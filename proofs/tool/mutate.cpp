@@ -1,6 +1,8 @@
 #include "mutate.hpp"
 
 #include <algorithm>
+#include <cstddef>
+#include <llvm/IR/CFG.h>
 #include <llvm/IR/DebugInfoMetadata.h>
 #include <llvm/IR/IRBuilder.h>
 #include <llvm/IR/InstIterator.h>
@@ -84,7 +86,8 @@ bool is_counting(const Instruction& i) {
            k != nullptr && (k->isOne() || k->isMinusOne());
 }
 
-void add_of(const Instruction& i, unsigned number, std::vector<Mutant>& all) {
+void add_of(const Instruction& i, unsigned number,
+            const std::set<const llvm::BasicBlock*>& executed, std::vector<Mutant>& all) {
     const auto add = [&](MutantKind kind, unsigned variant, const std::string& says) {
         all.push_back({kind, i.getFunction()->getName().str(), number, variant, place_of(i), says,
                        is_of_backend(i)});
@@ -127,10 +130,14 @@ void add_of(const Instruction& i, unsigned number, std::vector<Mutant>& all) {
         add(MutantKind::wrong_amount, 0, "it moves by two");
         add(MutantKind::wrong_amount, 1, "it does not move");
     }
-    for (const unsigned n : small_constants(i))
+    const auto* phi = llvm::dyn_cast<llvm::PHINode>(&i);
+    for (const unsigned n : small_constants(i)) {
+        if (phi != nullptr && !executed.contains(phi->getIncomingBlock(n)))
+            continue;
         add(MutantKind::wrong_answer, n,
             std::to_string(constant_operand(i, n)->getZExtValue()) + " becomes " +
                 std::to_string(constant_operand(i, n)->getZExtValue() + 1));
+    }
 }
 
 Instruction* find(llvm::Function& f, unsigned number) {
@@ -152,11 +159,71 @@ void collect(const llvm::Function& f, std::set<const llvm::Function*>& all) {
     }
 }
 
-// The theorems are about SVM alone (docs/theorems.md): no mutant of the other backend can be told.
-bool is_of_vmx(const llvm::Function& f) {
-    const llvm::DISubprogram* place = f.getSubprogram();
-    return place == nullptr ? Objects::plain_name(f.getName()).starts_with("vmx_")
-                            : is_in(place, "kernel/vmx/");
+// What these theorems say, they say of processors with SVM, where machine.vendor is svm and guests
+// have long-mode tables (docs/theorems.md). No mutant is made of what such a processor never
+// executes: code of kernel/vmx/ and of EptFormat, also inlined, and blocks that can only be reached
+// when one of the two fields says otherwise.
+bool is_of_vmx(const llvm::DISubprogram* place, llvm::StringRef function) {
+    if (place == nullptr)
+        return Objects::plain_name(function).starts_with("vmx_");
+    return is_in(place, "kernel/vmx/") || place->getLinkageName().contains("EptFormat");
+}
+bool is_of_vmx(const Instruction& i) {
+    for (const llvm::DILocation* at = i.getDebugLoc().get(); at != nullptr;
+         at = at->getInlinedAt()) {
+        if (is_of_vmx(at->getScope()->getSubprogram(), ""))
+            return true;
+    }
+    return is_of_vmx(i.getFunction()->getSubprogram(), i.getFunction()->getName());
+}
+
+// What a condition is on such a processor, as far as it is made of the two fields.
+std::optional<uint64_t> on_svm(const llvm::Value* v, const llvm::DataLayout& layout) {
+    if (const auto* k = llvm::dyn_cast<llvm::ConstantInt>(v))
+        return k->getBitWidth() <= 64 ? std::optional(k->getZExtValue()) : std::nullopt;
+    if (const auto* load = llvm::dyn_cast<llvm::LoadInst>(v)) {
+        llvm::APInt offset(64, 0);
+        const llvm::Value* base = load->getPointerOperand()->stripAndAccumulateConstantOffsets(
+            layout, offset, /*AllowNonInbounds=*/true);
+        if (!llvm::isa<llvm::GlobalVariable>(base) ||
+            Objects::plain_name(base->getName()) != "machine" || !load->getType()->isIntegerTy(8))
+            return std::nullopt;
+        if (offset == offsetof(core::Machine, vendor))
+            return static_cast<uint64_t>(core::Vendor::svm);
+        if (offset == offsetof(core::Machine, guest_format))
+            return static_cast<uint64_t>(core::TableFormat::long_mode);
+        return std::nullopt;
+    }
+    const auto* compare = llvm::dyn_cast<llvm::ICmpInst>(v);
+    if (compare == nullptr || !compare->isEquality())
+        return std::nullopt;
+    const auto a = on_svm(compare->getOperand(0), layout);
+    const auto b = on_svm(compare->getOperand(1), layout);
+    if (!a || !b)
+        return std::nullopt;
+    return (*a == *b) == (compare->getPredicate() == llvm::CmpInst::ICMP_EQ);
+}
+
+std::set<const llvm::BasicBlock*> executed_on_svm(const llvm::Function& f) {
+    const llvm::DataLayout& layout = f.getParent()->getDataLayout();
+    std::set<const llvm::BasicBlock*> reached;
+    std::vector<const llvm::BasicBlock*> open{&f.getEntryBlock()};
+    while (!open.empty()) {
+        const llvm::BasicBlock* block = open.back();
+        open.pop_back();
+        if (!reached.insert(block).second)
+            continue;
+        const auto* branch = llvm::dyn_cast<llvm::BranchInst>(block->getTerminator());
+        if (branch != nullptr && branch->isConditional()) {
+            if (const auto known = on_svm(branch->getCondition(), layout)) {
+                open.push_back(branch->getSuccessor(*known != 0 ? 0 : 1));
+                continue;
+            }
+        }
+        for (const llvm::BasicBlock* next : llvm::successors(block))
+            open.push_back(next);
+    }
+    return reached;
 }
 
 std::vector<std::pair<std::string, const llvm::Function*>> entries(const Bitcode& bitcode) {
@@ -179,11 +246,15 @@ std::vector<Mutant> all_mutants(const Bitcode& bitcode) {
         collect(*f, reached);
     std::vector<Mutant> all;
     for (const llvm::Function& f : bitcode.core()) {
-        if (!reached.contains(&f) || is_of_vmx(f))
+        if (!reached.contains(&f) || is_of_vmx(f.getSubprogram(), f.getName()))
             continue;
+        const auto executed = executed_on_svm(f);
         unsigned number = 0;
-        for (const Instruction& i : llvm::instructions(f))
-            add_of(i, number++, all);
+        for (const Instruction& i : llvm::instructions(f)) {
+            if (executed.contains(i.getParent()) && !is_of_vmx(i))
+                add_of(i, number, executed, all);
+            ++number;
+        }
     }
     return all;
 }
