@@ -127,9 +127,10 @@ Term Executor::reading(const std::string& name, const std::vector<Term>& where, 
     const Z3_sort range = width == 1 ? Z3_mk_bool_sort(context()) : Z3_mk_bv_sort(context(), width);
     const Z3_symbol symbol =
         Z3_mk_string_symbol(context(), (name + " " + std::to_string(width)).c_str());
-    return proofs::apply(Z3_mk_func_decl(context(), symbol, static_cast<unsigned>(domain.size()),
-                                         domain.data(), range),
-                         at);
+    const Z3_func_decl f = Z3_mk_func_decl(context(), symbol, static_cast<unsigned>(domain.size()),
+                                           domain.data(), range);
+    readings.push_back({name, guard, proofs::apply(f, at)});
+    return readings.back().value;
 }
 
 Term Executor::volatile_value(const Value& pointer, uint64_t size, const Guard& guard) {

@@ -46,6 +46,12 @@ struct VolatileRead {
     Term value;
 };
 
+struct Reading { // of what is no state, or others can write
+    std::string name;
+    Guard path;
+    Term value;
+};
+
 class Executor;
 struct Call {
     std::string name; // plain: shell_now
@@ -117,6 +123,7 @@ public:
     bool obligations_on = true;
     std::vector<Obligation> obligations;
     std::vector<Event> events;
+    std::vector<Reading> readings;            // in order
     std::vector<VolatileRead> volatile_reads; // through a pointer with one target
     // Index tuples of table accesses, in order.
     std::vector<std::pair<const Object*, std::vector<Term>>> touched;

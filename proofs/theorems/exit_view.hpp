@@ -21,6 +21,7 @@ struct Exit {
     Step step;
     std::optional<AfterRun> after;
     size_t before = 0;                          // obligations of what comes before it
+    size_t read_before = 0;                     // readings, likewise
     std::vector<std::pair<Guard, World>> again; // before the next VMRUN
 
     Exit(Bitcode& code, const Settings& settings) : step(code, settings) {
@@ -81,6 +82,7 @@ struct Exit {
         a.world = world;
         after = a;
         before = engine.obligations.size();
+        read_before = engine.readings.size();
     }
 };
 

@@ -2,6 +2,8 @@
 #include "exit_view.hpp"
 #include "kernel/core/entry.hpp"
 
+#include <algorithm>
+
 namespace horos::proofs {
 
 using namespace entry;
@@ -44,6 +46,36 @@ void again_goals(Exit& exit, Result& result) {
                num(64, 1), debug);
         prove_all(exit.step, result, t.goals);
     }
+}
+
+// Nothing goes on, neither this run nor another thread, unless the processor has the host's control
+// registers back: each is read after the exit, and found to be what it was before the entry.
+void host_goals(Exit& exit, Result& result) {
+    const auto& readings = exit.step.engine.readings;
+    std::vector<Term> any{exit.step.over()};
+    for (const auto& [guard, world] : exit.again)
+        any.push_back(guard.term());
+    const Term goes_on = lor(any);
+    Goals goals;
+    for (const char* part : {".0", ".1", ".2"}) { // CR0, CR3, CR4
+        const auto is_host = [&](const Reading& r) {
+            return r.name.find("mov %cr0, ") != std::string::npos && r.name.ends_with(part);
+        };
+        const auto middle = readings.begin() + static_cast<long>(exit.read_before);
+        const auto before =
+            std::find_if(std::make_reverse_iterator(middle), readings.rend(), is_host);
+        const auto after = std::find_if(middle, readings.end(), is_host);
+        if (before == readings.rend() || after == readings.end() ||
+            !exit.after->guard.implies(before->path) || !after->path.implies(exit.after->guard))
+            throw Unsupported("nobody looks at the host's control registers");
+        const Term changed = lnot(eq(before->value, after->value));
+        const std::string name = std::string("host control register ") + part[1];
+        goals.emplace_back(name + " is not checked",
+                           land({exit.after->guard.term(), goes_on, changed}));
+        goals.emplace_back(name + " is not read on every way out",
+                           land({exit.after->guard.term(), goes_on, lnot(after->path.term())}));
+    }
+    prove_all(exit.step, result, goals);
 }
 
 // Each path reads `wanted` once, so that all reads can be taken for one.
@@ -125,6 +157,7 @@ Result after_exit(Exit& exit) {
               of_kernel(reason), lnot(eq(t.page(offsetof(VcpuState, exit_reason), 4), reason))}));
     prove_all(step, result, t.goals);
     again_goals(exit, result);
+    host_goals(exit, result);
     if (consistent(step.assumptions, land(path.term(), valid), step.settings.limits.milliseconds) !=
         Verdict::proved) {
         result.verdict = Verdict::unknown;

@@ -82,11 +82,11 @@ std::string why(const Outcomes& o) {
     return "refuted";
 }
 
-// A refutation needs no longer than a proof, as a rule: what takes much longer is given up for the
-// sake of the other theorems.
+// A refutation takes little longer than the proof, as a rule: what takes much longer is given up
+// for the sake of the other theorems.
 unsigned limit_of(const Proved& proved, unsigned most) {
-    constexpr unsigned least = 8;
-    return std::min(most, std::max(least, static_cast<unsigned>(2.5 * proved.seconds) + 2));
+    constexpr unsigned least = 10;
+    return std::min(most, std::max(least, static_cast<unsigned>(4 * proved.seconds)));
 }
 
 // Refuted when a theorem is; proved (equivalent) when refinement holds wherever the mutant runs.
