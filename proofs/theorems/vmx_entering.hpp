@@ -58,5 +58,27 @@ void claim(Step& step, Result& result, const std::string& at, Term where, const 
 Claims requested(Entering& e);
 // Every VMREAD and VMWRITE is of the VMCS that is followed.
 void access_goals(Entering& e, Result& result);
+// What held at the start holds at the end.
+void kept_goals(Entering& e, Result& result);
+
+// ---- vmx_asked.cpp
+// A virtual CPU that nobody runs is asked for something: what is true of its VMCS afterwards, or
+// that it is what was asked for.
+enum class Judge : uint8_t { facts, request };
+Result asked(Entering& e, Judge judge);
+Result made(Entering& e); // a new one
+// vmx_take_state, by what is proved of it: a rule, or a VMCS that an entry can be made with.
+struct InPlaceOfRequest {
+    Entering& e;
+    World after{};
+    Guard path;
+
+    explicit InPlaceOfRequest(Entering& entering) : e(entering) {}
+    bool instead(Executor& engine, const Call& call, Value& result);
+    void assume_proved();
+
+private:
+    void forget(World& world, const Object& object, const Leaf& leaf, Term row);
+};
 
 } // namespace horos::proofs::vmx

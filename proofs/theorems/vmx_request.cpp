@@ -98,11 +98,11 @@ void control_claims(Request& r) {
 }
 
 void segment_claims(Request& r) {
-    static constexpr size_t places[] = {
-        offsetof(VcpuState, es), offsetof(VcpuState, cs),   offsetof(VcpuState, ss),
-        offsetof(VcpuState, ds), offsetof(VcpuState, fs),   offsetof(VcpuState, gs),
-        offsetof(VcpuState, ldtr), offsetof(VcpuState, tr), offsetof(VcpuState, gdtr),
-        offsetof(VcpuState, idtr)};
+    static constexpr size_t places[] = {offsetof(VcpuState, es),   offsetof(VcpuState, cs),
+                                        offsetof(VcpuState, ss),   offsetof(VcpuState, ds),
+                                        offsetof(VcpuState, fs),   offsetof(VcpuState, gs),
+                                        offsetof(VcpuState, ldtr), offsetof(VcpuState, tr),
+                                        offsetof(VcpuState, gdtr), offsetof(VcpuState, idtr)};
     for (unsigned n = 0; n < std::size(places); ++n) {
         const std::string s = "segment " + std::to_string(n);
         const auto put = [&](const char* part, F base, Term value) {
@@ -114,8 +114,7 @@ void segment_claims(Request& r) {
             continue;
         put(".selector", F::GUEST_ES_SELECTOR, r.asked(places[n], 2));
         const Term attributes = keep(r.asked(places[n] + 2, 2), x86::seg::DEFINED);
-        const Term rights =
-            bor(keep(attributes, 0xff), shl(keep(attributes, 0xf00), num(64, 4)));
+        const Term rights = bor(keep(attributes, 0xff), shl(keep(attributes, 0xf00), num(64, 4)));
         const bool always = n == 1 || n == 7; // CS and TR are always usable
         put(".rights", F::GUEST_ES_RIGHTS,
             bor(rights, always ? num(64, 0)
@@ -142,9 +141,9 @@ void debug_and_system_claims(Request& r) {
     for (size_t i = 0; i < 4; ++i)
         copied("dr" + std::to_string(i), group::debug, offsetof(core::Vcpu, dr) + 8 * i,
                offsetof(VcpuState, dr) + 8 * i);
-    static constexpr size_t msrs[] = {
-        offsetof(VcpuState, star), offsetof(VcpuState, lstar), offsetof(VcpuState, cstar),
-        offsetof(VcpuState, sfmask), offsetof(VcpuState, kernel_gs_base)};
+    static constexpr size_t msrs[] = {offsetof(VcpuState, star), offsetof(VcpuState, lstar),
+                                      offsetof(VcpuState, cstar), offsetof(VcpuState, sfmask),
+                                      offsetof(VcpuState, kernel_gs_base)};
     constexpr size_t list = offsetof(core::Vcpu, vmx) + offsetof(core::VmxState, msrs) +
                             offsetof(core::MsrEntry, value);
     for (size_t i = 0; i < std::size(msrs); ++i)
