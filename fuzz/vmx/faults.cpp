@@ -106,7 +106,7 @@ void wrong_exits(std::vector<Fault>& faults, const Profile& profile) {
     swap("preemption timer of 0 counts on", ExitReason::PREEMPTION_TIMER, ExitReason::VMCALL);
 }
 
-void wrong_information(std::vector<Fault>& faults) {
+void wrong_information(std::vector<Fault>& faults, const Profile& profile) {
     const auto flip = [&](const char* name, ExitReason when, F field, uint64_t bits) {
         edit(faults, name, "wrong exit information", [=](GuestExit& e) {
             if (is(e, when)) {
@@ -135,7 +135,9 @@ void wrong_information(std::vector<Fault>& faults) {
     flip("SGDT: identity of SIDT", ExitReason::GDTR_IDTR_ACCESS, info, 1u << 28);
     flip("SLDT: register for memory", ExitReason::LDTR_TR_ACCESS, info, 1u << 10);
     flip("RDRAND: register wrong", ExitReason::RDRAND, info, 1u << 4);
-    flip("RDSEED: operand size wrong", ExitReason::RDSEED, info, 1u << 11);
+    if (profile.proc2.can(proc2::RDSEED_EXITING)) {
+        flip("RDSEED: operand size wrong", ExitReason::RDSEED, info, 1u << 11);
+    }
     flip("VMREAD: second register wrong", ExitReason::VMREAD, info, 1u << 29);
     flip("VMPTRST: base register wrong", ExitReason::VMPTRST, info, 1u << 23);
     flip("VMPTRST: displacement not sign-extended", ExitReason::VMPTRST, q, 0xffffffff00000000);
@@ -379,7 +381,7 @@ std::vector<Fault> seeded_faults(const Profile& profile) {
     false_rules(faults);
     wrong_failures(faults);
     wrong_exits(faults, profile);
-    wrong_information(faults);
+    wrong_information(faults, profile);
     wrong_state(faults);
     if (profile.proc2.can(proc2::VIRTUAL_INTERRUPT_DELIVERY)) {
         wrong_virtual_apic(faults);
