@@ -87,7 +87,18 @@ bool entry_lives(Frame table, u32 i) { return is_table(table) && entry_is_live(t
 
 static bool counted(Frame f) { return f == 0 || frames[f].references != 0; }
 
-bool ghost_domain(Frame domain, u32 i) { return counted(domains[domain].tables[i]); }
+// Two terms of the sum, and so a count of two at least.
+static bool counted_twice(Frame f, Frame again) {
+    return f == 0 || f != again || frames[f].references >= 2;
+}
+
+bool ghost_domain(Frame domain, u32 i) {
+    const Frame table = domains[domain].tables[i];
+    bool twice = true;
+    for (u32 j = 0; j < tables_per_domain; ++j)
+        twice = twice && (j == i || counted_twice(table, domains[domain].tables[j]));
+    return counted(table) && twice;
+}
 bool ghost_space(Frame f) {
     const Space& s = spaces[f];
     const bool io =
@@ -97,9 +108,9 @@ bool ghost_space(Frame f) {
 }
 bool ghost_thread(Frame f) {
     const Thread& t = threads[f];
-    return counted(t.domain) && counted(t.space) && counted(t.bound) && counted(t.monitor);
+    return counted(t.domain) && counted(t.space) && counted(t.bound) && counted(t.monitor) &&
+           counted_twice(t.bound, t.monitor);
 }
-// Two terms of the sum, and so a count of two at least.
 bool ghost_roots(Frame a, Frame b) {
     const Frame root = spaces[a].root;
     return a == b || root != spaces[b].root || frames[root].references >= 2;
@@ -127,6 +138,38 @@ bool ghost_entry(Frame table, u32 i) {
     default:
         return live;
     }
+}
+
+// As many terms as entries of that kind have that target.
+static bool target_counted(Frame table, u32 first, u32 i) {
+    const EntryKind kind = entry_kind(table, i);
+    const Frame target = entry_target(table, i);
+    u32 terms = 0;
+    for (u32 k = 0; k < entries_per_reclaim; ++k)
+        terms += entry_kind(table, first + k) == kind && entry_target(table, first + k) == target;
+    switch (kind) {
+    case EntryKind::table:
+        return frames[target].references >= terms;
+    case EntryKind::frame:
+        return frames[target].mappings >= terms;
+    case EntryKind::block:
+        return blocks[block_of(target)].mappings >= terms;
+    default:
+        return true;
+    }
+}
+
+bool ghost_step(Frame table, u32 first, u32 other) {
+    if (!frame_exists(table) || !is_table(table) || first > 512 - entries_per_reclaim)
+        return true;
+    const bool apart = other < 512 && (other < first || other >= first + entries_per_reclaim);
+    u32 live = apart && entry_is_live(table, other % 512) ? 1 : 0;
+    bool counted = true;
+    for (u32 k = 0; k < entries_per_reclaim; ++k) {
+        live += entry_is_live(table, first + k);
+        counted = counted && target_counted(table, first, first + k);
+    }
+    return counted && frames[table].live >= live;
 }
 
 bool ghost_frame_owner(Frame f) {

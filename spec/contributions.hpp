@@ -39,6 +39,8 @@ bool ghost_sched_context(Frame sc);
 bool ghost_interrupt(Frame interrupt);
 bool ghost_vcpu(Frame vcpu);
 bool ghost_entry(Frame table, u32 i);
+// All at once: of the entries that a step of frame_reclaim empties, and any other one.
+bool ghost_step(Frame table, u32 first, u32 other);
 bool ghost_frame_owner(Frame f);
 bool ghost_block_owner(Block b);
 

@@ -118,11 +118,9 @@ Answer block_split(const Caller& me, const BlockSplitArgs& a) {
     return Error::ok;
 }
 
-static constexpr u32 most_given = 16;
-
 // All or none; of several bad frames the first one's error.
 static Error all_raw(Frame domain, Frame first, u32 count) {
-    for (u32 i = 0; i < most_given; ++i) {
+    for (u32 i = 0; i < frames_per_give; ++i) {
         const Error e = i < count ? raw_memory_of(domain, first + i) : Error::ok;
         if (e != Error::ok)
             return e;
@@ -134,12 +132,12 @@ Answer frame_give(const Caller& me, const FrameGiveArgs& a) {
     Cap to;
     Refusal refuse;
     if (refuse(find(me.domain, a.domain, ObjectType::domain, right::write, to)) ||
-        refuse(a.count < 1 || a.count > most_given, Error::bad_argument) ||
+        refuse(a.count < 1 || a.count > frames_per_give, Error::bad_argument) ||
         refuse(all_raw(me.domain, a.frame, a.count)))
         return refuse.reason;
     u32 taken = 0; // from the caller's count, of which all are that had an owner of their own
     u32 added = 0; // to the other domain's
-    for (u32 i = 0; i < most_given; ++i) {
+    for (u32 i = 0; i < frames_per_give; ++i) {
         if (i >= a.count)
             break;
         const Frame f = a.frame + i;

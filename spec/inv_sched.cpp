@@ -63,6 +63,21 @@ bool inv_core_objects(u32 core) {
     return context && thread && space && fpu;
 }
 
+static bool lives_on(Frame thread, u32 core) {
+    const Frame sc = threads[thread].sc;
+    return sc != 0 && sched_contexts[sc].core == core;
+}
+
+bool inv_core_holds(u32 core) {
+    const Core& c = cores[core];
+    const bool context = c.context == 0 || sched_contexts[c.context].running != 0;
+    const bool thread = c.thread == 0 || lives_on(c.thread, core);
+    const bool fpu = c.fpu_owner == 0 ||
+                     (frames[c.fpu_owner].type == ObjectType::vcpu ? vcpus[c.fpu_owner].core == core
+                                                                   : lives_on(c.fpu_owner, core));
+    return context && thread && fpu;
+}
+
 bool inv_core_current(u32 core) {
     const Core& c = cores[core];
     if (c.reschedule != 0 || c.thread == 0)

@@ -51,6 +51,7 @@ bool inv_position(u32 core, u32 position); // scheduling context at a position
 bool inv_ready(u32 core, u32 position);    // ready exactly when its thread can run
 bool inv_timed(u32 core, u32 position);    // a deadline only for who waits or runs a guest
 bool inv_core_objects(u32 core);           // what a core holds exists
+bool inv_core_holds(u32 core);             // ... and is the core's, so that its end sees it there
 bool inv_core_current(u32 core);           // who runs may run, unless the core is to look again
 bool inv_core_windows(u32 core);
 bool inv_window(u32 core, u32 index);

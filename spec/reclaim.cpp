@@ -35,14 +35,13 @@ static Error end_space(Frame f) {
     return Error::ok;
 }
 
-// A step: 16 of the 512 entries. Nobody reaches the table any more, so no translation is cached.
+// A step: 4 of the 512 entries. Nobody reaches the table any more, so no translation is cached.
 static Error end_page_table(Frame f, u32 step) {
-    constexpr u32 entries = 16;
     Refusal refuse;
-    if (refuse(step >= 512 / entries, Error::bad_argument))
+    if (refuse(step >= 512 / entries_per_reclaim, Error::bad_argument))
         return refuse.reason;
-    for (u32 i = 0; i < entries; ++i) {
-        const u32 index = step * entries + i;
+    for (u32 i = 0; i < entries_per_reclaim; ++i) {
+        const u32 index = step * entries_per_reclaim + i;
         const bool kernels = frames[f].level == 4 && is_kernels_entry(f, index);
         if (!kernels && frames[f].live != 0) // after the last one there is nothing to remove
             remove_entry(f, index);

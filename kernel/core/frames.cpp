@@ -111,9 +111,9 @@ Error frame_give(const Caller& me, const FrameGiveArgs& a) {
     if (const Error e = lookup(me.domain, a.domain, ObjectType::domain, right::write, to);
         e != Error::ok)
         return e;
-    if (a.count == 0 || a.count > 16)
+    if (a.count == 0 || a.count > frames_per_give)
         return Error::bad_argument;
-    for (u32 i = 0; i < 16; ++i) {
+    for (u32 i = 0; i < frames_per_give; ++i) {
         if (i >= a.count)
             break;
         if (const Error e = check_retype(me.domain, a.frame + i); e != Error::ok)
@@ -122,7 +122,7 @@ Error frame_give(const Caller& me, const FrameGiveArgs& a) {
     // What has an owner of its own is the caller's, as was checked: the two counts move at once.
     u32 lost = 0;
     u32 gained = 0;
-    for (u32 i = 0; i < 16; ++i) {
+    for (u32 i = 0; i < frames_per_give; ++i) {
         if (i >= a.count)
             break;
         FrameInfo& info = frames[a.frame + i];

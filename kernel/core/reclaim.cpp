@@ -35,16 +35,14 @@ static Error end_space(Frame f) {
     return Error::ok;
 }
 
-static constexpr u32 entries_per_step = 16;
-
 // A table that no space reaches any more (its parent or its space is gone, and with it every
 // cached translation) loses its entries in steps.
 static Error end_page_table(Frame f, u32 step) {
-    if (step >= 512 / entries_per_step)
+    if (step >= 512 / entries_per_reclaim)
         return Error::bad_argument;
     const bool top = frames[f].level == 4;
-    for (u32 i = 0; i < entries_per_step; ++i) {
-        const u32 index = step * entries_per_step + i;
+    for (u32 i = 0; i < entries_per_reclaim; ++i) {
+        const u32 index = step * entries_per_reclaim + i;
         // The kernel's own entries of a host space's top table are nobody's to count.
         if (frames[f].live != 0 && !(top && is_kernel_entry(f, index)))
             clear_entry(f, index);

@@ -68,6 +68,7 @@ const std::map<std::string, Domain>& all() {
         {"inv_timed", position()},
         {"inv_window", position()},
         {"inv_core_objects", {Over::core, Over::nothing, "cores", -1, ""}},
+        {"inv_core_holds", {Over::core, Over::nothing, "cores", -1, ""}},
         {"inv_core_current", {Over::core, Over::nothing, "cores", -1, ""}},
         {"inv_core_windows", {Over::core, Over::nothing, "cores", -1, ""}},
         {"inv_core_tags", {Over::core, Over::nothing, "cores", -1, ""}},

@@ -51,13 +51,8 @@ Result preserved(Step& step) {
 
 std::vector<Theorem> invariant_theorems(const Bitcode& bitcode) {
     std::vector<Theorem> all;
-    for (const Hypercall& h : hypercalls()) {
-        all.push_back({"invariants/" + h.name, "invariants",
-                       "hypercall " + h.name + " preserves every invariant",
-                       [h](Bitcode& code, const Settings& settings) {
-                           return case_by_case(code, settings, h, [](Step&) {}, preserved);
-                       }});
-    }
+    for (const Hypercall& h : hypercalls())
+        add_theorems(all, "invariants", h, "preserves every invariant", [](Step&) {}, preserved);
     for (const std::string& symbol : core_exports()) {
         const llvm::Function* f = bitcode.core().getFunction(symbol);
         const std::string plain = Objects::plain_name(symbol);

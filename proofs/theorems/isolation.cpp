@@ -121,13 +121,9 @@ void assume_closed(Step& step) {
 
 std::vector<Theorem> isolation_theorems(const Bitcode&) {
     std::vector<Theorem> all;
-    for (const Hypercall& h : hypercalls()) {
-        all.push_back({"isolation/" + h.name, "isolation",
-                       "hypercall " + h.name + " changes only what its caller's capabilities reach",
-                       [h](Bitcode& code, const Settings& settings) {
-                           return case_by_case(code, settings, h, assume_closed, isolated);
-                       }});
-    }
+    for (const Hypercall& h : hypercalls())
+        add_theorems(all, "isolation", h, "changes only what its caller's capabilities reach",
+                     assume_closed, isolated);
     return all;
 }
 

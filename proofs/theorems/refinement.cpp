@@ -187,17 +187,15 @@ Result compare(Step& step, llvm::Function& specification) {
 
 std::vector<Theorem> refinement_theorems(const Bitcode& bitcode) {
     std::vector<Theorem> all;
-    for (const Hypercall& h : hypercalls()) {
-        all.push_back({"refinement/" + h.name, "refinement",
-                       "hypercall " + h.name + " does exactly what spec/ says",
-                       [h](Bitcode& code, const Settings& settings) {
-                           llvm::Function* spec = code.spec().getFunction("spec_" + h.name);
-                           if (spec == nullptr || spec->isDeclaration())
-                               throw std::runtime_error("spec/ has no spec_" + h.name);
-                           return case_by_case(code, settings, h, prepare,
-                                               [spec](Step& step) { return compare(step, *spec); });
-                       }});
-    }
+    for (const Hypercall& h : hypercalls())
+        add_theorems(
+            all, "refinement", h, "does exactly what spec/ says", prepare,
+            [](Step& step) {
+                llvm::Function* spec = step.kernel.bitcode.spec().getFunction("spec_" + step.name);
+                if (spec == nullptr || spec->isDeclaration())
+                    throw std::runtime_error("spec/ has no spec_" + step.name);
+                return compare(step, *spec);
+            });
     for (const std::string& symbol : core_exports()) {
         const std::string plain = Objects::plain_name(symbol);
         const llvm::Function* spec = bitcode.spec().getFunction("spec_" + plain);

@@ -50,15 +50,10 @@ Result prove_safety(Step& step, Result result) {
 
 std::vector<Theorem> safety_theorems(const Bitcode& bitcode) {
     std::vector<Theorem> all;
-    for (const Hypercall& h : hypercalls()) {
-        all.push_back({"safety/" + h.name, "safety",
-                       "hypercall " + h.name + " has no undefined behaviour and ends",
-                       [h](Bitcode& code, const Settings& settings) {
-                           return case_by_case(
-                               code, settings, h, [](Step&) {},
-                               [](Step& step) { return prove_safety(step, {}); });
-                       }});
-    }
+    for (const Hypercall& h : hypercalls())
+        add_theorems(
+            all, "safety", h, "has no undefined behaviour and ends", [](Step&) {},
+            [](Step& step) { return prove_safety(step, {}); });
     for (const std::string& symbol : core_exports()) {
         llvm::Function* f = bitcode.core().getFunction(symbol);
         if (f == nullptr || f->isDeclaration() || symbol == "hypercall_unknown")

@@ -103,7 +103,8 @@ void Step::run_hypercall(const Hypercall& call) {
     static const char* registers[] = {"rdi", "rsi", "rdx", "r10", "r8", "r9"};
     std::vector<Value> values;
     for (const char* one : registers) {
-        arguments.push_back(named_bits(one, 64));
+        const auto known = given.find(one);
+        arguments.push_back(known != given.end() ? num(64, known->second) : named_bits(one, 64));
         values.push_back(Value::of(arguments.back()));
     }
     llvm::Function* function = hypercall_entry(kernel.bitcode, call.number);

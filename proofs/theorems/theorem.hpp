@@ -62,7 +62,8 @@ struct Step {
     World now; // the state afterwards
     Executor engine;
     std::vector<Term> assumptions;
-    Guard start; // what else is assumed, as conditions of all paths
+    Guard start;                           // what else is assumed, as conditions of all paths
+    std::map<std::string, uint64_t> given; // registers that are known as numbers
     std::vector<Term> arguments;
     Outcome outcome;
     std::string name;      // of the hypercall or export
@@ -90,12 +91,15 @@ void finish(Result& result);
 Result prove_safety(Step& step, Result result); // no undefined behaviour; the end can be reached
 Result preserved(Step& step);                   // all of kernel.invariants
 Result kept(Step& step);                        // counts are sums
-// What a hypercall does for each type of frame, where it does something else for each: executed
-// once for each (by_type.cpp). `before` is done to a step before it is executed, `judge`
+// The theorems of one group about a hypercall: most have one, some one for each of several cases
+// that together are all (by_case.cpp). `before` is done to a step before it is executed, `judge`
 // afterwards.
-Result case_by_case(Bitcode& bitcode, const Settings& settings, const Hypercall& call,
-                    const std::function<void(Step&)>& before,
-                    const std::function<Result(Step&)>& judge);
+using Before = std::function<void(Step&)>;
+using Judge = std::function<Result(Step&)>;
+void add_theorems(std::vector<Theorem>& all, const std::string& group, const Hypercall& call,
+                  const std::string& says, const Before& before, const Judge& judge);
+// What the names of a hypercall's theorems end with; the first is empty.
+std::vector<std::string> parts_of(const std::string& call);
 // Conditions of which no two hold at once, at most so many; where none does, none of the worlds has
 // written to any of the tables.
 std::vector<Guard> writing_cases(const Kernel& kernel, const std::vector<const World*>& worlds,

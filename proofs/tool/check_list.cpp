@@ -88,8 +88,12 @@ int check_list(const Bitcode& bitcode, const Options& options) {
             ++missing;
         }
         want_all(h.name);
-        for (const char* group : {"counts/", "pages/", "isolation/"})
-            want(group + h.name);
+        want("pages/" + h.name);
+        for (const std::string& part : parts_of(h.name)) {
+            for (const char* group :
+                 {"safety/", "invariants/", "refinement/", "counts/", "isolation/"})
+                want(group + h.name + part);
+        }
     }
     for (const std::string& symbol : core_exports()) {
         const llvm::Function* f = bitcode.core().getFunction(symbol);

@@ -23,7 +23,8 @@ std::string entry_of(const std::string& theorem) {
         return "core_run_guest";
     if (theorem.starts_with("guard/")) // of a vcpu_run, refused or accepted
         return "vcpu_run";
-    return theorem.substr(theorem.find('/') + 1);
+    const size_t from = theorem.find('/') + 1; // up to what tells the cases apart
+    return theorem.substr(from, theorem.find('.') - from);
 }
 
 // What a theorem says that is not said by the specification's own use of the same code.
@@ -70,8 +71,12 @@ std::vector<Proved> theorems_about(const Bitcode& bitcode, const Mutant& mutant,
 bool complete(const Bitcode& bitcode, const Mutant& mutant, const ProvedTheorems& proved) {
     const auto entries = entries_reaching(bitcode, mutant.function);
     return !mutant.of_backend &&
-           std::all_of(entries.begin(), entries.end(),
-                       [&](const std::string& e) { return proved.contains("refinement/" + e); });
+           std::all_of(entries.begin(), entries.end(), [&](const std::string& e) {
+               const std::vector<std::string> parts = parts_of(e);
+               return std::all_of(parts.begin(), parts.end(), [&](const auto& part) {
+                   return proved.contains("refinement/" + e + part);
+               });
+           });
 }
 
 std::string why(const Outcomes& o) {

@@ -15,7 +15,8 @@ Proves theorems about the bitcode that the kernel is made of. Exit status 0: all
   --list             name the theorems and what each says
   --check-list       whether every hypercall and every other way into the core has its theorems,
                      and every name in --expected is one; proves nothing
-  --only PATTERN     only theorems whose name contains PATTERN; several: A,B
+  --only PATTERN     only theorems whose name contains PATTERN, or ends with it: PATTERN$;
+                     several: A,B
   --mutants N        change one instruction of the kernel at a time, in N ways; each mutant must be
                      refuted by a theorem, or shown to be equivalent. Exit status 0: 95 % are
   --table FILE       write the table of mutants (docs/mutants.md)

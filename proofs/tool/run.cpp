@@ -93,12 +93,18 @@ void progress(size_t done, size_t all, const std::string& name) {
 
 } // namespace
 
-// "A,B": one of them is in the name.
+// "A,B": one of them is in the name; "A$": the name ends with it.
+static bool has(const std::string& name, const std::string& pattern) {
+    if (pattern.ends_with('$'))
+        return name.ends_with(pattern.substr(0, pattern.size() - 1));
+    return !pattern.empty() && name.find(pattern) != std::string::npos;
+}
+
 static bool matches(const std::string& name, const std::string& patterns) {
     std::istringstream in(patterns);
     bool any = patterns.empty();
     for (std::string one; std::getline(in, one, ',');)
-        any = any || (!one.empty() && name.find(one) != std::string::npos);
+        any = any || has(name, one);
     return any;
 }
 

@@ -7,7 +7,7 @@ namespace {
 
 // A block that an earlier life of the program has split goes back to it frame by frame.
 Outcome give_frames(u32 domain, u32 block) {
-    constexpr u8 at_once = 16;
+    constexpr u8 at_once = abi::frames_per_give;
     for (u32 at = 0; at < abi::frames_per_block; at += at_once) {
         const auto result = user::frame_give(domain, block * abi::frames_per_block + at, at_once);
         if (!result.ok()) {

@@ -5,7 +5,7 @@ namespace horos::root {
 namespace {
 
 constexpr u32 max_passes = 64;
-constexpr u32 table_steps = 32; // frame_reclaim empties a page table 16 entries at a time
+constexpr u32 table_steps = 512 / abi::entries_per_reclaim;
 
 void stop_threads(const Instance& instance) {
     for (u32 thread = 0; thread < instance.thread_count; ++thread) {

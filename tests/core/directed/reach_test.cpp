@@ -35,11 +35,11 @@ TEST_F(Reach, AMappedBlockTellsItsMappings) {
     EXPECT_EQ(info.values.v[2], 1u);
 }
 
-TEST_F(Reach, SixteenFramesAreGivenOrNone) {
-    w.must(Call::endpoint_create, {pool_first + 15, sel::free});
-    EXPECT_EQ(root(Call::frame_give, {sel::domain1, pool_first, 16}), Error::wrong_frame_type);
-    EXPECT_EQ(root(Call::frame_give, {sel::domain1, pool_first + 16, 17}), Error::bad_argument);
-    w.must(Call::frame_give, {sel::domain1, pool_first + 16, 16});
+TEST_F(Reach, FourFramesAreGivenOrNone) {
+    w.must(Call::endpoint_create, {pool_first + 3, sel::free});
+    EXPECT_EQ(root(Call::frame_give, {sel::domain1, pool_first, 4}), Error::wrong_frame_type);
+    EXPECT_EQ(root(Call::frame_give, {sel::domain1, pool_first + 16, 5}), Error::bad_argument);
+    w.must(Call::frame_give, {sel::domain1, pool_first + 16, 4});
 }
 
 TEST_F(Reach, AFrameOfTheLastGenerationKeepsIt) {
@@ -88,8 +88,8 @@ TEST_F(Reach, TheLastStepOfATable) {
     w.must(Call::table_map, {sel::free, u64{511} << 39, 3, pool_first + 2});
     w.must(Call::frame_reclaim, {sel::domain, space, 0});
     EXPECT_EQ(root(Call::frame_reclaim, {sel::domain, top, 0}), Error::again);
-    EXPECT_EQ(root(Call::frame_reclaim, {sel::domain, top, 32}), Error::bad_argument);
-    EXPECT_EQ(root(Call::frame_reclaim, {sel::domain, top, 31}), Error::ok);
+    EXPECT_EQ(root(Call::frame_reclaim, {sel::domain, top, 128}), Error::bad_argument);
+    EXPECT_EQ(root(Call::frame_reclaim, {sel::domain, top, 127}), Error::ok);
 }
 
 // thread 1's context, lent to the root task as server, while thread 4 runs.

@@ -16,7 +16,7 @@ struct Reclaim : testing::Test {
     // Takes a frame back, a page table in its steps.
     Error take_all(Frame f) {
         Error e = Error::again;
-        for (u64 step = 0; step < 32 && e == Error::again; ++step)
+        for (u64 step = 0; step < 512 / entries_per_reclaim && e == Error::again; ++step)
             e = take(f, step);
         return e;
     }
@@ -81,9 +81,9 @@ TEST_F(Reclaim, WhatIsInUseStays) {
 TEST_F(Reclaim, ATableGoesInSteps) {
     w.must(Call::space_create, {pool_first, pool_first + 1, sel::free, 1});
     for (u64 i = 0; i < 3; ++i) // entries in steps 0, 0 and 1 of the top table
-        w.must(Call::table_map, {sel::free, (i == 2 ? 20 : i) << 39, 3, pool_first + 2 + i});
+        w.must(Call::table_map, {sel::free, (i == 2 ? 7 : i) << 39, 3, pool_first + 2 + i});
     EXPECT_EQ(take(pool_first), Error::ok);
-    EXPECT_EQ(take(pool_first + 1, 32), Error::bad_argument);
+    EXPECT_EQ(take(pool_first + 1, 128), Error::bad_argument);
     EXPECT_EQ(take(pool_first + 1, 5), Error::again);
     EXPECT_EQ(frames[pool_first + 1].live, 3u);
     EXPECT_EQ(take(pool_first + 1, 0), Error::again);

@@ -208,7 +208,7 @@ u64 Arguments::address(Frame space, u32 level, Error wanted, bool present) {
 Registers6 Arguments::reclaim() {
     const u64 from = draw_.one_in(2) ? u64{1} : selector(ObjectType::domain, right::manage);
     const u64 f = owned_object(object(from));
-    return {from, f, draw_.one_in(3) ? draw_.below(32) : 0};
+    return {from, f, draw_.one_in(3) ? draw_.below(512 / entries_per_reclaim) : 0};
 }
 
 Registers6 Arguments::of_memory(Call call) {
@@ -218,7 +218,7 @@ Registers6 Arguments::of_memory(Call call) {
                 : draw_.one_in(2) ? ram()
                                   : owned_object(domain_)};
     case Call::frame_give: {
-        const u64 count = draw_.one_in(2) ? 1 : 1 + draw_.below(16);
+        const u64 count = draw_.one_in(2) ? 1 : 1 + draw_.below(frames_per_give);
         return {selector(ObjectType::domain, right::write), row(static_cast<u32>(count)), count};
     }
     case Call::block_give:

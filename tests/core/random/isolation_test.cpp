@@ -62,8 +62,8 @@ struct System {
         const u64 sc = 19;
         p.domain = f;
         must(Call::domain_create, {f, f + 1, at(own_domain)});
-        for (Frame given = 0; given < owned_frames; given += 16)
-            must(Call::frame_give, {at(own_domain), p.first_frame + given, 16});
+        for (Frame given = 0; given < owned_frames; given += frames_per_give)
+            must(Call::frame_give, {at(own_domain), p.first_frame + given, frames_per_give});
         must(Call::block_give, {at(own_domain), p.block});
         must(Call::space_create, {f + 2, f + 3, at(own_space), 0});
         must(Call::space_create, {f + 4, f + 5, at(own_guest), 1});

@@ -43,6 +43,8 @@ void check_table(Frame f) {
             continue;
         HOLD(inv_entry_form, f, i);
         HOLD(inv_entry_target, f, i);
+        HOLD(ghost_entry, f, i);
+        HOLD(ghost_step, f, i - i % entries_per_reclaim, (i + entries_per_reclaim) % 512);
     }
 }
 
@@ -80,6 +82,7 @@ void check_thread(Frame f) {
     HOLD(inv_thread_waiting, f);
     HOLD(inv_thread_serving, f);
     HOLD(inv_thread_vcpu, f);
+    HOLD(ghost_thread, f);
 }
 
 void check_vcpu(Frame f) {
@@ -118,8 +121,10 @@ void check_interrupt(Frame f) {
 void check_object(Frame f) {
     switch (frames[f].type) {
     case ObjectType::domain:
-        for (u32 i = 0; i < tables_per_domain; ++i)
+        for (u32 i = 0; i < tables_per_domain; ++i) {
             HOLD(inv_domain_table, f, i);
+            HOLD(ghost_domain, f, i);
+        }
         break;
     case ObjectType::cap_table:
         check_slots(f);
@@ -164,6 +169,7 @@ void check_object(Frame f) {
 
 void check_core(u32 c) {
     HOLD(inv_core_objects, c);
+    HOLD(inv_core_holds, c);
     HOLD(inv_core_current, c);
     HOLD(inv_core_windows, c);
     HOLD(inv_core_tags, c);

@@ -27,9 +27,9 @@ void Scenario::make_domains() {
         must(Call::domain_create, {f, take_frame(), selector});
     }
     must(Call::domain_add_table, {sel::domain, take_frame(), 1});
-    for (u32 i = 0; i < 40; i += 10) {
-        must(Call::frame_give, {sel::domain1, domain1_first + i, 10});
-        must(Call::frame_give, {sel::domain2, domain2_first + i, 10});
+    for (u32 i = 0; i < 40; i += frames_per_give) {
+        must(Call::frame_give, {sel::domain1, domain1_first + i, frames_per_give});
+        must(Call::frame_give, {sel::domain2, domain2_first + i, frames_per_give});
     }
     must(Call::block_give, {sel::domain1, domain1_block});
 }

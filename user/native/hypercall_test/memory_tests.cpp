@@ -13,10 +13,12 @@ constexpr u8 read_write = abi::right::read | abi::right::write;
 u32 take(u32 count = 1) { return own_memory().take(count); }
 
 void test_give_frames() {
-    const u32 frames = take(16);
+    constexpr u8 most = abi::frames_per_give;
+    const u32 frames = take(most);
     const u32 used = take();
     expect("frame_give 0", user::frame_give(fixture::domain, frames, 0), Error::bad_argument);
-    expect("frame_give 17", user::frame_give(fixture::domain, frames, 17), Error::bad_argument);
+    expect("frame_give 5", user::frame_give(fixture::domain, frames, most + 1),
+           Error::bad_argument);
     expect("frame_give foreign", user::frame_give(fixture::domain, foreign_frame(), 1),
            Error::not_owner);
     expect("frame_give missing", user::frame_give(fixture::domain, missing_frame, 1),
@@ -27,14 +29,14 @@ void test_give_frames() {
     (void)user::notification_create(used, fixture::scratch);
     expect("frame_give object", user::frame_give(fixture::domain, used, 1),
            Error::wrong_frame_type);
-    expect("frame_give", user::frame_give(fixture::domain, frames, 16));
+    expect("frame_give", user::frame_give(fixture::domain, frames, most));
     expect("frame_info given away", user::frame_info(frames), Error::not_owner);
     expect("frame_reclaim not mine", user::frame_reclaim(own_domain, frames, 0), Error::not_owner);
     expect("frame_reclaim referenced domain",
            user::frame_reclaim(own_domain, static_cast<u32>(user::cap_info(fixture::domain).object),
                                0),
            Error::frame_in_use);
-    for (u32 i = 0; i < 16; ++i) {
+    for (u32 i = 0; i < most; ++i) {
         expect("frame_reclaim", user::frame_reclaim(fixture::domain, frames + i, 0));
     }
     expect("frame_reclaim again", user::frame_reclaim(fixture::domain, frames, 0),

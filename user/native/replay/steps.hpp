@@ -137,7 +137,7 @@ inline Step Steps::memory_step(Draw& d, u64 which) const {
     case 6:
         return {Call::block_share, {block(d), slot(d, Kind::block), rights(d)}};
     default:
-        return {Call::frame_reclaim, {domain(d), frame(d), d.one_in(4) ? d.below(34) : 0}};
+        return {Call::frame_reclaim, {domain(d), frame(d), d.one_in(4) ? d.below(130) : 0}};
     }
 }
 

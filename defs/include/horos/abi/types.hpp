@@ -20,6 +20,8 @@ inline constexpr u32 max_blocks = max_frames / frames_per_block;
 
 inline constexpr u32 slots_per_table = 256; // capability slots in one table frame
 inline constexpr u32 tables_per_domain = 4;
+inline constexpr u32 frames_per_give = 4;     // at most, by one frame_give
+inline constexpr u32 entries_per_reclaim = 4; // of a page table, by one step of frame_reclaim
 inline constexpr u32 max_selector = slots_per_table * tables_per_domain;
 
 inline constexpr u32 max_cores = 64;
