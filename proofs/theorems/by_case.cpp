@@ -35,14 +35,27 @@ constexpr End ends[] = {{"ram", ObjectType::ram},
 constexpr uint64_t top_level = 4;
 
 Term frame_named() { return extract(31, 0, named_bits("rsi", 64)); } // its second word
+// A larger number is no frame's. Of a smaller one the engine can leave out the bits above: both are
+// the same row then.
+Term is_number() { return ult(named_bits("rsi", 64), num(64, abi::max_frames)); }
+std::vector<Term> names_of_frame() {
+    constexpr unsigned bits = 24;
+    static_assert(abi::max_frames == 1u << bits);
+    return {frame_named(), zext(extract(bits - 1, 0, named_bits("rsi", 64)), 32)};
+}
 
 Term exists(Step& step) {
     return ult(frame_named(), step.kernel.field("machine", ".frame_limit", {}, step.kernel.old));
 }
 
+void frame_has(Step& step, const char* field, uint64_t value) {
+    step.assumptions.push_back(is_number());
+    for (const Term frame : names_of_frame())
+        step.assumptions.push_back(step.kernel.assume("frames", field, {frame}, value));
+}
+
 void is_of_type(Step& step, ObjectType type) {
-    step.assumptions.push_back(
-        step.kernel.assume("frames", "[].type", {frame_named()}, static_cast<uint64_t>(type)));
+    frame_has(step, "[].type", static_cast<uint64_t>(type));
 }
 
 // A step over a few entries of a table can say more of them than one by one: that the counts are
@@ -62,7 +75,7 @@ void assume_sums(Step& step) {
 }
 
 void is_table_of_level(Step& step, uint64_t level) {
-    step.assumptions.push_back(step.kernel.assume("frames", "[].level", {frame_named()}, level));
+    frame_has(step, "[].level", level);
     is_of_type(step, ObjectType::page_table);
     assume_sums(step);
 }
@@ -99,13 +112,17 @@ std::map<std::string, std::vector<Case>> all_ends() {
             }
         }
     }
-    parts[".no_frame"].push_back(
-        {"no frame", [](Step& step) { step.start = step.start.with(lnot(exists(step))); }});
+    parts[".no_frame"] = {
+        {"no number", [](Step& step) { step.start = step.start.with(lnot(is_number())); }},
+        {"no frame", [](Step& step) { step.start = step.start.with(lnot(exists(step))); }}};
     all.push_back({"another type", [](Step& step) {
-                       const Term type = step.kernel.frame_type(frame_named(), step.kernel.old);
-                       for (const End& end : ends)
-                           step.start = step.start.with(
-                               lnot(eq(type, num(8, static_cast<uint64_t>(end.type)))));
+                       step.start = step.start.with(is_number());
+                       for (const Term frame : names_of_frame()) {
+                           const Term type = step.kernel.frame_type(frame, step.kernel.old);
+                           for (const End& end : ends)
+                               step.start = step.start.with(
+                                   lnot(eq(type, num(8, static_cast<uint64_t>(end.type)))));
+                       }
                    }});
     return parts;
 }

@@ -188,14 +188,12 @@ Result compare(Step& step, llvm::Function& specification) {
 std::vector<Theorem> refinement_theorems(const Bitcode& bitcode) {
     std::vector<Theorem> all;
     for (const Hypercall& h : hypercalls())
-        add_theorems(
-            all, "refinement", h, "does exactly what spec/ says", prepare,
-            [](Step& step) {
-                llvm::Function* spec = step.kernel.bitcode.spec().getFunction("spec_" + step.name);
-                if (spec == nullptr || spec->isDeclaration())
-                    throw std::runtime_error("spec/ has no spec_" + step.name);
-                return compare(step, *spec);
-            });
+        add_theorems(all, "refinement", h, "does exactly what spec/ says", prepare, [](Step& step) {
+            llvm::Function* spec = step.kernel.bitcode.spec().getFunction("spec_" + step.name);
+            if (spec == nullptr || spec->isDeclaration())
+                throw std::runtime_error("spec/ has no spec_" + step.name);
+            return compare(step, *spec);
+        });
     for (const std::string& symbol : core_exports()) {
         const std::string plain = Objects::plain_name(symbol);
         const llvm::Function* spec = bitcode.spec().getFunction("spec_" + plain);
