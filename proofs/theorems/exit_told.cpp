@@ -153,6 +153,21 @@ void wanted_goals(Told& t) {
                wants(group::debug));
 }
 
+// What it does not want is as it was, but for the segments that every exit may tell.
+void unwanted_goals(Told& t) {
+    const auto left = [&](const char* name, size_t field, uint64_t group) {
+        t.must(std::string(name) + " is left alone", t.page(field, 8),
+               t.page_in(t.exit.after->world, field, 8), lnot(has(t.wanted, group)));
+    };
+    left("cr2", offsetof(VcpuState, cr2), group::fault_address);
+    left("es", offsetof(VcpuState, es) + 8, group::segments);
+    left("dr0", offsetof(VcpuState, dr), group::debug);
+    left("dr6", offsetof(VcpuState, dr6), group::debug);
+    left("dr7", offsetof(VcpuState, dr7), group::debug);
+    left("star", offsetof(VcpuState, star), group::system);
+    left("pat", offsetof(VcpuState, pat), group::system);
+}
+
 // How the guest's instructions are to be understood: told but where none needs decoding.
 void mode_goals(Told& t, Term on) {
     static constexpr Pair registers[] = {
@@ -230,6 +245,7 @@ void reason_goals(Told& t) {
 void told_goals(Told& t) {
     common_goals(t);
     wanted_goals(t);
+    unwanted_goals(t);
     reason_goals(t);
 }
 
