@@ -267,8 +267,8 @@ void InPlaceOfRequest::assume_proved() {
         add(fact);
     const Term accepted = eq(named_bits("rule", 32), num(32, 0));
     add(implies(accepted, eq(v.slot(current_slot), e.step.kernel.followed)));
-    const Term own = eq(v.row("[].vmx.host_core"),
-                        zext(proofs::add(e.step.kernel.this_core, num(32, 1)), 64));
+    const Term own =
+        eq(v.row("[].vmx.host_core"), zext(proofs::add(e.step.kernel.this_core, num(32, 1)), 64));
     for (const auto& [name, fact] : host_facts(v))
         add(implies(own, fact));
     for (const auto& inv : e.step.kernel.invariants) {

@@ -1,7 +1,7 @@
 // What the theorems about an entry have in common.
+#include "vmx_entering.hpp"
 #include "kernel/vmx/vmx.hpp"
 #include "vmx.hpp"
-#include "vmx_entering.hpp"
 
 #include <horos/abi/vcpu_state.hpp>
 

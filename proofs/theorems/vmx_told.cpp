@@ -1,5 +1,5 @@
-// What a VMM is told when its guest stops on VMX: the reasons of horos/abi/vcpu_state.hpp for those of
-// the SDM vol. 3C appendix C, and the fields of the page that each comes with.
+// What a VMM is told when its guest stops on VMX: the reasons of horos/abi/vcpu_state.hpp for those
+// of the SDM vol. 3C appendix C, and the fields of the page that each comes with.
 #include "kernel/vmx/vmx.hpp"
 #include "vmx.hpp"
 #include "vmx_exit.hpp"

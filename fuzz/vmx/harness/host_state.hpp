@@ -1,5 +1,5 @@
-// The host's state around a case: what it is, whether a case has changed it, and what an exit leaves
-// to be mended.
+// The host's state around a case: what it is, whether a case has changed it, and what an exit
+// leaves to be mended.
 #pragma once
 
 #include "instructions.hpp"
