@@ -140,7 +140,7 @@ void Campaign::check_memory(const Test& last) {
                       "as it was set up",
                       fmt::format("another value at {:#x}", at),
                       {},
-                      {}});
+                      "memory"});
     }
 }
 

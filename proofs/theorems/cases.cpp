@@ -86,6 +86,15 @@ std::vector<Guard> writing_cases(const Kernel& kernel, const std::vector<const W
     return split.cases;
 }
 
+std::vector<Term> any_place(const Kernel::Invariant& invariant) {
+    std::vector<Term> at;
+    if (invariant.domain.first != Over::nothing)
+        at.push_back(named_bits("any", 32));
+    if (invariant.domain.second != Over::nothing)
+        at.push_back(named_bits("any2", 32));
+    return at;
+}
+
 std::optional<std::vector<Guard>> changing_cases(Step& step, const Kernel::Invariant& invariant,
                                                  const std::vector<Term>& at) {
     Kernel::Touches touched;

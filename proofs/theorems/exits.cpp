@@ -180,10 +180,7 @@ std::vector<Theorem> exit_theorems(const Bitcode&) {
             {"exit/vcpu_run", "exit", "so it is after the exit that ends a vcpu_run",
              [](Bitcode& code, const Settings& settings) {
                  Exit exit(code, settings);
-                 for (const Hypercall& h : hypercalls()) {
-                     if (h.name == "vcpu_run")
-                         exit.step.run_hypercall(h);
-                 }
+                 exit.step.run_hypercall("vcpu_run");
                  return after_exit(exit);
              }}};
 }

@@ -76,15 +76,6 @@ bool is_fact(const Kernel::Invariant& inv) {
            inv.domain.first == Over::host_frame;
 }
 
-Row any_index(const Kernel::Invariant& inv) {
-    Row at;
-    if (inv.domain.first != Over::nothing)
-        at.push_back(named_bits("any", 32));
-    if (inv.domain.second != Over::nothing)
-        at.push_back(named_bits("any2", 32));
-    return at;
-}
-
 // Before the root task: what is assumed is the statements of spec/boot.hpp, and the machine's
 // sizes. Gives back the invariants.
 std::vector<Kernel::Invariant> start_at_boot(Step& step) {
@@ -206,7 +197,7 @@ void established(Step& step, Result& result, std::vector<Kernel::Invariant> inva
     for (const auto& inv : invariants) {
         if (inv.ghost)
             continue; // follows from the sums
-        const Row at = any_index(inv);
+        const Row at = any_place(inv);
         Kernel::Touches touched;
         for (const Term index : at) // what it was decides whether the statement is about it
             touched.emplace_back(step.kernel.objects.find("frames"), Row{index});
@@ -286,7 +277,7 @@ Result zeroed(Step& step) {
     result.bound = "no step";
     for (const auto& inv : step.kernel.invariants)
         step.goal(result, inv.name,
-                  lnot(step.kernel.instance(inv, any_index(inv), step.now, nullptr)));
+                  lnot(step.kernel.instance(inv, any_place(inv), step.now, nullptr)));
     return result;
 }
 

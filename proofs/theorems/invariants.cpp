@@ -32,11 +32,7 @@ Result preserved(Step& step) {
     for (const auto& inv : step.kernel.invariants) {
         if (inv.ghost)
             continue;
-        std::vector<Term> at;
-        if (inv.domain.first != Over::nothing)
-            at.push_back(named_bits("any", 32));
-        if (inv.domain.second != Over::nothing)
-            at.push_back(named_bits("any2", 32));
+        const std::vector<Term> at = any_place(inv);
         const auto cases = changing_cases(step, inv, at);
         if (!cases) {
             ++result.goals;

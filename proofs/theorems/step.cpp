@@ -122,6 +122,14 @@ void Step::run_hypercall(unsigned call_number) {
     throw std::runtime_error("there is no hypercall " + std::to_string(call_number));
 }
 
+void Step::run_hypercall(const std::string& call_name) {
+    for (const Hypercall& h : hypercalls()) {
+        if (h.name == call_name)
+            return run_hypercall(h);
+    }
+    throw std::runtime_error("there is no hypercall " + call_name);
+}
+
 void Step::run_export(llvm::Function& function) {
     std::vector<Value> values;
     const std::string plain = Objects::plain_name(function.getName());

@@ -74,6 +74,7 @@ struct Step {
     // Assumes what holds whenever this function is entered, then executes it.
     void run_hypercall(const Hypercall& call);
     void run_hypercall(unsigned call_number);
+    void run_hypercall(const std::string& call_name);
     void run_export(llvm::Function& function);
     // Where the step is over: it returned, or another thread goes on.
     Term over() const;
@@ -108,6 +109,8 @@ std::vector<Guard> writing_cases(const Kernel& kernel, const std::vector<const W
 // step does not touch what it speaks of.
 std::optional<std::vector<Guard>> changing_cases(Step& step, const Kernel::Invariant& invariant,
                                                  const std::vector<Term>& at);
+// Any places that an invariant can speak of: one index, two, or none.
+std::vector<Term> any_place(const Kernel::Invariant& invariant);
 bool is_fast_entry(const std::string& plain);
 // Run once at boot, before anybody else: their loops go over memory.
 bool is_boot(const std::string& plain);

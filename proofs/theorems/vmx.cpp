@@ -156,11 +156,7 @@ Result exit_keeps(GuestEntry& e) {
     for (const auto& inv : e.step.kernel.invariants) {
         if (inv.ghost)
             continue;
-        std::vector<Term> at;
-        if (inv.domain.first != Over::nothing)
-            at.push_back(named_bits("any", 32));
-        if (inv.domain.second != Over::nothing)
-            at.push_back(named_bits("any2", 32));
+        const std::vector<Term> at = any_place(inv);
         Kernel::Touches touched;
         const Guard& over = e.step.outcome.returns;
         const Term before = e.step.kernel.instance(inv, at, e.back, &touched, over);

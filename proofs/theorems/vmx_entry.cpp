@@ -141,10 +141,7 @@ std::vector<Theorem> entry_theorems() {
              "vcpu_create makes a VMCS that a request can be put into",
              [](Bitcode& code, const Settings& settings) {
                  Entering e(code, settings);
-                 for (const Hypercall& h : hypercalls()) {
-                     if (h.name == "vcpu_create")
-                         e.step.run_hypercall(h);
-                 }
+                 e.step.run_hypercall("vcpu_create");
                  return made(e);
              }},
             {"vmx-guard/vcpu_run", "vmx-guard",
@@ -156,10 +153,7 @@ std::vector<Theorem> entry_theorems() {
                  e.step.kernel.policy.summary = [&](Executor& x, const Call& c, Value& v) {
                      return request.instead(x, c, v) || usual(x, c, v);
                  };
-                 for (const Hypercall& h : hypercalls()) {
-                     if (h.name == "vcpu_run")
-                         e.step.run_hypercall(h);
-                 }
+                 e.step.run_hypercall("vcpu_run");
                  if (e.vcpu != nullptr)
                      request.assume_proved();
                  Result result = entered(e);
