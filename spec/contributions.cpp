@@ -172,6 +172,16 @@ bool ghost_step(Frame table, u32 first, u32 other) {
     return counted && frames[table].live >= live;
 }
 
+static bool is_entry(Frame table, u32 i) { return frame_exists(table) && i < 512; }
+
+bool ghost_entries(Frame table, u32 i, Frame other, u32 j) {
+    if (!is_entry(table, i) || !is_entry(other, j) || (table == other && i == j))
+        return true;
+    const Frame target = entry_target(table, i);
+    return !entry_refers(table, i, target) || !entry_refers(other, j, target) ||
+           frames[target].references >= 2;
+}
+
 bool ghost_frame_owner(Frame f) {
     return frames[f].owner == 0 || domains[frames[f].owner].owned != 0;
 }

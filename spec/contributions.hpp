@@ -41,6 +41,8 @@ bool ghost_vcpu(Frame vcpu);
 bool ghost_entry(Frame table, u32 i);
 // All at once: of the entries that a step of frame_reclaim empties, and any other one.
 bool ghost_step(Frame table, u32 first, u32 other);
+// Two entries that name one table are two terms of its references.
+bool ghost_entries(Frame table, u32 i, Frame other, u32 j);
 bool ghost_frame_owner(Frame f);
 bool ghost_block_owner(Block b);
 

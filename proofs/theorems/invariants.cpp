@@ -5,6 +5,26 @@ namespace horos::proofs {
 
 namespace {
 
+// Of each entry of a page table that is written, and the one that a statement is about: that the
+// counts are sums of both.
+void assume_sums(Step& step, const Kernel::Invariant& inv, const std::vector<Term>& at,
+                 const Guard& path) {
+    const std::string table = "page_tables";
+    if (inv.domain.key != table || at.size() != 2)
+        return;
+    llvm::Function* function = step.kernel.spec_function("ghost_entries");
+    if (function == nullptr)
+        throw std::runtime_error("spec/ has no ghost_entries");
+    for (const Entry& e : step.now.log(*step.kernel.objects.find(table))) {
+        if (e.kind == Entry::Kind::store && !path.excludes(e.guard))
+            step.kernel.add_lemma("ghost_entries",
+                                  step.kernel.evaluate(*function,
+                                                       {e.indices[0], e.indices[1], at[0], at[1]},
+                                                       step.kernel.old, nullptr),
+                                  1);
+    }
+}
+
 // One invariant, on some of the step's paths.
 void preserved_on(Step& step, Result& result, const Kernel::Invariant& inv,
                   const std::vector<Term>& at, const Guard& path) {
@@ -17,6 +37,7 @@ void preserved_on(Step& step, Result& result, const Kernel::Invariant& inv,
     }
     const Kernel::Focus focus(step.kernel);
     step.kernel.touch(touched, 0);
+    assume_sums(step, inv, at, path);
     step.shown = touched;
     step.goal(result, inv.name, land({path.term(), step.over(), before, lnot(after)}));
 }

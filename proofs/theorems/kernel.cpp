@@ -70,7 +70,7 @@ void Kernel::find_invariants() {
         const std::string name = Objects::plain_name(f.getName());
         const bool ghost = name.starts_with("ghost_");
         if ((!name.starts_with("inv_") && !ghost) || name == "inv_host_leaf" ||
-            name == "ghost_step") // where it is of use: by_case.cpp
+            name == "ghost_step" || name == "ghost_entries") // where they are of use
             continue;
         if (vendor != core::Vendor::svm && name.starts_with("inv_vmcb_"))
             continue; // of SVM's control blocks

@@ -244,6 +244,28 @@ void count(Counts& n) {
     }
 }
 
+// Of every two entries that name one table.
+void check_entry_pairs() {
+    struct Entry {
+        Frame table;
+        u32 index;
+    };
+    std::array<Entry, machine_frames> names{};
+    for (Frame f = 1; f < machine_frames; ++f) {
+        if (frames[f].type != ObjectType::page_table)
+            continue;
+        for (u32 i = 0; i < 512; ++i) {
+            if (spec::entry_kind(f, i) != spec::EntryKind::table)
+                continue;
+            Entry& first = names[spec::entry_target(f, i)];
+            if (first.table != 0)
+                HOLD(ghost_entries, first.table, first.index, f, i);
+            else
+                first = {f, i};
+        }
+    }
+}
+
 void equal(const char* what, u32 index, u32 stored, u32 real) {
     if (stored != real)
         throw Violation(std::string(what) + "(" + std::to_string(index) + ") is stored as " +
@@ -279,6 +301,7 @@ void check_invariants() {
         check_core(c);
     for (u32 v = 0; v < 256; ++v)
         HOLD(inv_vector, v);
+    check_entry_pairs();
     check_counts();
 }
 
