@@ -6,10 +6,9 @@
 
 namespace horos::proofs {
 
-unsigned next_havoc() {
-    static unsigned number = 0;
-    return ++number;
-}
+static unsigned havocs = 0;
+unsigned next_havoc() { return ++havocs; }
+void restart_havocs() { havocs = 0; }
 
 namespace {
 

@@ -47,5 +47,6 @@ private:
 Value load_constant(const llvm::Constant& initial, const llvm::DataLayout& layout, const Leaf& leaf,
                     const std::vector<Term>& indices);
 unsigned next_havoc();
+void restart_havocs(); // as restart_fresh()
 
 } // namespace horos::proofs

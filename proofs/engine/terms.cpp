@@ -28,10 +28,32 @@ Term truth(bool value) {
     static Term f = Z3_mk_false(c());
     return value ? t : f;
 }
+
+namespace {
+
+struct Fresh {
+    std::string name;
+    unsigned width;
+    Term term;
+};
+std::vector<Fresh> made; // by fresh_bits(), in order
+size_t next_made = 0;
+
+} // namespace
+
 Term fresh_bits(const std::string& name, unsigned width) {
-    return Z3_mk_fresh_const(c(), name.c_str(),
-                             width == 1 ? Z3_mk_bool_sort(c()) : Z3_mk_bv_sort(c(), width));
+    const bool again =
+        next_made < made.size() && made[next_made].name == name && made[next_made].width == width;
+    if (!again) {
+        made.resize(next_made);
+        made.push_back(
+            {name, width,
+             Z3_mk_fresh_const(c(), name.c_str(),
+                               width == 1 ? Z3_mk_bool_sort(c()) : Z3_mk_bv_sort(c(), width))});
+    }
+    return made[next_made++].term;
 }
+void restart_fresh() { next_made = 0; }
 Term fresh_bool(const std::string& name) { return fresh_bits(name, 1); }
 Term named_bits(const std::string& name, unsigned width) {
     return Z3_mk_const(c(), Z3_mk_string_symbol(c(), name.c_str()),

@@ -17,6 +17,9 @@ Term num(unsigned width, uint64_t value);
 Term truth(bool value);
 Term fresh_bits(const std::string& name, unsigned width); // a new constant each time
 Term fresh_bool(const std::string& name);
+// From here on they are the ones that were made from the start, as long as the same are asked for:
+// what is executed again has the same terms.
+void restart_fresh();
 Term named_bits(const std::string& name, unsigned width); // the same for the same name
 
 bool is_bool(Term t);

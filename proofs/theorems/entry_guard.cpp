@@ -87,6 +87,8 @@ void ownership_goals(Step& step, Result& result, const View& view, Term address)
          eq(vcpu("[].flushes_seen"), view.field("spaces", "[].flushes", space)));
     must("the I/O map is its space's, or the kernel's",
          eq(control(offsetof(Control, iopm_base_pa), 8), map("[].io_map", ".io_map")));
+    must("the processor has the guest's XCR0",
+         step.kernel.xcr0_is(vcpu("[].xcr0"), view.world, view.guard));
     must("the MSR map is its space's, or the kernel's",
          eq(control(offsetof(Control, msrpm_base_pa), 8), map("[].msr_map", ".msr_map")));
     prove_all(step, result, goals);
@@ -106,6 +108,7 @@ void untouched_goals(Step& step, Result& result, const View& view) {
 template <class Run>
 Result at_entries(Bitcode& code, const Settings& settings, Run run) {
     Step step(code, settings);
+    step.assumptions.push_back(step.kernel.xcr0_is_host(step.kernel.old));
     std::vector<Vmrun> entries = entries_of(step, [&] { run(step); });
     Result result;
     result.verdict = Verdict::proved;

@@ -103,6 +103,15 @@ Term read_of_page(const Step& step, size_t field) {
     return found;
 }
 
+// Rules of the kernel's own, about the policy: whether one is broken.
+Term is_wrong_policy(const Asked& a, uint32_t rule) {
+    const Term dirty = a.read(offsetof(abi::VcpuState, dirty));
+    const Term wrong = rule == abi::guard_rule::extra_exits
+                           ? has_unknown_exits(a.read(offsetof(abi::VcpuState, extra_exits)))
+                           : is_wrong_xcr0(a.view, a.read(offsetof(abi::VcpuState, xcr0)));
+    return land(lnot(eq(band(dirty, num(64, abi::group::policy)), num(64, 0))), wrong);
+}
+
 Result refusals(Bitcode& code, const Settings& settings, unsigned number) {
     Step step(code, settings);
     step.engine.obligations_on = false; // theorem 1 is about these
@@ -136,6 +145,9 @@ Result refusals(Bitcode& code, const Settings& settings, unsigned number) {
                                      std::string(svm::rule_info(id).name));
         }
     }
+    for (const uint32_t own : {abi::guard_rule::xcr0, abi::guard_rule::extra_exits})
+        goals.emplace_back("the policy is refused though nothing is wrong with it",
+                           land({refused, is(own), lnot(is_wrong_policy({step, view}, own))}));
     goals.emplace_back("a refusal without a rule", land(refused, lnot(lor(known))));
     for (const auto& object : step.kernel.objects.all()) {
         if (object->storage == Storage::local || object->storage == Storage::constant ||

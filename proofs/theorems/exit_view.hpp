@@ -15,6 +15,7 @@ struct AfterRun {
     Guard guard;
     World world;
     Term thread, vcpu, control, state;
+    Term xcr0; // that the guest has left
 };
 
 struct Exit {
@@ -25,6 +26,7 @@ struct Exit {
     std::vector<std::pair<Guard, World>> again; // before the next VMRUN
 
     Exit(Bitcode& code, const Settings& settings) : step(code, settings) {
+        step.assumptions.push_back(step.kernel.xcr0_is_host(step.kernel.old));
         const auto usual = step.kernel.policy.external;
         step.kernel.policy.external = [this, usual](Executor& engine, const Call& call,
                                                     Value& out) {
@@ -62,8 +64,13 @@ struct Exit {
         const auto field = [&](const char* table, const char* path, Term row) {
             return step.kernel.field(table, path, {row}, world, call.guard);
         };
-        AfterRun a{call.guard, {},      field("cores", "[].thread", step.kernel.this_core),
-                   nullptr,    nullptr, nullptr};
+        AfterRun a{call.guard,
+                   {},
+                   field("cores", "[].thread", step.kernel.this_core),
+                   nullptr,
+                   nullptr,
+                   nullptr,
+                   fresh_bits("xcr0", 64)};
         a.vcpu = field("threads", "[].vcpu", a.thread);
         a.control = field("vcpus", "[].control", a.vcpu);
         a.state = field("vcpus", "[].state", a.vcpu);
@@ -79,6 +86,8 @@ struct Exit {
         havoc("vmcbs", a.control);
         havoc("state_pages", a.state);
         anything(world, call.guard, "[].reschedule");
+        // Not every processor lets all XSETBVs exit (kernel/svm/enter.cpp).
+        step.kernel.set_xcr0(a.xcr0, world, call.guard);
         a.world = world;
         after = a;
         before = engine.obligations.size();

@@ -78,6 +78,38 @@ void host_goals(Exit& exit, Result& result) {
     prove_all(exit.step, result, goals);
 }
 
+// Whoever goes on has his own XCR0, and the guest's is kept; the kernel holds its lock again.
+void processor_goals(Exit& exit, Result& result) {
+    Kernel& kernel = exit.step.kernel;
+    const Guard& path = exit.after->guard;
+    const Term over = land(path.term(), exit.step.over());
+    const auto guests = [&](World& world, const Guard& guard) {
+        return kernel.field("vcpus", "[].xcr0", {exit.after->vcpu}, world, guard);
+    };
+    const auto has_left = [&](World& world, const Guard& guard) {
+        const Term has = kernel.field("machine", ".has_xsave", {}, world, guard);
+        return lor(eq(has, num(8, 0)), eq(guests(world, guard), exit.after->xcr0));
+    };
+    World& now = exit.step.now;
+    Goals goals;
+    goals.emplace_back("XCR0 is not the host's again",
+                       land(over, lnot(kernel.xcr0_is_host(now, path))));
+    goals.emplace_back("the guest's XCR0 is not kept", land(over, lnot(has_left(now, path))));
+    goals.emplace_back("the kernel's lock is not held again",
+                       land(over, lnot(kernel.holds_lock(now, path))));
+    for (auto& [guard, world] : exit.again) {
+        const auto must = [&, g = &guard](const char* what, Term holds) {
+            goals.emplace_back(what, land(g->term(), lnot(holds)));
+        };
+        must("the guest goes on with another XCR0 than it has",
+             kernel.xcr0_is(guests(world, guard), world, guard));
+        must("the guest goes on with another XCR0 than it left", has_left(world, guard));
+        must("the guest goes on while the kernel's lock is held",
+             lnot(kernel.holds_lock(world, guard)));
+    }
+    prove_all(exit.step, result, goals);
+}
+
 // Each path reads `wanted` once, so that all reads can be taken for one.
 Term one_wanted(Exit& exit) {
     Term found = nullptr;
@@ -158,6 +190,7 @@ Result after_exit(Exit& exit) {
     prove_all(step, result, t.goals);
     again_goals(exit, result);
     host_goals(exit, result);
+    processor_goals(exit, result);
     if (consistent(step.assumptions, land(path.term(), valid), step.settings.limits.milliseconds) !=
         Verdict::proved) {
         result.verdict = Verdict::unknown;

@@ -84,7 +84,7 @@ Result isolated(Step& step) {
     };
     for (const auto& object : step.kernel.objects.all()) {
         if (object->storage == Storage::local || object->storage == Storage::constant ||
-            object->name == "kernel_lock_word" || !step.now.touched(*object))
+            is_of_processor(object->name) || !step.now.touched(*object))
             continue;
         for (const Guard& path : writing_cases(step.kernel, {&step.now}, {object.get()})) {
             Kernel::Touches touched;

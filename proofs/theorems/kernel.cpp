@@ -47,6 +47,7 @@ Kernel::Kernel(Bitcode& code, core::Vendor which)
         "machine", ".guest_format",
         static_cast<uint64_t>(is_vmx ? core::TableFormat::ept : core::TableFormat::long_mode));
     vmx::declare_fields(code.spec());
+    declare_processor();
     // Every table exists from the start, so that a cleared row is seen by all its views.
     for (const auto& module : code.program.modules) {
         for (const llvm::GlobalVariable& g : module->globals()) {

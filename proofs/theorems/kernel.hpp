@@ -110,6 +110,14 @@ public:
     Term assume(const std::string& table, const std::string& path, const std::vector<Term>& indices,
                 uint64_t value);
 
+    // ---- what the core holds beside the tables (processor.cpp)
+    Term holds_lock(World& world, const Guard& guard = {}); // the kernel's
+    Term xcr0(World& world, const Guard& guard = {});
+    void set_xcr0(Term value, World& world, const Guard& guard);
+    // ... on a processor that has this register.
+    Term xcr0_is(Term expected, World& world, const Guard& guard = {});
+    Term xcr0_is_host(World& world, const Guard& guard = {});
+
     Term this_core;
     Bitcode& bitcode;
     const core::Vendor vendor; // of the processor
@@ -129,6 +137,8 @@ private:
     bool external(Executor& engine, const Call& call, Value& result);
     bool summary(Executor& engine, const Call& call, Value& result);
     void say_of_core(Term core, unsigned depth);
+    void declare_processor();
+    bool processor_step(Executor& engine, const Call& call, Value& result);
     bool guest_step(Executor& engine, const Call& call, Value& result);
     bool vmx_step(Executor& engine, const Call& call, Value& result); // vmx_steps.cpp
     void follow(Executor& engine, const Call& call, Value& result);
@@ -155,6 +165,9 @@ private:
 Term function_of(const Call& call);
 // Whether calls of a function are not executed where its result is known (summaries.cpp).
 bool is_summarised(const std::string& plain);
+
+// An object that stands for what a core holds beside the tables (processor.cpp).
+bool is_of_processor(const std::string& object);
 
 // The type whose memory a view shows; -1 = any (it is not typed).
 int type_of_view(const std::string& name);

@@ -92,6 +92,11 @@ bool Kernel::guest_step(Executor& engine, const Call& call, Value& result) {
         e.number = number;
         engine.world().add(*objects.find(table), e);
     };
+    if (n == "svm_run" || n == "vmx_run")
+        engine.require(call.guard, lnot(holds_lock(engine.world(), call.guard)),
+                       "the kernel's lock is free while a guest runs", call.place);
+    if (processor_step(engine, call, result)) // processor.cpp
+        return true;
     if (n.starts_with("vmx_") && vmx_step(engine, call, result))
         return true;
     if (n == "svm_init_msr_map" || n == "vmx_init_msr_map") {
@@ -116,6 +121,8 @@ bool Kernel::guest_step(Executor& engine, const Call& call, Value& result) {
         return true;
     }
     if (n == "entry_switch") { // another thread goes on; the step is over
+        engine.require(call.guard, holds_lock(engine.world(), call.guard),
+                       "the kernel's lock is given back where it is held", call.place);
         engine.events.push_back({n, call.guard, call.arguments});
         switches.push_back(call.guard);
         call.ends = true;

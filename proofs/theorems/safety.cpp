@@ -36,6 +36,10 @@ Result prove_safety(Step& step, Result result) {
         for (size_t n = i; n < std::min(i + at_once, all.size()); ++n)
             step.goal(result, all[n].kind + " (" + all[n].place + ")", all[n].term());
     }
+    // What comes after the step gives the kernel's lock back.
+    const Guard& end = step.outcome.returns;
+    step.goal(result, "the kernel's lock is held at the end",
+              land(end.term(), lnot(step.kernel.holds_lock(step.now, end))));
     // The assumptions must not contradict each other, and the end must be reachable.
     Limits limits = step.settings.limits;
     const Verdict possible =

@@ -18,7 +18,8 @@ Step::Step(Bitcode& bitcode, const Settings& how, core::Vendor vendor)
     kernel.policy.feasible = [this](const Guard& guard) {
         Kernel::Focus focus(kernel);
         kernel.touch(engine.touched, 1);
-        const Limits quick = quick_limits(settings.limits);
+        // The same for a mutant as for the kernel: which loops end decides what there is to ask.
+        const Limits quick = quick_limits(Limits());
         return session
                    .prove(
                        assumptions, guard.term(), kernel.lemmas,
@@ -163,7 +164,23 @@ Term Step::over() const {
     return lor(any);
 }
 
-Answer Step::prove(Term violated) { return prove(violated, settings.limits); }
+bool Step::is_known(Term violated) {
+    Questions* questions = settings.questions;
+    if (questions == nullptr)
+        return false;
+    if (questions->writing)
+        questions->all.insert({assumptions, violated});
+    return questions->writing || questions->all.contains({assumptions, violated});
+}
+
+Answer Step::prove(Term violated) {
+    if (is_known(violated)) {
+        Answer answer;
+        answer.verdict = Verdict::proved;
+        return answer;
+    }
+    return prove(violated, settings.limits);
+}
 
 Answer Step::prove(Term violated, const Limits& limits) {
     Kernel::Focus focus(kernel);

@@ -17,9 +17,17 @@ struct Result {
     std::string test;           // as a GoogleTest
 };
 
+// What a theorem asks about the kernel itself: it is proved, so that of a mutant a question that is
+// the same one need not be asked again. First all are written down, none is asked.
+struct Questions {
+    bool writing = false;
+    std::set<std::pair<std::vector<Term>, Term>> all; // assumptions, and what cannot be
+};
+
 struct Settings {
     Limits limits;
-    bool first_refutation = false; // one is enough
+    bool first_refutation = false;  // one is enough
+    Questions* questions = nullptr; // null: none is known
 };
 
 struct Theorem {
@@ -80,6 +88,7 @@ struct Step {
     Term over() const;
     Answer prove(Term violated);
     Answer prove(Term violated, const Limits& limits);
+    bool is_known(Term violated); // to be impossible
     // Appends to the result what became of the goal.
     void goal(Result& result, const std::string& name, Term violated);
 };
@@ -112,6 +121,10 @@ std::optional<std::vector<Guard>> changing_cases(Step& step, const Kernel::Invar
 // Any places that an invariant can speak of: one index, two, or none.
 std::vector<Term> any_place(const Kernel::Invariant& invariant);
 bool is_fast_entry(const std::string& plain);
+// Of an export: the function of spec/ that says what it does; of a fast entry it is the call's.
+std::string specification_of(const std::string& plain);
+// Executes a fast entry and gives the step the form of the hypercall that it is.
+void run_fast_entry(Step& step, llvm::Function& function);
 // Run once at boot, before anybody else: their loops go over memory.
 bool is_boot(const std::string& plain);
 // The exported functions of core.bc, other than the hypercalls, that the shell calls.

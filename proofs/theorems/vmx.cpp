@@ -47,7 +47,7 @@ Result not_vacuous(Step& step, Result result) {
     const auto possible = [&](const std::string& what, Term way) {
         const bool alone =
             consistent(step.assumptions, way, step.settings.limits.milliseconds) == Verdict::proved;
-        if (alone && step.prove(way).verdict == Verdict::refuted)
+        if (alone && step.prove(way, step.settings.limits).verdict == Verdict::refuted)
             return;
         result.verdict = Verdict::unknown;
         result.details.push_back("vacuous: it cannot be shown to " + what);

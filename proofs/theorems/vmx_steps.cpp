@@ -150,7 +150,7 @@ bool Kernel::vmx_step(Executor& engine, const Call& call, Value& result) {
     for (const auto& object : objects.all()) {
         const bool is_state = object->storage == Storage::table || object->storage == Storage::view;
         if (!is_state || object->name == "machine" || object->name == "vmx_limits" ||
-            object->name == vmx::fields_table)
+            object->name == vmx::fields_table || is_of_processor(object->name))
             continue;
         Entry e;
         e.kind = Entry::Kind::havoc;

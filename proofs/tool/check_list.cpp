@@ -10,7 +10,7 @@ namespace {
 
 // Written in spec/ by other names, or part of a hypercall that has its own theorem.
 bool has_no_specification(const std::string& entry) {
-    return is_fast_entry(entry) || entry == "svm_set_msr" || entry == "vmx_set_msr";
+    return entry == "svm_set_msr" || entry == "vmx_set_msr";
 }
 
 void come_to(const llvm::Function* f, std::set<const llvm::Function*>& seen) {
@@ -76,9 +76,9 @@ int check_list(const Bitcode& bitcode, const Options& options) {
         if (has_no_specification(entry))
             return;
         want("refinement/" + entry);
-        const llvm::Function* spec = bitcode.spec().getFunction("spec_" + entry);
+        const llvm::Function* spec = bitcode.spec().getFunction(specification_of(entry));
         if (spec == nullptr || spec->isDeclaration()) {
-            std::fprintf(stderr, "horos prove: spec/ has no spec_%s\n", entry.c_str());
+            std::fprintf(stderr, "horos prove: spec/ has no %s\n", specification_of(entry).c_str());
             ++missing;
         }
     };

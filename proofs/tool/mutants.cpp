@@ -94,12 +94,32 @@ unsigned limit_of(const Proved& proved, unsigned most) {
     return std::min(most, std::max(least, static_cast<unsigned>(4 * proved.seconds)));
 }
 
+// The theorem about the mutant. The kernel itself is executed before, to see what is not new.
+Theorem about(const Mutant& mutant, const Theorem& theorem) {
+    Theorem changed = theorem;
+    changed.prove = [&mutant, &theorem](Bitcode& code, const Settings& settings) {
+        Questions questions;
+        questions.writing = true;
+        Settings first = settings;
+        first.questions = &questions;
+        first.limits.milliseconds = 1;
+        theorem.prove(code, first);
+        questions.writing = false;
+        restart_fresh();
+        restart_havocs();
+        if (!apply(mutant, code.core()))
+            throw std::runtime_error("the mutant's instruction is gone");
+        Settings second = settings;
+        second.questions = &questions;
+        return theorem.prove(code, second);
+    };
+    return changed;
+}
+
 // Refuted when a theorem is; proved (equivalent) when refinement holds wherever the mutant runs.
 // Each theorem has a process of its own, and what came of it is kept.
 Result try_mutant(Bitcode& bitcode, const Mutant& mutant, const std::vector<Proved>& theorems,
                   bool is_complete, Options options) {
-    if (!apply(mutant, bitcode.core()))
-        throw std::runtime_error("the mutant's instruction is gone");
     options.mutant = mutant.function + " " + std::to_string(mutant.instruction) + " " +
                      kind_name(mutant.kind) + " " + std::to_string(mutant.variant);
     options.jobs = 1;
@@ -116,7 +136,7 @@ Result try_mutant(Bitcode& bitcode, const Mutant& mutant, const std::vector<Prov
             break;
         }
         options.timeout = limit_of(p, timeout);
-        const Outcomes one = run_all(bitcode, {p.theorem}, options).front();
+        const Outcomes one = run_all(bitcode, {about(mutant, p.theorem)}, options).front();
         spent += one.seconds;
         ++held;
         if (one.result.verdict == Verdict::refuted) {
@@ -200,11 +220,17 @@ std::vector<Mutant> possible_mutants(const Bitcode& bitcode, const ProvedTheorem
     return possible;
 }
 
+size_t number_of(const Outcomes& trial) { // from one on
+    return std::stoul(trial.name.substr(trial.name.find('/') + 1));
+}
+
 std::vector<Tried> try_all(Bitcode& bitcode, const std::vector<Mutant>& mutants,
                            const ProvedTheorems& proved, const Options& options) {
     std::vector<Theorem> trials;
     for (size_t i = 0; i < mutants.size(); ++i) {
         const Mutant& m = mutants[i];
+        if (!options.numbers.empty() && !options.numbers.contains(static_cast<unsigned>(i + 1)))
+            continue;
         trials.push_back({"mutant/" + std::to_string(i + 1), "mutants", m.says,
                           [&, i](Bitcode& code, const Settings&) {
                               return try_mutant(code, mutants[i],
@@ -216,16 +242,16 @@ std::vector<Tried> try_all(Bitcode& bitcode, const std::vector<Mutant>& mutants,
     uncached.cache.clear();
     const std::vector<Outcomes> outcomes =
         run_all(bitcode, trials, uncached, [&](const Outcomes& o) {
-            const size_t i = std::stoul(o.name.substr(o.name.find('/') + 1)) - 1;
-            const Tried t{mutants[i], o};
-            std::printf("%3zu %-10s %5.1f s  %-18s %-40s %s: %s\n", i + 1, verdict_of(t), o.seconds,
-                        kind_name(t.mutant.kind), t.mutant.place.c_str(), t.mutant.says.c_str(),
-                        reason_of(t).c_str());
+            const size_t number = number_of(o);
+            const Tried t{mutants[number - 1], o};
+            std::printf("%3zu %-10s %5.1f s  %-18s %-40s %s: %s\n", number, verdict_of(t),
+                        o.seconds, kind_name(t.mutant.kind), t.mutant.place.c_str(),
+                        t.mutant.says.c_str(), reason_of(t).c_str());
             std::fflush(stdout);
         });
     std::vector<Tried> tried;
-    for (size_t i = 0; i < mutants.size(); ++i)
-        tried.push_back({mutants[i], outcomes[i]});
+    for (const Outcomes& o : outcomes)
+        tried.push_back({mutants[number_of(o) - 1], o});
     return tried;
 }
 
@@ -266,7 +292,7 @@ int run_mutants(Bitcode& bitcode, const Options& options) {
     const unsigned real = count["refuted"] + count["survived"];
     std::printf("\n%zu mutants: %u refuted, %u equivalent, %u survived: %.1f %% of those that are "
                 "not equivalent\n",
-                mutants.size(), count["refuted"], count["equivalent"], count["survived"],
+                tried.size(), count["refuted"], count["equivalent"], count["survived"],
                 real == 0 ? 0.0 : 100.0 * count["refuted"] / real);
     if (!options.table.empty())
         write_table(tried, proved.size(), options);

@@ -2,6 +2,7 @@
 
 #include <cstdio>
 #include <cstdlib>
+#include <sstream>
 #include <stdexcept>
 
 namespace horos::proofs {
@@ -19,6 +20,8 @@ Proves theorems about the bitcode that the kernel is made of. Exit status 0: all
                      several: A,B
   --mutants N        change one instruction of the kernel at a time, in N ways; each mutant must be
                      refuted by a theorem, or shown to be equivalent. Exit status 0: 95 % are
+  --mutant NUMBER    with --mutants N: try only this one of the N; several: A,B. Exit status 0: all
+                     were refuted or are equivalent
   --table FILE       write the table of mutants (docs/mutants.md)
   --remarks FILE     what is known of single mutants that survive, for the table
   --proved FILE      do not prove the kernel first: this report, of the same bitcode, says what is
@@ -50,6 +53,14 @@ unsigned number(const std::string& option, const char* text) {
     return static_cast<unsigned>(value);
 }
 
+std::set<unsigned> numbers(const std::string& option, const std::string& text) {
+    std::set<unsigned> all;
+    std::istringstream in(text);
+    for (std::string one; std::getline(in, one, ',');)
+        all.insert(number(option, one.c_str()));
+    return all;
+}
+
 } // namespace
 
 Options parse_options(int argc, char** argv) {
@@ -70,6 +81,8 @@ Options parse_options(int argc, char** argv) {
             o.check_list = true;
         else if (a == "--mutants")
             o.mutants = number(a, next());
+        else if (a == "--mutant")
+            o.numbers = numbers(a, next());
         else if (a == "--tests")
             o.tests = next();
         else if (a == "--table")

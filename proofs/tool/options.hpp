@@ -1,5 +1,6 @@
 // The command line.
 #pragma once
+#include <set>
 #include <string>
 
 namespace horos::proofs {
@@ -22,6 +23,7 @@ struct Options {
     std::string mutant;            // set inside a trial: what was changed
     unsigned mutant_seconds = 120; // of processor time for one mutant
     unsigned mutants = 0;          // how many, 0 = prove the kernel itself
+    std::set<unsigned> numbers;    // of those, the ones to try; none = all
     unsigned jobs = 2;
     unsigned timeout = 60;      // seconds of processor time for one theorem
     unsigned query_timeout = 8; // seconds for one query

@@ -13,6 +13,7 @@ The options are those of horos-prove; --jobs, --cache and --expected have defaul
   --only PATTERN     only theorems whose name contains PATTERN; several: A,B
   --mutants N        change one instruction of the kernel at a time, in N ways: each mutant must be
                      refuted by a theorem, or shown to be equivalent
+  --mutant NUMBER    of those, try only this one; several: A,B
   --table FILE       write the table of mutants (docs/mutants.md), with what proofs/mutants.txt
                      says of single ones
   --proved FILE      for --mutants: what is proved is in this report (--json) of the same bitcode
