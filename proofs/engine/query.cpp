@@ -218,9 +218,16 @@ Verdict consistent(const std::vector<Term>& assumptions, Term possible, unsigned
                                  : Verdict::unknown;
 }
 
+constexpr unsigned often = 2; // times: measured
+
 struct Session::State {
     Solver solver{Way::incremental};
     size_t asserted = 0;
+    std::map<Term, unsigned> uses; // of lemmas, in earlier questions
+    bool is_needed_often(Term lemma) const {
+        const auto at = uses.find(lemma);
+        return at != uses.end() && at->second >= often;
+    }
 };
 
 Session::Session() : state_(std::make_unique<State>()) {}
@@ -252,6 +259,7 @@ Answer Session::prove(const std::vector<Term>& assumptions, Term violated,
         const Lemma lemma = lemmas[n];
         asserted.push_back(lemma.holds);
         solver.add(lemma.holds);
+        ++state_->uses[lemma.holds];
         answer.used.push_back(lemma.name);
         ++answer.lemmas;
         if (tracing())
@@ -269,6 +277,11 @@ Answer Session::prove(const std::vector<Term>& assumptions, Term violated,
     }
     for (const size_t n : own.size() <= few ? own : std::vector<size_t>{})
         use(n);
+    // What earlier questions needed again and again is needed once more.
+    for (size_t n = 0; n < lemmas.size(); ++n) {
+        if ((n >= used.size() || !used[n]) && state_->is_needed_often(lemmas[n].holds))
+            use(n);
+    }
     for (answer.rounds = 1; answer.rounds <= limits.rounds; ++answer.rounds) {
         double seconds = 0;
         Z3_lbool result = Z3_L_UNDEF;

@@ -281,6 +281,25 @@ TEST(Queries, LemmasAreAddedWhenNeeded) {
     EXPECT_EQ(a.used, std::vector<std::string>{"small"});
     EXPECT_EQ(prove({}, ult(num(32, 5), x), lemmas, {}, {}).verdict, Verdict::refuted);
 }
+TEST(Queries, WhatEarlierQuestionsNeededComesAtOnce) {
+    const Term x = named_bits("x", 32);
+    const Term y = named_bits("y", 32);
+    std::vector<Lemma> lemmas{{"first", ult(x, y), 1}, {"second", ult(y, num(32, 10)), 1}};
+    Session session;
+    const auto rounds = [&] {
+        const Answer a = session.prove({}, ult(num(32, 20), x), lemmas, {}, {});
+        EXPECT_EQ(a.verdict, Verdict::proved);
+        EXPECT_EQ(a.lemmas, 2u);
+        return a.rounds;
+    };
+    const unsigned first = rounds();
+    EXPECT_GT(first, 1u);
+    rounds();
+    EXPECT_EQ(rounds(), 1u);
+    // They are no part of what is asked: without them something else is possible.
+    std::vector<Lemma> none;
+    EXPECT_EQ(session.prove({}, ult(num(32, 20), x), none, {}, {}).verdict, Verdict::refuted);
+}
 TEST(Queries, LemmasOfTheStatementComeAtOnce) {
     const Term x = named_bits("qx", 32);
     std::vector<Lemma> lemmas{{"own", ult(x, num(32, 10)), 0}, {"far", ult(x, num(32, 9)), 1}};
