@@ -2,6 +2,7 @@
 #include "json.hpp"
 
 #include <cstdio>
+#include <filesystem>
 #include <fstream>
 #include <llvm/Support/SHA1.h>
 #include <sstream>
@@ -47,6 +48,11 @@ std::string file_hash(const std::string& path) {
 Cache::Cache(const Options& o) : options_(o) {
     if (o.cache.empty())
         return;
+    std::error_code error;
+    std::filesystem::create_directories(o.cache, error);
+    if (!std::filesystem::is_directory(o.cache) || access(o.cache.c_str(), W_OK) != 0)
+        throw std::runtime_error("results cannot be kept in " + o.cache +
+                                 ": it is no folder that can be written");
     llvm::SHA1 hash;
     for (const std::string& part :
          {file_hash(o.core), file_hash(o.spec), std::string(prover_identity),

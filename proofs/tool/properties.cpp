@@ -99,16 +99,16 @@ const std::vector<Property> all{
      "host state where the kernel reads it from the processor: that it is the right one; what "
      "enclaves would do"},
     {"vmx-exit",
-     "After an exit on VMX the VMM's page has what the VMCS says: every register of the groups "
-     "that "
-     "the VMM wants, the reason, what belongs to it, and an event that was cut off; a refused "
-     "entry "
-     "is told as one and injects nothing later; the kernel's own exits are not told.",
+     "After an exit on VMX the VMM's page has what the VMCS says: the registers that a VMCS holds, "
+     "of the groups that the VMM wants, the reason, qualification and instruction length, and an "
+     "event that was cut off; a refused entry is told as one and injects nothing later; the "
+     "kernel's own exits are not told.",
      "one entry, its exit and all of vmx_enter", "whatever the processor stores",
      "as vmx-guard/; a processor stores a state that it would enter again, an event that this "
      "state "
      "can take, and entry failures with the reasons of SDM vol. 3C section 26.8",
-     "general registers, which the assembly stores (kernel/vmx/vmcs.S)"},
+     "general registers, which the assembly stores (kernel/vmx/vmcs.S); DR0 to DR3, DR6 and CR2, "
+     "which no VMCS holds; the details of an exit for I/O"},
     {"init",
      "Initialisation establishes the invariants and the sums of counts: its steps hold for any "
      "arguments and in any order what spec/boot.hpp says, and with the root task's first objects "

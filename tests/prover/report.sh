@@ -7,7 +7,7 @@ source=$2
 dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT
 run() {
-    "$prove" --only safety/frame_info,refinement/frame_info,pages/cap_info --cache "$dir" \
+    "$prove" --only safety/frame_info,refinement/frame_info,pages/cap_info --cache "$dir/cache" \
         --json "$dir/report.json" --html "$dir/report.html" --assurance "$dir/report.md" \
         --preface "$source/proofs/assurance.md" >"$dir/report.txt"
 }
@@ -36,6 +36,10 @@ PYTHON
 run
 grep -q '3 kept from earlier' "$dir/report.txt"
 # What was kept is read, not made up: a result that is gone is proved again.
-rm "$dir"/safety_frame_info-*
+rm "$dir"/cache/safety_frame_info-*
 run
 grep -q '2 kept from earlier' "$dir/report.txt"
+# Where nothing can be kept, that is said before anything is proved.
+touch "$dir/file"
+if "$prove" --only safety/frame_info --cache "$dir/file" >"$dir/refused.txt" 2>&1; then exit 1; fi
+grep -q "results cannot be kept in $dir/file" "$dir/refused.txt"
