@@ -43,7 +43,7 @@ double weight(const Theorem& theorem, const Mutant& mutant) {
     if (group == "refinement" || group == "guard" || group == "exit")
         return 1;
     if (group == "safety")
-        return mutant.kind == MutantKind::wrong_index ? 0.5 : 1.5;
+        return mutant.kind == MutantKind::wrong_index ? 0.5 : 6;
     return group == "invariants" || group == "counts" ? 3 : 4;
 }
 
@@ -90,8 +90,8 @@ std::string why(const Outcomes& o) {
 // A refutation takes little longer than the proof, as a rule: what takes much longer is given up
 // for the sake of the other theorems.
 unsigned limit_of(const Proved& proved, unsigned most) {
-    constexpr unsigned least = 10;
-    return std::min(most, std::max(least, static_cast<unsigned>(4 * proved.seconds)));
+    constexpr unsigned least = 30;
+    return std::min(most, std::max(least, static_cast<unsigned>(5 * proved.seconds)));
 }
 
 // The theorem about the mutant. The kernel itself is executed before, to see what is not new.
@@ -105,13 +105,20 @@ Theorem about(const Mutant& mutant, const Theorem& theorem) {
         first.limits.milliseconds = 1;
         theorem.prove(code, first);
         questions.writing = false;
-        restart_fresh();
-        restart_havocs();
         if (!apply(mutant, code.core()))
             throw std::runtime_error("the mutant's instruction is gone");
-        Settings second = settings;
-        second.questions = &questions;
-        return theorem.prove(code, second);
+        const auto try_with = [&](unsigned times) {
+            restart_fresh();
+            restart_havocs();
+            Settings changed = settings;
+            changed.questions = &questions;
+            changed.limits.milliseconds *= times;
+            return theorem.prove(code, changed);
+        };
+        // A whole state that satisfies all invariants can be a longer search than a proof is, and
+        // few questions are left.
+        const Result soon = try_with(1);
+        return soon.verdict == Verdict::unknown ? try_with(8) : soon;
     };
     return changed;
 }

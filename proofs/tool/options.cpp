@@ -124,6 +124,9 @@ Options parse_options(int argc, char** argv) {
         else
             throw std::runtime_error("there is no option '" + a + "'; see --help");
     }
+    if (!o.numbers.empty() && (*o.numbers.rbegin() > o.mutants || !o.table.empty()))
+        throw std::runtime_error("--mutant names one of those of --mutants N, from 1 to N, and the "
+                                 "table is of all of them");
     return o;
 }
 
