@@ -91,7 +91,7 @@ std::string why(const Outcomes& o) {
 // for the sake of the other theorems.
 unsigned limit_of(const Proved& proved, unsigned most) {
     constexpr unsigned least = 30;
-    return std::min(most, std::max(least, static_cast<unsigned>(5 * proved.seconds)));
+    return std::min(most, std::max(least, static_cast<unsigned>(8 * proved.seconds)));
 }
 
 // The theorem about the mutant. The kernel itself is executed before, to see what is not new.
@@ -107,18 +107,19 @@ Theorem about(const Mutant& mutant, const Theorem& theorem) {
         questions.writing = false;
         if (!apply(mutant, code.core()))
             throw std::runtime_error("the mutant's instruction is gone");
-        const auto try_with = [&](unsigned times) {
+        const auto try_with = [&](unsigned milliseconds) {
             restart_fresh();
             restart_havocs();
             Settings changed = settings;
             changed.questions = &questions;
-            changed.limits.milliseconds *= times;
+            changed.limits.milliseconds = milliseconds;
             return theorem.prove(code, changed);
         };
-        // A whole state that satisfies all invariants can be a longer search than a proof is, and
-        // few questions are left.
-        const Result soon = try_with(1);
-        return soon.verdict == Verdict::unknown ? try_with(8) : soon;
+        // What is easy to refute comes first. A whole state that satisfies all invariants can be a
+        // longer search than a proof is, and few questions are left.
+        const unsigned usual = settings.limits.milliseconds;
+        const Result soon = try_with(usual / 4);
+        return soon.verdict == Verdict::unknown ? try_with(usual * 8) : soon;
     };
     return changed;
 }
