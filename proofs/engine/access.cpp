@@ -133,6 +133,17 @@ Term Executor::reading(const std::string& name, const std::vector<Term>& where, 
     return readings.back().value;
 }
 
+bool Executor::has_read(const std::string& name, const Guard& guard) const {
+    const auto at = readings_.find(name);
+    if (at == readings_.end())
+        return false;
+    for (const Guard& path : at->second) {
+        if (!path.excludes(guard))
+            return true;
+    }
+    return false;
+}
+
 Term Executor::volatile_value(const Value& pointer, uint64_t size, const Guard& guard) {
     // A function of where: two executions can write the same index in different ways.
     std::string name = "volatile";

@@ -114,6 +114,11 @@ public:
     // that has come by as many, so that two of them can be compared.
     Term reading(const std::string& name, const std::vector<Term>& where, unsigned width,
                  const Guard& guard);
+    // Whether that was read before on such a path; and that another execution has done so.
+    bool has_read(const std::string& name, const Guard& guard) const;
+    void count_reading(const std::string& name, const Guard& guard) {
+        readings_[name].push_back(guard);
+    }
     // What a volatile read finds: anything, another value each time.
     Term volatile_value(const Value& pointer, uint64_t size, const Guard& guard);
     Objects& objects() { return objects_; }

@@ -40,8 +40,9 @@ Guard Guard::with(Term condition) const {
     if (is_false(known))
         return never();
     Guard more = *this;
-    more.literals_.insert(std::lower_bound(more.literals_.begin(), more.literals_.end(), condition),
-                          condition);
+    more.literals_.insert(
+        std::lower_bound(more.literals_.begin(), more.literals_.end(), condition, made_before),
+        condition);
     return more;
 }
 
@@ -66,20 +67,22 @@ Guard Guard::and_also(const Guard& other) const {
 bool Guard::implies(const Guard& other) const {
     if (impossible_)
         return true;
-    return !other.impossible_ && std::includes(literals_.begin(), literals_.end(),
-                                               other.literals_.begin(), other.literals_.end());
+    return !other.impossible_ &&
+           std::includes(literals_.begin(), literals_.end(), other.literals_.begin(),
+                         other.literals_.end(), made_before);
 }
 
 bool Guard::excludes(const Guard& other) const {
     if (impossible_ || other.impossible_)
         return true;
     return std::any_of(literals_.begin(), literals_.end(), [&](Term l) {
-        return std::binary_search(other.literals_.begin(), other.literals_.end(), lnot(l));
+        return std::binary_search(other.literals_.begin(), other.literals_.end(), lnot(l),
+                                  made_before);
     });
 }
 
 bool Guard::knows(Term condition) const {
-    return std::binary_search(literals_.begin(), literals_.end(), condition);
+    return std::binary_search(literals_.begin(), literals_.end(), condition, made_before);
 }
 
 // The condition, or what it is known to be by itself or by its parts.
@@ -160,7 +163,7 @@ Term Guard::relative_to(const Guard& weaker) const {
         return truth(false);
     std::vector<Term> rest;
     std::set_difference(literals_.begin(), literals_.end(), weaker.literals_.begin(),
-                        weaker.literals_.end(), std::back_inserter(rest));
+                        weaker.literals_.end(), std::back_inserter(rest), made_before);
     return land(rest);
 }
 
@@ -175,7 +178,7 @@ Guard Guard::join(const std::vector<Guard>& any) {
         }
         std::vector<Term> both;
         std::set_intersection(common.literals_.begin(), common.literals_.end(), g.literals_.begin(),
-                              g.literals_.end(), std::back_inserter(both));
+                              g.literals_.end(), std::back_inserter(both), made_before);
         common.literals_ = both;
     }
     if (common.impossible_)

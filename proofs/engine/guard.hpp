@@ -30,7 +30,7 @@ private:
     bool knows(Term condition) const;
     Term decide(Term condition, int depth) const;
 
-    std::vector<Term> literals_; // sorted by address
+    std::vector<Term> literals_; // sorted by age
     bool impossible_ = false;
 };
 

@@ -66,9 +66,8 @@ private:
 // A small portfolio: times of one query vary much between these.
 enum class Way : uint8_t {
     logic,       // what the solver takes for QF_UFBV
-    general,     // its default
     tactic,      // bits by a SAT solver
-    incremental, // its SMT core, which keeps what it has learned
+    incremental, // its SMT core, which keeps what it has learned; or knows the whole question
 };
 
 constexpr uint64_t steps_per_millisecond = 2000; // measured
@@ -119,8 +118,6 @@ public:
 private:
     static Z3_solver make(Way way) {
         switch (way) {
-        case Way::general:
-            return Z3_mk_solver(context());
         case Way::tactic: {
             Z3_tactic t = Z3_mk_tactic(context(), "qfufbv");
             Z3_tactic_inc_ref(context(), t);
@@ -143,7 +140,7 @@ void keep(const std::vector<Term>& asserted) {
     if (folder == nullptr)
         return;
     static unsigned number = 0;
-    Solver solver(Way::general);
+    Solver solver(Way::incremental);
     for (Term t : asserted)
         solver.add(t);
     std::ofstream(std::string(folder) + "/" + std::to_string(getpid()) + "-" +
@@ -151,8 +148,9 @@ void keep(const std::vector<Term>& asserted) {
         << solver.text() << "(check-sat)\n";
 }
 
-Z3_lbool ask(const std::vector<Term>& asserted, unsigned milliseconds, Model* model) {
-    for (const Way way : {Way::logic, Way::general, Way::tactic}) {
+Z3_lbool ask(const std::vector<Term>& asserted, unsigned milliseconds, Model* model,
+             const std::vector<Way>& ways = {Way::logic, Way::incremental, Way::tactic}) {
+    for (const Way way : ways) {
         Solver solver(way);
         for (Term t : asserted)
             solver.add(t);
@@ -233,7 +231,54 @@ struct Session::State {
         const auto at = uses.find(lemma);
         return at != uses.end() && at->second >= often;
     }
+    // It ran out lately, and another way had a proof soon: that one's turn comes soon then, for so
+    // many questions.
+    unsigned slow = 0;
 };
+constexpr unsigned stays_slow = 8;
+
+Z3_lbool Session::check(const Limits& limits, const std::vector<Term>& asserted, Answer& answer) {
+    const auto first = [&](unsigned milliseconds) {
+        double seconds = 0;
+        Z3_lbool result = Z3_L_UNDEF;
+        {
+            Timer timer(seconds);
+            result = state_->solver.check(milliseconds);
+        }
+        if (tracing())
+            std::fprintf(stderr, "round %u: %d in %.2f s, %u lemmas\n", answer.rounds, result,
+                         seconds, answer.lemmas);
+        if (result == Z3_L_TRUE)
+            answer.model = state_->solver.model();
+        return result;
+    };
+    // By another way, for a short time.
+    const auto soon = [&] {
+        const Z3_lbool result =
+            ask(asserted, std::max(limits.milliseconds / 16, 250u), &answer.model, {Way::logic});
+        state_->slow = result == Z3_L_FALSE ? stays_slow : 0;
+        return result;
+    };
+    Z3_lbool result = Z3_L_UNDEF;
+    const bool was_slow = state_->slow > 0;
+    if (was_slow) {
+        --state_->slow;
+        result = first(std::max(limits.milliseconds / 128, 30u));
+        if (result == Z3_L_UNDEF)
+            result = soon();
+    }
+    if (result == Z3_L_UNDEF)
+        result = first(std::max(limits.milliseconds / 4, 500u));
+    if (result == Z3_L_UNDEF && !was_slow)
+        result = soon();
+    if (result == Z3_L_UNDEF) {
+        keep(asserted);
+        result = ask(asserted, limits.milliseconds, &answer.model);
+    }
+    if (result == Z3_L_UNDEF && limits.last > limits.milliseconds)
+        result = ask(asserted, limits.last, &answer.model);
+    return result;
+}
 
 Session::Session() : state_(std::make_unique<State>()) {}
 Session::~Session() = default;
@@ -288,21 +333,7 @@ Answer Session::prove(const std::vector<Term>& assumptions, Term violated,
             use(n);
     }
     for (answer.rounds = 1; answer.rounds <= limits.rounds; ++answer.rounds) {
-        double seconds = 0;
-        Z3_lbool result = Z3_L_UNDEF;
-        {
-            Timer timer(seconds);
-            result = solver.check(std::max(limits.milliseconds / 4, 500u));
-        }
-        if (tracing())
-            std::fprintf(stderr, "round %u: %d in %.2f s, %u of %zu lemmas\n", answer.rounds,
-                         result, seconds, answer.lemmas, lemmas.size());
-        if (result == Z3_L_TRUE)
-            answer.model = solver.model();
-        if (result == Z3_L_UNDEF) {
-            keep(asserted);
-            result = ask(asserted, limits.milliseconds, &answer.model);
-        }
+        const Z3_lbool result = check(limits, asserted, answer);
         if (result == Z3_L_FALSE) {
             answer.verdict = Verdict::proved;
             answer.model = Model();

@@ -45,6 +45,7 @@ struct Answer {
 
 struct Limits {
     unsigned milliseconds = 10'000; // of one call of the solver
+    unsigned last = 0;              // ... when all ways have run out: once more, for so long
     unsigned rounds = 240;
     unsigned depth = 5;
 };
@@ -80,6 +81,7 @@ public:
                  const std::function<void(const Lemma&)>& added, const Limits& limits);
 
 private:
+    Z3_lbool check(const Limits& limits, const std::vector<Term>& asserted, Answer& answer);
     struct State;
     std::unique_ptr<State> state_;
 };

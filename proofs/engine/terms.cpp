@@ -1,6 +1,7 @@
 // The context, constants, and logic.
 #include "term_shape.hpp"
 
+#include <algorithm>
 #include <map>
 
 namespace horos::proofs {
@@ -58,6 +59,10 @@ Term fresh_bool(const std::string& name) { return fresh_bits(name, 1); }
 Term named_bits(const std::string& name, unsigned width) {
     return Z3_mk_const(c(), Z3_mk_string_symbol(c(), name.c_str()),
                        width == 1 ? Z3_mk_bool_sort(c()) : Z3_mk_bv_sort(c(), width));
+}
+bool made_before(Term a, Term b) { return a != b && Z3_get_ast_id(c(), a) < Z3_get_ast_id(c(), b); }
+bool ByAge::operator()(const std::vector<Term>& a, const std::vector<Term>& b) const {
+    return std::lexicographical_compare(a.begin(), a.end(), b.begin(), b.end(), made_before);
 }
 bool is_bool(Term t) { return Z3_get_sort_kind(c(), Z3_get_sort(c(), t)) == Z3_BOOL_SORT; }
 unsigned width_of(Term t) {

@@ -22,6 +22,13 @@ Term fresh_bool(const std::string& name);
 void restart_fresh();
 Term named_bits(const std::string& name, unsigned width); // the same for the same name
 
+// An order by address would make questions, and how long they take, depend on what else the process
+// has in memory.
+bool made_before(Term a, Term b);
+struct ByAge {
+    bool operator()(const std::vector<Term>& a, const std::vector<Term>& b) const;
+};
+
 bool is_bool(Term t);
 unsigned width_of(Term t); // 1 for Bool
 std::optional<uint64_t> constant(Term t);

@@ -75,7 +75,8 @@ Origins merged_origins(const std::vector<std::pair<const Guard*, const Value*>>&
     std::vector<Origin> origins;
     for (const auto& [path, value] : from) {
         if (!value->origins) {
-            origins.push_back({*path, value->bits});
+            const bool is_set = !is_true(value->poison);
+            origins.push_back({*path, is_set ? value->bits : merged.bits}); // as choose() has it
             continue;
         }
         for (const Origin& origin : *value->origins) {
@@ -114,6 +115,10 @@ Value choose(Term condition, const Value& a, const Value& b) {
             parts.push_back(choose(condition, a.parts[i], b.parts[i]));
         return Value::of_parts(std::move(parts));
     }
+    // The bits of what is not set are anything, so also those of the other: a row that only one of
+    // two paths has found has one name after them.
+    if (is_true(a.poison) != is_true(b.poison))
+        return Value::of(is_true(a.poison) ? b.bits : a.bits, poison);
     return Value::of(ite(condition, a.bits, b.bits), poison);
 }
 

@@ -55,7 +55,9 @@ Kernel::Kernel(Bitcode& code, core::Vendor which)
                 objects.global(g);
         }
     }
-    policy.summary = [this](Executor& e, const Call& c, Value& r) { return summary(e, c, r); };
+    policy.summary = [this](Executor& e, const Call& c, Value& r) {
+        return summary(e, c, r) || effect(e, c, r);
+    };
     policy.external = [this](Executor& e, const Call& c, Value& r) { return external(e, c, r); };
     policy.on_access = [this](Executor& e, const Piece& p, const Object& o, bool s) {
         on_access(e, p, o, s);

@@ -131,11 +131,16 @@ public:
     std::vector<Guard> switches;     // where a step ends by going on in another thread
     std::set<std::string> left_out;  // what paths end at without being followed
     std::set<std::string> summaries; // what was not executed, but is proved once (summaries.cpp)
+    bool names_effects = false;      // where two executions are compared (named_effect.cpp)
+    std::set<std::string> named_effects;
 
 private:
     void find_invariants();
     bool external(Executor& engine, const Call& call, Value& result);
     bool summary(Executor& engine, const Call& call, Value& result);
+    struct Effect;
+    bool effect(Executor& engine, const Call& call, Value& result);
+    Effect execute_once(llvm::Function& function, const std::vector<Value>& values);
     void say_of_core(Term core, unsigned depth);
     void declare_processor();
     bool processor_step(Executor& engine, const Call& call, Value& result);
@@ -146,16 +151,15 @@ private:
     void on_access(Executor& engine, const Piece& piece, const Object& object, bool store);
     void instantiate(const Invariant& invariant, const std::vector<Term>& arguments,
                      unsigned depth);
-    struct Seen {
-        std::set<std::vector<Term>> tuples;
-    };
-    std::map<const Object*, std::set<std::vector<Term>>> seen_;
+    std::map<const Object*, std::set<std::vector<Term>, ByAge>> seen_;
     std::set<std::pair<const Invariant*, std::vector<Term>>> instances_;
     std::map<Term, std::pair<Touches, unsigned>> pending_; // of lemmas not yet used
     std::set<Term> positions_of_;
     std::vector<Term> masks_; // arguments of summarised calls, and what these give back
     std::vector<Term> mask_values_;
     std::set<std::pair<Term, Term>> said_;
+    std::map<std::vector<Term>, std::shared_ptr<const Effect>> effects_; // by arguments
+    bool executing_once_ = false;
     std::map<std::pair<unsigned, unsigned>, unsigned> havocs_; // by call and part of it
     // Instances made so far, of this goal or another.
     std::map<std::pair<const Invariant*, std::vector<Term>>, std::pair<Term, Touches>> made_;

@@ -34,9 +34,9 @@ bool is_boot(const std::string& plain) {
 }
 
 std::vector<std::function<std::vector<Theorem>(const Bitcode&)>> theorem_groups() {
-    return {safety_theorems,  invariant_theorems, refinement_theorems, guard_theorems,
-            exit_theorems,    count_theorems,     page_theorems,       isolation_theorems,
-            summary_theorems, init_theorems,      vmx_theorems};
+    return {safety_theorems,  invariant_theorems,    refinement_theorems, guard_theorems,
+            exit_theorems,    count_theorems,        page_theorems,       isolation_theorems,
+            summary_theorems, named_effect_theorems, init_theorems,       vmx_theorems};
 }
 
 } // namespace horos::proofs

@@ -101,6 +101,7 @@ Term widen(const Value& v) {
 
 void prepare(Step& step) {
     step.kernel.one_time = true;
+    step.kernel.names_effects = true;
     step.kernel.policy.narrow_indices = true;
 }
 
@@ -112,6 +113,10 @@ Result compare(Step& step, llvm::Function& specification) {
         result.bound += ", not past " + name;
     for (const std::string& name : step.kernel.summaries)
         result.bound += " and those of " + name;
+    for (const std::string& name : step.kernel.named_effects) {
+        result.bound += " and those of " + name;
+        result.lemmas.push_back("refinement/" + name);
+    }
     step.kernel.calls = 0;
     World spec;
     Executor other(step.kernel.objects, spec, step.kernel.policy);

@@ -54,6 +54,7 @@ std::vector<Theorem> page_theorems(const Bitcode& bitcode);
 std::vector<Theorem> isolation_theorems(const Bitcode& bitcode);
 std::vector<Theorem> exit_theorems(const Bitcode& bitcode);
 std::vector<Theorem> summary_theorems(const Bitcode& bitcode);
+std::vector<Theorem> named_effect_theorems(const Bitcode& bitcode);
 std::vector<Theorem> init_theorems(const Bitcode& bitcode);
 std::vector<Theorem> vmx_theorems(const Bitcode& bitcode);
 

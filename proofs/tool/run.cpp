@@ -30,6 +30,8 @@ struct Worker {
     try {
         Settings settings;
         settings.limits.milliseconds = options.query_timeout * 1000;
+        if (options.mutant.empty())
+            settings.limits.last = 4 * settings.limits.milliseconds;
         settings.first_refutation = !options.mutant.empty();
         result = theorem.prove(bitcode, settings);
     } catch (const std::exception& e) {

@@ -272,6 +272,27 @@ TEST(Readings, AreCountedOnTheirPath) {
     EXPECT_EQ(consistent({}, lnot(eq(then, after)), 1000), Verdict::refuted);
 }
 
+TEST(Readings, OfAnotherExecutionCountToo) {
+    Parsed p("define void @f() { ret void }");
+    const Guard yes = Guard().with(named_bits("rc", 1));
+    const Guard no = Guard().with(lnot(named_bits("rc", 1)));
+    const Term first = p.engine->reading("r", {}, 8, no);
+    EXPECT_FALSE(p.engine->has_read("r", yes));
+    p.engine->count_reading("r", yes);
+    EXPECT_TRUE(p.engine->has_read("r", yes));
+    EXPECT_NE(p.engine->reading("r", {}, 8, yes), first); // the second on its path
+}
+
+TEST(Values, WhatOnePathHasNotSetIsWhatTheOtherHas) {
+    Parsed p("define i64 @f(i1 %c, i64 %a) { br i1 %c, label %x, label %y\n"
+             "x: br label %y\n"
+             "y: %r = phi i64 [ undef, %0 ], [ %a, %x ]\n ret i64 %r }");
+    const Value value = p.run().value;
+    const Term c = named_bits("x0", 1);
+    EXPECT_EQ(value.bits, named_bits("x1", 64));
+    EXPECT_EQ(consistent({}, lxor(value.poison, lnot(c)), 1000), Verdict::refuted);
+}
+
 TEST(Queries, LemmasAreAddedWhenNeeded) {
     const Term x = named_bits("qx", 32);
     const Term y = named_bits("qy", 32);
