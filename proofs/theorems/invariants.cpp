@@ -12,16 +12,9 @@ void assume_sums(Step& step, const Kernel::Invariant& inv, const std::vector<Ter
     const std::string table = "page_tables";
     if (inv.domain.key != table || at.size() != 2)
         return;
-    llvm::Function* function = step.kernel.spec_function("ghost_entries");
-    if (function == nullptr)
-        throw std::runtime_error("spec/ has no ghost_entries");
     for (const Entry& e : step.now.log(*step.kernel.objects.find(table))) {
         if (e.kind == Entry::Kind::store && !path.excludes(e.guard))
-            step.kernel.add_lemma("ghost_entries",
-                                  step.kernel.evaluate(*function,
-                                                       {e.indices[0], e.indices[1], at[0], at[1]},
-                                                       step.kernel.old, nullptr),
-                                  1);
+            step.kernel.assume_both({e.indices[0], e.indices[1]}, at);
     }
 }
 

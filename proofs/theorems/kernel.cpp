@@ -221,6 +221,14 @@ void Kernel::add_lemma(const std::string& name, Term holds, unsigned depth) {
         lemmas.push_back({name, holds, depth});
 }
 
+void Kernel::assume_both(const std::vector<Term>& entry, const std::vector<Term>& other) {
+    llvm::Function* function = spec_function("ghost_entries");
+    if (function == nullptr)
+        throw std::runtime_error("spec/ has no ghost_entries");
+    add_lemma("ghost_entries",
+              evaluate(*function, {entry[0], entry[1], other[0], other[1]}, old, nullptr), 1);
+}
+
 void Kernel::instantiate(const Invariant& invariant, const std::vector<Term>& arguments,
                          unsigned depth) {
     if (!instances_.insert({&invariant, arguments}).second)

@@ -86,6 +86,8 @@ public:
     void touch(const Touches& touched, unsigned depth);
     void lemma_added(const Lemma& lemma); // what it touches is touched, one deeper
     void add_lemma(const std::string& name, Term holds, unsigned depth);
+    // That two entries of page tables, if they name one table, are two terms of its references.
+    void assume_both(const std::vector<Term>& entry, const std::vector<Term>& other);
     // What one goal brings with it is forgotten after it: the cost of a question grows with the
     // number of index terms.
     class Focus {

@@ -5,6 +5,8 @@
 // the architecture's manuals and not from the kernel.
 #include "theorem.hpp"
 
+#include <algorithm>
+
 namespace horos::proofs {
 
 namespace {
@@ -22,6 +24,25 @@ struct Walk {
         step.engine.touched.insert(step.engine.touched.end(), touched.begin(), touched.end());
         step.arguments.push_back(space);
         step.arguments.push_back(address);
+    }
+
+    // On VMX an entry means one thing in a guest's tables and another in ring 3's. That no table is
+    // in two spaces follows from the sums, at each pair of the entries that the step and the walk
+    // come to.
+    void tables_are_apart() {
+        const Object* tables = step.kernel.objects.find("page_tables");
+        std::vector<std::vector<Term>> rows;
+        for (const Kernel::Touches* all : {&step.engine.touched, &touched}) {
+            for (const auto& [object, row] : *all) {
+                if (object == tables && row.size() > 1 &&
+                    std::find(rows.begin(), rows.end(), row) == rows.end())
+                    rows.push_back(row);
+            }
+        }
+        for (size_t i = 0; i < rows.size(); ++i) {
+            for (size_t k = 0; k < i; ++k)
+                step.kernel.assume_both(rows[i], rows[k]);
+        }
     }
 
     llvm::Function& function(const char* name) {
@@ -45,9 +66,9 @@ struct Walk {
     }
 };
 
-// Of any state: nothing is executed.
-Result reach(Bitcode& code, const Settings& settings) {
-    Step step(code, settings);
+} // namespace
+
+Result walks_end_well(Step& step) {
     Walk walk{step};
     World& state = step.kernel.old;
     const Term t = walk.translate(state);
@@ -62,6 +83,8 @@ Result reach(Bitcode& code, const Settings& settings) {
     finish(result);
     return result;
 }
+
+namespace {
 
 // What a call may add to what is reached; null: nothing.
 Term given(const std::string& call, Walk& walk, Step& step, Term translation) {
@@ -85,7 +108,7 @@ Term given(const std::string& call, Walk& walk, Step& step, Term translation) {
     return truth(false);
 }
 
-void added_on(Step& step, Result& result, const std::string& call, const Guard& path) {
+void added_on(Step& step, Result& result, const Guard& path) {
     Walk walk{step};
     walk.path = path;
     World& old = step.kernel.old;
@@ -98,32 +121,37 @@ void added_on(Step& step, Result& result, const std::string& call, const Guard& 
     const Term other = land({walk.is_space(step.now),
                              walk.holds("is_user_address", {walk.space, walk.address}, step.now),
                              lnot(eq(after, num(64, 0))), lnot(eq(after, before)),
-                             lnot(given(call, walk, step, after))});
+                             lnot(given(step.name, walk, step, after))});
     const Kernel::Focus focus(step.kernel);
+    if (step.kernel.vendor == core::Vendor::vmx)
+        walk.tables_are_apart();
     walk.show();
     step.goal(result, "something else is reached than what was given",
               land({path.term(), step.over(), other}));
 }
 
-Result added(Step& step, const std::string& call) {
+} // namespace
+
+Result nothing_else_reached(Step& step) {
     Result result = begin(step);
     std::set<const Object*> tables;
     for (const char* name : {"frames", "blocks", "spaces", "page_tables"})
         tables.insert(step.kernel.objects.find(name));
     for (const Guard& path : writing_cases(step.kernel, {&step.now}, tables))
-        added_on(step, result, call, path);
+        added_on(step, result, path);
     finish(result);
     return result;
 }
-
-} // namespace
 
 std::vector<Theorem> page_theorems(const Bitcode&) {
     std::vector<Theorem> all;
     all.push_back({"pages/reach", "pages",
                    "a walk of any space's tables ends at memory that is counted as mapped, or at a "
                    "free device",
-                   [](Bitcode& code, const Settings& settings) { return reach(code, settings); }});
+                   [](Bitcode& code, const Settings& settings) {
+                       Step step(code, settings);
+                       return walks_end_well(step);
+                   }});
     for (const Hypercall& h : hypercalls()) {
         all.push_back({"pages/" + h.name, "pages",
                        "after " + h.name +
@@ -133,7 +161,7 @@ std::vector<Theorem> page_theorems(const Bitcode&) {
                            Step step(code, settings);
                            step.engine.obligations_on = false; // theorem 1 is about these
                            step.run_hypercall(h.number);
-                           return added(step, h.name);
+                           return nothing_else_reached(step);
                        }});
     }
     return all;

@@ -99,12 +99,6 @@ Term widen(const Value& v) {
                : num(64, 0);
 }
 
-void prepare(Step& step) {
-    step.kernel.one_time = true;
-    step.kernel.names_effects = true;
-    step.kernel.policy.narrow_indices = true;
-}
-
 Result compare(Step& step, llvm::Function& specification) {
     Result result;
     result.verdict = Verdict::proved;
@@ -190,15 +184,24 @@ Result compare(Step& step, llvm::Function& specification) {
 
 } // namespace
 
+void prepare_refinement(Step& step) {
+    step.kernel.one_time = true;
+    step.kernel.names_effects = true;
+    step.kernel.policy.narrow_indices = true;
+}
+
+Result refined(Step& step) {
+    llvm::Function* spec = step.kernel.bitcode.spec().getFunction("spec_" + step.name);
+    if (spec == nullptr || spec->isDeclaration())
+        throw std::runtime_error("spec/ has no spec_" + step.name);
+    return compare(step, *spec);
+}
+
 std::vector<Theorem> refinement_theorems(const Bitcode& bitcode) {
     std::vector<Theorem> all;
     for (const Hypercall& h : hypercalls())
-        add_theorems(all, "refinement", h, "does exactly what spec/ says", prepare, [](Step& step) {
-            llvm::Function* spec = step.kernel.bitcode.spec().getFunction("spec_" + step.name);
-            if (spec == nullptr || spec->isDeclaration())
-                throw std::runtime_error("spec/ has no spec_" + step.name);
-            return compare(step, *spec);
-        });
+        add_theorems(all, "refinement", h, "does exactly what spec/ says", prepare_refinement,
+                     refined);
     for (const std::string& symbol : core_exports()) {
         const std::string plain = Objects::plain_name(symbol);
         const llvm::Function* spec = bitcode.spec().getFunction(specification_of(plain));
@@ -208,7 +211,7 @@ std::vector<Theorem> refinement_theorems(const Bitcode& bitcode) {
         all.push_back({"refinement/" + plain, "refinement", plain + " does exactly what spec/ says",
                        [symbol, plain](Bitcode& code, const Settings& settings) {
                            Step step(code, settings);
-                           prepare(step);
+                           prepare_refinement(step);
                            llvm::Function& entry = *code.core().getFunction(symbol);
                            if (is_fast_entry(plain))
                                run_fast_entry(step, entry);

@@ -102,6 +102,10 @@ void finish(Result& result);
 Result prove_safety(Step& step, Result result); // no undefined behaviour; the end can be reached
 Result preserved(Step& step);                   // all of kernel.invariants
 Result kept(Step& step);                        // counts are sums
+void prepare_refinement(Step& step);            // before the step is taken
+Result refined(Step& step);                     // what spec/ says of the call
+Result nothing_else_reached(Step& step);        // by a walk of page tables
+Result walks_end_well(Step& step);              // in any state: no step is taken
 // The theorems of one group about a hypercall: most have one, some one for each of several cases
 // that together are all (by_case.cpp). `before` is done to a step before it is executed, `judge`
 // afterwards.

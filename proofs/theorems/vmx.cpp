@@ -194,8 +194,26 @@ std::vector<Theorem> vmx_theorems(const Bitcode& bitcode) {
                            take(step, h);
                            return not_vacuous(step, preserved(step));
                        }});
-        if (maps)
+        if (maps) {
+            all.push_back({"vmx-pages/" + h.name, "vmx-pages",
+                           "on VMX, after " + h.name +
+                               " nothing else is reached than before, but what the call was to map",
+                           [h](Bitcode& code, const Settings& settings) {
+                               Step step(code, settings, intel);
+                               step.engine.obligations_on = false; // vmx-safety/ is about these
+                               take(step, h);
+                               return not_vacuous(step, nothing_else_reached(step));
+                           }});
+            all.push_back({"vmx-refinement/" + h.name, "vmx-refinement",
+                           what + " on VMX does exactly what spec/ says",
+                           [h](Bitcode& code, const Settings& settings) {
+                               Step step(code, settings, intel);
+                               prepare_refinement(step);
+                               take(step, h);
+                               return not_vacuous(step, refined(step));
+                           }});
             continue;
+        }
         all.push_back({"vmx-counts/" + h.name, "vmx-counts",
                        what + " on VMX keeps every count the sum of what it counts",
                        [h](Bitcode& code, const Settings& settings) {
@@ -226,6 +244,13 @@ std::vector<Theorem> vmx_theorems(const Bitcode& bitcode) {
                            return not_vacuous(step, preserved(step));
                        }});
     }
+    all.push_back({"vmx-pages/reach", "vmx-pages",
+                   "on VMX a walk of any space's tables ends at memory that is counted as mapped, "
+                   "or at a free device",
+                   [](Bitcode& code, const Settings& settings) {
+                       Step step(code, settings, intel);
+                       return walks_end_well(step);
+                   }});
     all.push_back({"vmx-safety/vmx_enter", "vmx-safety",
                    "an entry into a guest, its exit, and what is told of it have no undefined "
                    "behaviour and end",

@@ -82,6 +82,17 @@ const std::vector<Property> all{
      "and those of virtual CPUs on VMX, that holds before holds afterwards, at every index.",
      of_one_step, any_state, "as vmx-safety/, and the sums of counts before the step",
      "that boot establishes those of VMX (kernel/vmx/machine.cpp)"},
+    {"vmx-refinement",
+     "On a processor with VMX: as refinement/, for the calls that map memory, which build extended "
+     "page tables there.",
+     "both are executed from the same state; what differs must be impossible", any_state,
+     "the preconditions; that spec/ says what is meant", "other calls"},
+    {"vmx-pages",
+     "On a processor with VMX: as pages/, with walks of extended page tables where the space is a "
+     "guest's, for the calls that build tables.",
+     "the walker of spec/translate.cpp, over the tables after the step", "walks of four levels",
+     "the sums of counts, by which no table is in two spaces",
+     "other calls, which are looked at on SVM alone; stale translations in a TLB"},
     {"vmx-counts",
      "On a processor with VMX: every count stays the sum of what it counts, the references to a "
      "virtual CPU's APIC-access page among them, in calls that come to kernel/vmx.",
