@@ -71,7 +71,7 @@ enum class Way : uint8_t {
 };
 
 constexpr uint64_t steps_per_millisecond = 2000; // measured
-constexpr unsigned long_search = 16'000;         // milliseconds; no proof has as many
+constexpr unsigned long_search = 16'000; // milliseconds; a proof has as many at its last try alone
 
 class Solver {
 public:
