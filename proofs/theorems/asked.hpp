@@ -1,6 +1,7 @@
 // What a VMM asks for in the page that it shares with the kernel, as one execution reads it.
 #pragma once
 #include "entry_view.hpp"
+#include "policy.hpp"
 #include <horos/abi/vcpu_state.hpp>
 
 namespace horos::proofs::entry {

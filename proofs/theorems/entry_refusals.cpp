@@ -106,9 +106,10 @@ Term read_of_page(const Step& step, size_t field) {
 // Rules of the kernel's own, about the policy: whether one is broken.
 Term is_wrong_policy(const Asked& a, uint32_t rule) {
     const Term dirty = a.read(offsetof(abi::VcpuState, dirty));
-    const Term wrong = rule == abi::guard_rule::extra_exits
-                           ? has_unknown_exits(a.read(offsetof(abi::VcpuState, extra_exits)))
-                           : is_wrong_xcr0(a.view, a.read(offsetof(abi::VcpuState, xcr0)));
+    const Term wrong =
+        rule == abi::guard_rule::extra_exits
+            ? has_unknown_exits(a.read(offsetof(abi::VcpuState, extra_exits)))
+            : is_wrong_xcr0(a.view.machine(".xcr0"), a.read(offsetof(abi::VcpuState, xcr0)));
     return land(lnot(eq(band(dirty, num(64, abi::group::policy)), num(64, 0))), wrong);
 }
 

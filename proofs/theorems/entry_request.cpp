@@ -196,7 +196,7 @@ constexpr uint64_t mandatory_misc2 = 0x7f | 1u << 9 | 1u << 10 | 1u << 11 | 1u <
 constexpr uint64_t vintr = 1u << 4, iret = 1u << 20, selective_cr0 = 1u << 5;
 constexpr uint64_t all_debug = 0x00ff'00ff, addresses = 0x000f'000f;
 
-// What must not be asked for (entry_view.hpp) is not accepted.
+// What must not be asked for (policy.hpp) is not accepted.
 void acceptable_goals(Request& r) {
     const auto never = [&](const char* what, Term wrong) {
         r.goals.emplace_back(what, land({r.now.guard.term(), r.marked(group::policy), wrong}));
@@ -204,7 +204,7 @@ void acceptable_goals(Request& r) {
     never("an exit that there is not",
           has_unknown_exits(r.asked(offsetof(VcpuState, extra_exits))));
     never("an XCR0 that XSETBV would not take",
-          is_wrong_xcr0(r.before, r.asked(offsetof(VcpuState, xcr0))));
+          is_wrong_xcr0(r.before.machine(".xcr0"), r.asked(offsetof(VcpuState, xcr0))));
 }
 
 void policy_goals(Request& r) {

@@ -60,12 +60,6 @@ std::vector<Vmrun> entries_of(Step& step, const std::function<void()>& run);
 // Without one the statement is empty.
 void need_entry(Result& result, const std::vector<Vmrun>& entries);
 
-// A bit of a request's extra_exits that is not one of horos/abi/vcpu_state.hpp.
-Term has_unknown_exits(Term asked);
-// XSETBV would refuse it (SDM vol. 2D, XSETBV): x87 off, AVX without SSE; or the host has not all
-// of it.
-Term is_wrong_xcr0(const View& view, Term asked);
-
 using Goals = std::vector<std::pair<std::string, Term>>;
 void prove_all(Step& step, Result& result, const Goals& goals);
 

@@ -2,6 +2,7 @@
 // what it does not speak of is as it was. The meaning of the page's fields is that of
 // horos/abi/vcpu_state.hpp, the places those of the SDM vol. 3C appendix B.
 #include "kernel/vmx/vmx.hpp"
+#include "policy.hpp"
 #include "vmx.hpp"
 #include "vmx_entering.hpp"
 
@@ -172,6 +173,19 @@ void policy_claims(Request& r) {
     }
 }
 
+// What must not be asked for (policy.hpp) is not accepted.
+void acceptable_claims(Request& r) {
+    const auto never = [&](const char* what, Term wrong) {
+        r.claims.emplace_back(what, lnot(land(r.marked(group::policy), wrong)));
+    };
+    Kernel& kernel = r.e.step.kernel;
+    never("an exit that there is not",
+          has_unknown_exits(r.asked(offsetof(VcpuState, extra_exits), 4)));
+    never("an XCR0 that XSETBV would not take",
+          is_wrong_xcr0(kernel.field("machine", ".xcr0", {}, kernel.old),
+                        r.asked(offsetof(VcpuState, xcr0))));
+}
+
 void event_claims(Request& r) {
     const Term inject = r.asked(offsetof(VcpuState, inject));
     r.must("event", r.now.row("[].vmx.event"),
@@ -224,6 +238,7 @@ Claims requested(Entering& e) {
     segment_claims(r);
     debug_and_system_claims(r);
     policy_claims(r);
+    acceptable_claims(r);
     event_claims(r);
     page_claims(r);
     return r.claims;
