@@ -169,81 +169,111 @@ Result exit_keeps(GuestEntry& e) {
     return result;
 }
 
-} // namespace
+// What is shown of a way into the core on VMX, as groups of the same name show it on SVM.
+struct Shown {
+    const char* group;
+    const char* says;
+    bool of_mapping, of_others; // calls that map memory, and all else that comes to kernel/vmx
+    Before before;
+    Judge judge;
+};
 
-std::vector<Theorem> vmx_theorems(const Bitcode& bitcode) {
-    std::vector<Theorem> all;
+void no_obligations(Step& step) {
+    step.engine.obligations_on = false;
+} // vmx-safety/ is about these
+
+const std::vector<Shown>& shown() {
+    static const std::vector<Shown> all{
+        {"vmx-safety", "has no undefined behaviour and ends", true, true, [](Step&) {},
+         [](Step& step) { return prove_safety(step, {}); }},
+        {"vmx-invariants", "preserves every invariant", true, true, [](Step&) {}, preserved},
+        {"vmx-pages", "reaches nothing else than before, but what it is to map", true, false,
+         no_obligations, nothing_else_reached},
+        {"vmx-refinement", "does exactly what spec/ says", true, false, prepare_refinement,
+         refined},
+        {"vmx-counts", "keeps every count the sum of what it counts", false, true, no_obligations,
+         kept}};
+    return all;
+}
+
+void add(std::vector<Theorem>& all, const Shown& what, const std::string& name,
+         const std::string& who, const std::function<void(Step&)>& run) {
+    all.push_back({what.group + ("/" + name), what.group, who + " on VMX " + what.says,
+                   [what, run](Bitcode& code, const Settings& settings) {
+                       Step step(code, settings, intel);
+                       what.before(step);
+                       run(step);
+                       return not_vacuous(step, what.judge(step));
+                   }});
+}
+
+void add_hypercalls(std::vector<Theorem>& all, const Bitcode& bitcode) {
     for (const Hypercall& h : hypercalls()) {
         const llvm::Function* f = hypercall_entry(bitcode, h.number);
         const bool maps = h.name.starts_with("map_") || h.name == "table_map";
         if (f == nullptr || (!maps && !is_different(*f)))
             continue;
-        const std::string what =
+        const std::string who =
             "hypercall " + h.name + (h.name == "frame_reclaim" ? " of a virtual CPU" : "");
-        all.push_back({"vmx-safety/" + h.name, "vmx-safety",
-                       what + " on VMX has no undefined behaviour and ends",
-                       [h](Bitcode& code, const Settings& settings) {
-                           Step step(code, settings, intel);
-                           take(step, h);
-                           return not_vacuous(step, prove_safety(step, {}));
-                       }});
-        all.push_back({"vmx-invariants/" + h.name, "vmx-invariants",
-                       what + " on VMX preserves every invariant",
-                       [h](Bitcode& code, const Settings& settings) {
-                           Step step(code, settings, intel);
-                           take(step, h);
-                           return not_vacuous(step, preserved(step));
-                       }});
-        if (maps) {
-            all.push_back({"vmx-pages/" + h.name, "vmx-pages",
-                           "on VMX, after " + h.name +
-                               " nothing else is reached than before, but what the call was to map",
-                           [h](Bitcode& code, const Settings& settings) {
-                               Step step(code, settings, intel);
-                               step.engine.obligations_on = false; // vmx-safety/ is about these
-                               take(step, h);
-                               return not_vacuous(step, nothing_else_reached(step));
-                           }});
-            all.push_back({"vmx-refinement/" + h.name, "vmx-refinement",
-                           what + " on VMX does exactly what spec/ says",
-                           [h](Bitcode& code, const Settings& settings) {
-                               Step step(code, settings, intel);
-                               prepare_refinement(step);
-                               take(step, h);
-                               return not_vacuous(step, refined(step));
-                           }});
-            continue;
+        for (const Shown& what : shown()) {
+            if (maps ? what.of_mapping : what.of_others)
+                add(all, what, h.name, who, [h](Step& step) { take(step, h); });
         }
-        all.push_back({"vmx-counts/" + h.name, "vmx-counts",
-                       what + " on VMX keeps every count the sum of what it counts",
-                       [h](Bitcode& code, const Settings& settings) {
-                           Step step(code, settings, intel);
-                           step.engine.obligations_on = false; // vmx-safety/ is about these
-                           take(step, h);
-                           return not_vacuous(step, kept(step));
-                       }});
     }
+}
+
+void add_exports(std::vector<Theorem>& all, const Bitcode& bitcode) {
     for (const std::string& symbol : core_exports()) {
         const llvm::Function* f = bitcode.core().getFunction(symbol);
         const std::string plain = Objects::plain_name(symbol);
         if (f == nullptr || f->isDeclaration() || symbol == "hypercall_unknown" || is_boot(plain) ||
             !is_different(*f))
             continue;
-        all.push_back({"vmx-safety/" + plain, "vmx-safety",
-                       plain + " on VMX has no undefined behaviour and ends",
-                       [symbol](Bitcode& code, const Settings& settings) {
-                           Step step(code, settings, intel);
-                           step.run_export(*code.core().getFunction(symbol));
-                           return not_vacuous(step, prove_safety(step, {}));
-                       }});
-        all.push_back({"vmx-invariants/" + plain, "vmx-invariants",
-                       plain + " on VMX preserves every invariant",
-                       [symbol](Bitcode& code, const Settings& settings) {
-                           Step step(code, settings, intel);
-                           step.run_export(*code.core().getFunction(symbol));
-                           return not_vacuous(step, preserved(step));
-                       }});
+        for (const Shown& what : {shown()[0], shown()[1]})
+            add(all, what, plain, plain, [symbol](Step& step) {
+                step.run_export(*step.kernel.bitcode.core().getFunction(symbol));
+            });
     }
+}
+
+// Of one entry into a guest, and of what it is made with.
+void add_entry(std::vector<Theorem>& all) {
+    const auto of_entry = [&](const char* group, const char* says,
+                              const std::function<Result(GuestEntry&)>& judge) {
+        all.push_back({std::string(group) + "/vmx_enter", group, says,
+                       [=](Bitcode& code, const Settings& settings) {
+                           GuestEntry e(code, settings);
+                           e.step.engine.obligations_on = std::string(group) == "vmx-safety";
+                           e.run();
+                           return not_vacuous(e.step, judge(e));
+                       }});
+    };
+    of_entry("vmx-safety",
+             "an entry into a guest, its exit, and what is told of it have no undefined behaviour "
+             "and end",
+             [](GuestEntry& e) { return prove_safety(e.step, {}); });
+    of_entry("vmx-invariants", "a guest's exit keeps every invariant", exit_keeps);
+    of_entry("vmx-guard",
+             "what is written into a VMCS at an entry keeps the mandatory controls, its space's "
+             "tables, its own tag and maps, and goes into no other VMCS",
+             [](GuestEntry& e) { return vmx::writes(e.step, e.running.vcpu); });
+    all.push_back({"vmx-guard/vcpu_create", "vmx-guard",
+                   "a new VMCS has the mandatory controls, and nothing of the host's state in it "
+                   "is what a VMM says",
+                   [](Bitcode& code, const Settings& settings) {
+                       Step step(code, settings, intel);
+                       no_obligations(step);
+                       step.run_hypercall("vcpu_create");
+                       return not_vacuous(step, vmx::writes(step, nullptr));
+                   }});
+}
+
+} // namespace
+
+std::vector<Theorem> vmx_theorems(const Bitcode& bitcode) {
+    std::vector<Theorem> all;
+    add_hypercalls(all, bitcode);
+    add_exports(all, bitcode);
     all.push_back({"vmx-pages/reach", "vmx-pages",
                    "on VMX a walk of any space's tables ends at memory that is counted as mapped, "
                    "or at a free device",
@@ -251,44 +281,7 @@ std::vector<Theorem> vmx_theorems(const Bitcode& bitcode) {
                        Step step(code, settings, intel);
                        return walks_end_well(step);
                    }});
-    all.push_back({"vmx-safety/vmx_enter", "vmx-safety",
-                   "an entry into a guest, its exit, and what is told of it have no undefined "
-                   "behaviour and end",
-                   [](Bitcode& code, const Settings& settings) {
-                       GuestEntry e(code, settings);
-                       e.run();
-                       return not_vacuous(e.step, prove_safety(e.step, {}));
-                   }});
-    all.push_back({"vmx-invariants/vmx_enter", "vmx-invariants",
-                   "a guest's exit keeps every invariant",
-                   [](Bitcode& code, const Settings& settings) {
-                       GuestEntry e(code, settings);
-                       e.step.engine.obligations_on = false;
-                       e.run();
-                       return not_vacuous(e.step, exit_keeps(e));
-                   }});
-    all.push_back({"vmx-guard/vmx_enter", "vmx-guard",
-                   "what is written into a VMCS at an entry keeps the mandatory controls, its "
-                   "space's tables, its own tag and maps, and goes into no other VMCS",
-                   [](Bitcode& code, const Settings& settings) {
-                       GuestEntry e(code, settings);
-                       e.step.engine.obligations_on = false;
-                       e.run();
-                       return not_vacuous(e.step, vmx::writes(e.step, e.running.vcpu));
-                   }});
-    for (const Hypercall& h : hypercalls()) {
-        if (h.name != "vcpu_create")
-            continue;
-        all.push_back({"vmx-guard/vcpu_create", "vmx-guard",
-                       "a new VMCS has the mandatory controls, and nothing of the host's state in "
-                       "it is what a VMM says",
-                       [h](Bitcode& code, const Settings& settings) {
-                           Step step(code, settings, intel);
-                           step.engine.obligations_on = false;
-                           step.run_hypercall(h);
-                           return not_vacuous(step, vmx::writes(step, nullptr));
-                       }});
-    }
+    add_entry(all);
     for (const Theorem& t : vmx::entry_theorems())
         all.push_back(t);
     for (const Theorem& t : vmx::exit_theorems())
