@@ -43,6 +43,19 @@ void learn_names(const llvm::Module& module) {
     }
 }
 
+std::vector<std::string> member_names(const std::string& plain) {
+    const std::string inner = "::" + plain;
+    for (const auto& [name, members] : types()) {
+        if (!name.ends_with(inner))
+            continue;
+        std::vector<std::string> all;
+        for (const auto& [offset, member] : members)
+            all.push_back(member);
+        return all;
+    }
+    return {};
+}
+
 // The n-th field of the LLVM type is the n-th member: state has no bit-fields, unions or padding.
 std::string field_name(const llvm::StructType* type, unsigned field) {
     std::string name = type->hasName() ? type->getName().str() : "";

@@ -1,6 +1,8 @@
 #include "counterexample.hpp"
+#include "proofs/engine/names.hpp"
 
 #include <algorithm>
+#include <cctype>
 #include <functional>
 
 namespace horos::proofs {
@@ -95,13 +97,30 @@ std::string words(const Step& step, const Model& model) {
     return text;
 }
 
+// What the words of a hypercall are, by the structure that the generated decoder fills: of cap_mint
+// CapMintArgs.
+std::vector<std::string> argument_names(const Step& step) {
+    std::string type;
+    bool starts = true;
+    for (const char c : step.name) {
+        if (c != '_')
+            type += starts ? static_cast<char>(std::toupper(static_cast<unsigned char>(c))) : c;
+        starts = c == '_';
+    }
+    return step.number < 0 ? std::vector<std::string>{} : member_names(type + "Args");
+}
+
 } // namespace
 
 std::string counterexample_text(Step& step, const Model& model) {
     std::string t =
         step.name + " on core " + std::to_string(model.number(step.kernel.this_core)) + "\n";
-    for (const Term a : step.arguments)
-        t += "  " + text(a) + " = " + std::to_string(model.number(a)) + "\n";
+    const std::vector<std::string> names = argument_names(step);
+    for (size_t i = 0; i < step.arguments.size(); ++i) {
+        const Term a = step.arguments[i];
+        t += "  " + text(a) + (i < names.size() ? " (" + names[i] + ")" : "") + " = " +
+             std::to_string(model.number(a)) + "\n";
+    }
     unsigned count = 0;
     visit(step, model, [&](const Place& p) {
         if ((p.before == 0 && p.after == 0) || ++count > 200)

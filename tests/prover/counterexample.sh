@@ -26,6 +26,9 @@ ninja -C "$build" -t commands kernel/core.bc | grep -F llvm-link |
 "$prover" --core "$work/core.bc" --only "$theorem" --tests "$work" >"$work/report" 2>&1 &&
     { echo "the seeded bug is not refuted" >&2; cat "$work/report" >&2; exit 1; }
 cat "$work/report"
+for argument in 'rdi (source)' 'r10 (badge)' 'cap_tables\['; do # the call, in the kernel's terms
+    grep -q "^  $argument" "$work/report" || { echo "the report lacks '$argument'" >&2; exit 1; }
+done
 name=$work/${theorem/\//_}_test
 [[ -f $name.cpp ]] || { echo "no counterexample was written" >&2; exit 1; }
 
