@@ -210,13 +210,15 @@ Result kept(Step& step) {
     return result;
 }
 
-std::vector<Theorem> count_theorems(const Bitcode&) {
+std::vector<Theorem> count_theorems(const Bitcode& bitcode) {
     std::vector<Theorem> all;
     const auto before = [](Step& step) {
         step.engine.obligations_on = false; // theorem 1 is about these
     };
     for (const Hypercall& h : hypercalls())
         add_theorems(all, "counts", h, "keeps every count the sum of what it counts", before, kept);
+    add_export_theorems(all, bitcode, "counts", "keeps every count the sum of what it counts",
+                        before, kept);
     return all;
 }
 

@@ -63,18 +63,8 @@ std::vector<Theorem> invariant_theorems(const Bitcode& bitcode) {
     std::vector<Theorem> all;
     for (const Hypercall& h : hypercalls())
         add_theorems(all, "invariants", h, "preserves every invariant", [](Step&) {}, preserved);
-    for (const std::string& symbol : core_exports()) {
-        const llvm::Function* f = bitcode.core().getFunction(symbol);
-        const std::string plain = Objects::plain_name(symbol);
-        if (f == nullptr || f->isDeclaration() || symbol == "hypercall_unknown" || is_boot(plain))
-            continue;
-        all.push_back({"invariants/" + plain, "invariants", plain + " preserves every invariant",
-                       [symbol](Bitcode& code, const Settings& settings) {
-                           Step step(code, settings);
-                           step.run_export(*code.core().getFunction(symbol));
-                           return preserved(step);
-                       }});
-    }
+    add_export_theorems(
+        all, bitcode, "invariants", "preserves every invariant", [](Step&) {}, preserved);
     return all;
 }
 

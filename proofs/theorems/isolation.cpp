@@ -119,11 +119,19 @@ void assume_closed(Step& step) {
 
 } // namespace
 
-std::vector<Theorem> isolation_theorems(const Bitcode&) {
+// Steps that a thread brings about by itself: the fast entries, its faults, its guest's exits.
+static bool is_threads_own(const std::string& plain) {
+    return is_fast_entry(plain) || plain == "core_fault" || plain == "core_run_guest";
+}
+
+std::vector<Theorem> isolation_theorems(const Bitcode& bitcode) {
     std::vector<Theorem> all;
     for (const Hypercall& h : hypercalls())
         add_theorems(all, "isolation", h, "changes only what its caller's capabilities reach",
                      assume_closed, isolated);
+    add_export_theorems(all, bitcode, "isolation",
+                        "changes only what the running thread's capabilities reach", assume_closed,
+                        isolated, is_threads_own);
     return all;
 }
 

@@ -25,6 +25,26 @@ std::vector<std::string> core_exports() {
     return all;
 }
 
+void add_export_theorems(std::vector<Theorem>& all, const Bitcode& bitcode,
+                         const std::string& group, const std::string& says, const Before& before,
+                         const Judge& judge,
+                         const std::function<bool(const std::string&)>& wanted) {
+    for (const std::string& symbol : core_exports()) {
+        const llvm::Function* f = bitcode.core().getFunction(symbol);
+        const std::string plain = Objects::plain_name(symbol);
+        if (f == nullptr || f->isDeclaration() || symbol == "hypercall_unknown" || is_boot(plain) ||
+            (wanted && !wanted(plain)))
+            continue;
+        all.push_back({group + "/" + plain, group, plain + " " + says,
+                       [=](Bitcode& code, const Settings& settings) {
+                           Step step(code, settings);
+                           before(step);
+                           step.run_export(*code.core().getFunction(symbol));
+                           return judge(step);
+                       }});
+    }
+}
+
 bool is_boot(const std::string& plain) {
     static const std::set<std::string> names{
         "core_add_ram",  "core_reserve",     "core_split", "core_init_core", "core_init_root",

@@ -143,7 +143,7 @@ Result nothing_else_reached(Step& step) {
     return result;
 }
 
-std::vector<Theorem> page_theorems(const Bitcode&) {
+std::vector<Theorem> page_theorems(const Bitcode& bitcode) {
     std::vector<Theorem> all;
     all.push_back({"pages/reach", "pages",
                    "a walk of any space's tables ends at memory that is counted as mapped, or at a "
@@ -164,6 +164,9 @@ std::vector<Theorem> page_theorems(const Bitcode&) {
                            return nothing_else_reached(step);
                        }});
     }
+    add_export_theorems(
+        all, bitcode, "pages", "makes nothing be reached that was not before",
+        [](Step& step) { step.engine.obligations_on = false; }, nothing_else_reached);
     return all;
 }
 

@@ -113,6 +113,11 @@ using Before = std::function<void(Step&)>;
 using Judge = std::function<Result(Step&)>;
 void add_theorems(std::vector<Theorem>& all, const std::string& group, const Hypercall& call,
                   const std::string& says, const Before& before, const Judge& judge);
+// One theorem of the group about each other way into the core that `wanted` takes.
+void add_export_theorems(std::vector<Theorem>& all, const Bitcode& bitcode,
+                         const std::string& group, const std::string& says, const Before& before,
+                         const Judge& judge,
+                         const std::function<bool(const std::string&)>& wanted = {});
 // What the names of a hypercall's theorems end with; the first is empty.
 std::vector<std::string> parts_of(const std::string& call);
 // Conditions of which no two hold at once, at most so many; where none does, none of the worlds has

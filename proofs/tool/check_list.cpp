@@ -73,6 +73,8 @@ int check_list(const Bitcode& bitcode, const Options& options) {
     const auto want_all = [&](const std::string& entry) {
         want("safety/" + entry);
         want("invariants/" + entry);
+        want("counts/" + entry);
+        want("pages/" + entry);
         if (has_no_specification(entry))
             return;
         want("refinement/" + entry);
@@ -88,7 +90,6 @@ int check_list(const Bitcode& bitcode, const Options& options) {
             ++missing;
         }
         want_all(h.name);
-        want("pages/" + h.name);
         for (const std::string& part : parts_of(h.name)) {
             for (const char* group :
                  {"safety/", "invariants/", "refinement/", "counts/", "isolation/"})

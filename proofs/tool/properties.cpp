@@ -59,8 +59,10 @@ const std::vector<Property> all{
      "what an interrupt does that is taken meanwhile (core_interrupt has its own theorems); which "
      "general registers the assembly stores (kernel/svm/run.S)"},
     {"isolation",
-     "For every set that is closed under what the kernel follows and holds the caller: a hypercall "
-     "changes nothing outside of it, and it is closed afterwards.",
+     "For every set that is closed under what the kernel follows and holds the caller: a "
+     "hypercall, "
+     "a fault of the running thread and its guest's run up to VMRUN "
+     "change nothing outside of it, and it is closed afterwards.",
      "the set is an unknown predicate, assumed closed at every row that is looked at", any_state,
      "the preconditions", "what one domain can observe of another; time; interrupts"},
     {"pages",
